@@ -1,0 +1,176 @@
+"""The embedded data set as tfds: animals drawn from parts, with exact masks. Needs no download."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from interp_cnn.data.drawing import CATEGORIES, MIN_SIZE, PARTS, encoded_example
+
+LANDMARKS: tuple[str, ...] = ("head", "torso", "legs", "tail")
+
+_PER_WORKER = 200  # fewer pictures are not worth the start of a process
+_MAX_WORKERS = 8
+
+Job = tuple[str | None, int, int, int]  # category, index, seed, size
+
+
+@dataclasses.dataclass(eq=False)
+class EmbeddedConfig(tfds.core.BuilderConfig):
+    """What to draw. The name is made from the rest where none is given.
+
+    Attributes:
+        categories: some of `CATEGORIES`, in the order of their labels 1, 2, ...
+        num_per_category: pictures of each category.
+        num_other: pictures without an animal, label 0.
+        image_size: side of the pictures in pixels.
+        seed: another seed gives other pictures.
+    """
+
+    name: str = ""
+    categories: tuple[str, ...] = CATEGORIES
+    num_per_category: int = 250
+    num_other: int = 1500
+    image_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the fields and makes the name."""
+        unknown = [c for c in self.categories if c not in CATEGORIES]
+        if unknown or not self.categories or len(set(self.categories)) < len(self.categories):
+            raise ValueError(
+                f"categories is {self.categories!r}; name some of {', '.join(CATEGORIES)}, each once."
+            )
+        for field, least in (
+            ("num_per_category", 1), ("num_other", 0), ("image_size", MIN_SIZE), ("seed", 0),
+        ):
+            if getattr(self, field) < least:
+                raise ValueError(f"{field} is {getattr(self, field)}; it must be at least {least}.")
+        if not self.name:
+            self.name = (
+                f"{'-'.join(self.categories)}_{self.num_per_category}_other_{self.num_other}"
+                f"_size_{self.image_size}_seed_{self.seed}"
+            )
+
+
+class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
+    """Drawn animals that differ in their parts alone, and pictures of scattered parts as label 0.
+
+    The config `"all"` has all categories, a category's name that category against the rest, in
+    equal numbers; give an `EmbeddedConfig` for other numbers, sizes or seeds.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [  # noqa: RUF012, the name and type are those of tfds
+        EmbeddedConfig(name="all", description="all categories and other"),
+        *(
+            EmbeddedConfig(
+                name=category,
+                categories=(category,),
+                num_per_category=1500,
+                description=f"{category} against other",
+            )
+            for category in CATEGORIES
+        ),
+    ]
+    DEFAULT_BUILDER_CONFIG_NAME = "all"
+
+    parts = PARTS
+    landmarks = LANDMARKS
+
+    def __init__(self, *, file_format: str = "array_record", **kwargs: Any) -> None:
+        super().__init__(file_format=file_format, **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config, size = self.builder_config, self.builder_config.image_size
+        part = {
+            "name": tfds.features.Text(),
+            "center": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+            "mask": tfds.features.Image(shape=(size, size, 1), encoding_format="png"),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            homepage="https://arxiv.org/abs/1710.00935",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
+                    "photo_id": tfds.features.Text(),
+                    "label": tfds.features.ClassLabel(names=["other", *config.categories]),
+                    "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                    "parts": tfds.features.Sequence(part),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        config = self.builder_config
+        counts = {c: config.num_per_category for c in config.categories} | {None: config.num_other}
+        splits: dict[str, list[Job]] = {"train": [], "test": []}
+        for category, count in counts.items():
+            for index in range(count):
+                split = "test" if in_test(category, index, config.seed) else "train"
+                splits[split].append((category, index, config.seed, config.image_size))
+        for split, jobs in splits.items():
+            if not jobs:
+                raise ValueError(
+                    f"config {config.name!r} has too few pictures for a {split} split: ask for more."
+                )
+        return {split: self._generate_examples(jobs) for split, jobs in splits.items()}
+
+    def _generate_examples(self, jobs: list[Job]) -> Iterator[tuple[str, dict[str, Any]]]:
+        labels = {c: k for k, c in enumerate((None, *self.builder_config.categories))}
+        with contextlib.closing(_drawn(jobs)) as examples:
+            for (category, *_), example in zip(jobs, examples, strict=True):
+                yield example["photo_id"], example | {"label": labels[category]}
+
+
+def in_test(category: str | None, index: int, seed: int = 0) -> bool:
+    """Whether a picture belongs to the test split (one third); the same in every config."""
+    digest = hashlib.sha256(f"{category or 'other'}_{seed}_{index:05d}".encode()).digest()
+    return digest[0] % 3 == 0
+
+
+def _drawn(jobs: list[Job]) -> Iterator[dict[str, Any]]:
+    """The pictures in order, drawn by several processes where there are many.
+
+    The processes run the drawing module alone: unlike multiprocessing's they neither import the
+    caller's main script again nor fork a process in which JAX has threads.
+    """
+    workers = min(os.cpu_count() or 1, _MAX_WORKERS, len(jobs) // _PER_WORKER)
+    if workers < 2:
+        for job in jobs:
+            yield encoded_example(*job)
+        return
+    command = [sys.executable, "-m", "interp_cnn.data.drawing"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for k in range(workers):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+                )
+            )
+            stack.callback(process.kill)
+            assert process.stdin is not None and process.stdout is not None
+            pickle.dump(jobs[k::workers], process.stdin)
+            process.stdin.close()
+            processes.append(process)
+        for number, job in enumerate(jobs):
+            try:
+                example = pickle.load(processes[number % workers].stdout)
+            except (EOFError, pickle.UnpicklingError):  # the process ended: draw here instead
+                example = encoded_example(*job)
+            yield example

@@ -1,0 +1,308 @@
+"""From a prepared data set to batches: read, crop, flip, shuffle, shard, batch. No TensorFlow.
+
+Every data set stores the same features: `image`, `photo_id`, `label` (0 is "other"), `bbox`, `parts`.
+Positions are (y, x) in continuous pixels: pixel i covers [i, i + 1).
+"""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from interp_cnn.metrics.parts import part_boxes_to_masks
+
+Example = dict[str, Any]
+
+
+class Source(Protocol):
+    """Random access to stored examples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Example: ...
+
+
+class _Encoded(tfds.decode.SkipDecoding):
+    """Leaves images as bytes, within sequences too."""
+
+    def decode_batch_example_np(self, serialized_example: Any) -> Any:
+        return serialized_example
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Some examples of one split of a prepared data set.
+
+    Attributes:
+      source: random access to the stored examples, images still encoded.
+      indices: the examples that belong to the task, in a fixed order.
+      labels: of these examples, 0 for "other".
+    """
+
+    source: Source
+    indices: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Example:
+        return self.source[int(self.indices[position])]
+
+    def take(self, positions: np.ndarray) -> "Split":
+        """The examples at these positions."""
+        return Split(self.source, self.indices[positions], self.labels[positions])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Joined:
+    first: Split
+    second: Split
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, position: int) -> Example:
+        if position < len(self.first):
+            return self.first[position]
+        return self.second[position - len(self.first)]
+
+
+def join(first: Split, second: Split) -> Split:
+    """The examples of one split, then those of the other."""
+    both = _Joined(first, second)
+    return Split(both, np.arange(len(both)), np.concatenate([first.labels, second.labels]))
+
+
+def read_split(
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    *,
+    negatives_per_positive: float | None = None,
+    seed: int = 0,
+) -> Split:
+    """Open one split of a prepared data set.
+
+    Args:
+      builder: of a data set that is prepared.
+      split: `"train"` or `"test"`.
+      negatives_per_positive: keep this many "other" examples for each object, chosen by the seed;
+        None keeps all.
+      seed: of that choice.
+
+    Raises:
+      ValueError: where the split has no objects, no other images, or too few for the ratio.
+    """
+    decoders: dict[str, Any] = {"image": _Encoded()}
+    if "mask" in builder.info.features["parts"]:  # type: ignore[operator, index]
+        decoders["parts"] = {"mask": _Encoded()}
+    source = builder.as_data_source(split=split, decoders=decoders)
+    labels = np.array([source[index]["label"] for index in range(len(source))], np.int32)
+    positive, negative = np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)
+    where = f"the {split} split of {builder.info.full_name}"
+    if not len(positive) or not len(negative):
+        raise ValueError(
+            f"{where} has {len(positive)} objects and {len(negative)} other images;"
+            " both are needed, add photos to the source and prepare it again"
+        )
+    if negatives_per_positive is not None:
+        wanted = round(negatives_per_positive * len(positive))
+        if not 0 < wanted <= len(negative):
+            raise ValueError(
+                f"negatives_per_positive={negatives_per_positive} asks for {wanted} other images,"
+                f" {where} has {len(negative)}; give a ratio of at most"
+                f" {len(negative) / len(positive):.3g}"
+            )
+        chosen = np.random.default_rng(seed).permutation(len(negative))[:wanted]
+        negative = np.sort(negative[chosen])
+    indices = np.concatenate([positive, negative])
+    return Split(source, indices, labels[indices])
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop(grain.transforms.Map):
+    """Decode a photo and cut its object out: box stretched to a square, aspect not kept.
+
+    Attributes:
+      size: side of the result in pixels.
+      box: `"object"` cuts the object's box out, `"image"` takes the whole image.
+    """
+
+    size: int
+    box: str = "object"
+
+    def frame(self, element: Example, image_size: tuple[int, int]) -> np.ndarray:
+        """The rectangle that becomes the result, [ymin, xmin, ymax, xmax] in the photo."""
+        if self.box == "object":
+            return np.asarray(element["bbox"], np.float32)
+        return np.array([0, 0, image_size[1], image_size[0]], np.float32)
+
+    def map(self, element: Example) -> Example:
+        """Image uint8 [size, size, 3] and label int32 of one stored example."""
+        photo = Image.open(io.BytesIO(element["image"])).convert("RGB")
+        top, left, bottom, right = self.frame(element, photo.size)
+        image = photo.resize(
+            (self.size, self.size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+        )
+        return {"image": np.asarray(image), "label": np.int32(element["label"])}
+
+
+@dataclasses.dataclass(frozen=True)
+class CropWithParts(Crop):
+    """As `Crop`, with the parts in the frame of the result.
+
+    Attributes:
+      parts: names of the parts whose masks are wanted, in order.
+      landmarks: names of the parts whose centres are wanted, in order.
+    """
+
+    parts: tuple[str, ...] = ()
+    landmarks: tuple[str, ...] = ()
+
+    def map(self, element: Example) -> Example:
+        """Adds landmarks float32 [K, 2] (NaN = missing) and masks bool [parts, size, size].
+
+        Where the data set has no masks the parts' boxes are filled.
+        """
+        result = super().map(element)
+        stored = element["parts"]
+        names = [name.decode() for name in stored["name"]]
+        top, left, bottom, right = self.frame(element, _image_size(element["image"]))
+        scale = self.size / np.array([bottom - top, right - left], np.float32)
+        corner = np.array([top, left], np.float32)
+
+        landmarks = np.full((len(self.landmarks), 2), np.nan, np.float32)
+        boxes = np.full((len(self.parts), 4), np.nan, np.float32)
+        masks = np.zeros((len(self.parts), self.size, self.size), bool)
+        for index, name in enumerate(names):
+            if name in self.landmarks:
+                place = (stored["center"][index] - corner) * scale
+                landmarks[self.landmarks.index(name)] = place
+            if name not in self.parts:
+                continue
+            row = self.parts.index(name)
+            if "mask" in stored:
+                mask = Image.open(io.BytesIO(stored["mask"][index])).resize(
+                    (self.size, self.size),
+                    Image.Resampling.NEAREST,
+                    box=(left, top, right, bottom),
+                )
+                masks[row] = np.asarray(mask) > 0
+            else:
+                box = stored["box"][index].reshape(2, 2)
+                boxes[row] = ((box - corner) * scale).reshape(4)
+        if "mask" not in stored:
+            masks = part_boxes_to_masks(boxes[None], (self.size, self.size))[0]
+        return result | {"landmarks": landmarks, "masks": masks}
+
+
+def _image_size(encoded: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(encoded)) as photo:
+        return photo.size
+
+
+class RandomFlip(grain.transforms.RandomMap):
+    """Mirror the image left to right, half of the time."""
+
+    def random_map(self, element: Example, rng: np.random.Generator) -> Example:
+        """The example, with image [height, width, channels] as it is or mirrored."""
+        if rng.random() < 0.5:
+            return element
+        return element | {"image": np.ascontiguousarray(element["image"][:, ::-1])}
+
+
+def train_batches(
+    split: Split,
+    crop: Crop,
+    *,
+    batch_size: int,
+    seed: int,
+    shards: tuple[int, int] = (0, 1),
+    threads: int = 4,
+) -> grain.IterDataset:
+    """Endless shuffled and flipped batches, the same for the same seed.
+
+    Its iterator can be saved and restored. Every epoch has a new order; the last examples that do
+    not fill a batch are left out.
+
+    Args:
+      split: examples.
+      crop: transformation to network input.
+      batch_size: examples of one batch over all processes.
+      seed: of order and flips.
+      shards: index and number of the processes that share the data.
+      threads: that read and transform.
+
+    Returns:
+      Batches with `image` uint8 [batch / processes, size, size, 3] and `label` int32.
+
+    Raises:
+      ValueError: where the batch is larger than the data or the processes do not divide it.
+    """
+    index, count = shards
+    if batch_size > len(split):
+        raise ValueError(
+            f"batch_size={batch_size} is larger than the {len(split)} training examples"
+        )
+    if batch_size % count:
+        raise ValueError(f"batch_size={batch_size} is not divisible by the {count} processes")
+    # Every process sees the same order of the whole data and takes its part of each batch.
+    per_epoch = len(split) // batch_size * batch_size
+    dataset = (
+        grain.MapDataset.source(split)
+        .seed(seed)
+        .shuffle()
+        .slice(slice(0, per_epoch))
+        .repeat()[index::count]
+        .map(crop)
+        .random_map(RandomFlip())
+        .batch(batch_size // count, drop_remainder=True)
+    )
+    return dataset.to_iter_dataset(
+        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    )
+
+
+def eval_batches(
+    split: Split, crop: Crop, *, batch_size: int, threads: int = 4
+) -> grain.IterDataset:
+    """All examples once, in order. The last batch is padded; `weight` is 0 for padding, else 1."""
+    padding = -len(split) % batch_size
+    order = np.concatenate([np.arange(len(split)), np.zeros(padding, int)])
+    dataset = (
+        grain.MapDataset.source(_Weighted(split, order))
+        .map(_OnExample(crop))
+        .batch(batch_size, drop_remainder=True)
+    )
+    return dataset.to_iter_dataset(
+        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Weighted:
+    """Examples in an order that may repeat some to fill a batch; the repeated ones weigh 0."""
+
+    split: Split
+    order: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> tuple[Example, np.float32]:
+        weight = np.float32(position < len(self.split))
+        return self.split[self.order[position]], weight
+
+
+@dataclasses.dataclass(frozen=True)
+class _OnExample(grain.transforms.Map):
+    crop: Crop
+
+    def map(self, element: tuple[Example, np.float32]) -> Mapping[str, Any]:
+        example, weight = element
+        return self.crop.map(example) | {"weight": weight}

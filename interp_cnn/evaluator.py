@@ -1,0 +1,350 @@
+"""Runs a network over a data set once and measures it; the figures of several networks in one."""
+
+import dataclasses
+import datetime
+import functools
+import importlib.metadata
+import math
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from tqdm import tqdm
+
+from interp_cnn import metrics, parallel
+from interp_cnn.data.pipeline import CropWithParts, Split, eval_batches, join
+from interp_cnn.data.prepare import Data
+from interp_cnn.losses import filter_loss
+from interp_cnn.metrics import ActivationThreshold
+from interp_cnn.models import Network
+from interp_cnn.report.figure import FilterRow
+from interp_cnn.steps import predict_step
+from interp_cnn.templates import template_mask
+
+
+class _StrongPositions:
+    """The positions of all maps that can still lie above their filter's threshold.
+
+    A filter's threshold only rises while images stream by, so what lies below it now can be
+    dropped: about 0.5 % of the maps are kept in place of all.
+    """
+
+    def __init__(self, images: int):
+        self.threshold = ActivationThreshold(images)
+        self._found: list[tuple[np.ndarray, ...]] = []
+        self._shape: tuple[int, ...] = ()
+
+    def update(self, first: int, maps: np.ndarray) -> None:
+        """Maps [images, height, width, filters] of the images from number `first` on."""
+        self._shape = maps.shape[1:]
+        self.threshold.update(maps)
+        image, *place = np.nonzero(maps > self.threshold.result())
+        self._found.append((image + first, *place, maps[(image, *place)]))
+
+    def valid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Image of each position above the final thresholds, in order, and (row, column, filter)."""
+        image, row, column, unit, value = (
+            np.concatenate(parts) for parts in zip(*self._found, strict=True)
+        )
+        keep = value > self.threshold.result()[unit]
+        return image[keep], np.stack([row, column, unit])[:, keep]
+
+    def maps(self, image: np.ndarray, place: np.ndarray, first: int, count: int) -> np.ndarray:
+        """1 at the valid positions of some images, 0 elsewhere."""
+        begin, end = np.searchsorted(image, [first, first + count])
+        result = np.zeros((count, *self._shape), np.float32)
+        result[(image[begin:end] - first, *place[:, begin:end])] = 1.0
+        return result
+
+
+@dataclasses.dataclass
+class _Layer:
+    positions: list[np.ndarray]
+    peaks: list[np.ndarray]
+    information: list[np.ndarray]
+    strong: _StrongPositions
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """What was measured of one network.
+
+    Attributes:
+      result: the figures, as they go into `metrics.json`.
+      controls: instability of units that ignore the image.
+      ratios: tracking ratio of each layer, [filters, landmarks].
+      peaks: peak of each map on each object, [objects, filters], of each layer.
+      objects: the examples behind them.
+    """
+
+    result: dict[str, Any]
+    controls: metrics.InstabilityControls
+    ratios: dict[str, np.ndarray]
+    peaks: dict[str, np.ndarray]
+    objects: Split
+
+
+def _number(value: float) -> float | None:
+    """NaN has no JSON."""
+    return None if math.isnan(value) else float(value)
+
+
+class Evaluator:
+    """Measures networks on the data of a configuration.
+
+    Args:
+      config: see `interp_cnn.config`.
+      data: prepared data.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, data: Data):
+        if config.eval.images not in ("test", "all"):
+            raise ValueError(
+                f"config.eval.images must be 'test' or 'all', got {config.eval.images!r}"
+            )
+        self.config = config
+        self.data = data
+        devices = jax.local_device_count()
+        # Rounded up: evaluation pads its batches anyway.
+        self.batch_size = -(-config.eval.batch_size // devices) * devices
+
+    def _crop(self, network: Network) -> CropWithParts:
+        return CropWithParts(
+            network.input_size,
+            self.config.data.crop,
+            parts=tuple(self.data.parts),
+            landmarks=tuple(self.data.landmarks),
+        )
+
+    def _objects(self) -> Split:
+        """Objects of the category that the location metrics use."""
+        split = self.data.test
+        if self.config.eval.images == "all":
+            split = join(self.data.train, split)
+        return split.take(np.flatnonzero(split.labels > 0))
+
+    def _batches(self, split: Split, network: Network) -> Any:
+        return eval_batches(
+            split,
+            self._crop(network),
+            batch_size=self.batch_size,
+            threads=self.config.data.threads,
+        )
+
+    def predictor(self, network: Network) -> Any:
+        """`(params, sharded batch) -> ` see `predict_step`, on all local devices."""
+        return parallel.parallel_map(
+            functools.partial(predict_step, network=network, mean=tuple(self.config.data.mean))
+        )
+
+    def _accuracy(self, network: Network, params: Any, predict: Any) -> dict[str, Any]:
+        right = number = 0.0
+        for batch in tqdm(
+            self._batches(self.data.test, network),
+            total=-(-len(self.data.test) // self.batch_size),
+            desc="accuracy",
+            leave=False,
+        ):
+            logits = parallel.unshard(
+                predict(params, parallel.shard({"image": batch["image"]}))["logits"]
+            )
+            one, count = metrics.accuracy(
+                logits, (batch["label"] > 0)[:, None].astype(np.int32), batch["weight"]
+            )
+            right, number = right + float(one), number + float(count)
+        return {"value": right / number, "images": int(number)}
+
+    def evaluate(self, network: Network, params: Any, step: int) -> Evaluation:
+        """Measure one network.
+
+        Args:
+          network: to measure.
+          params: its parameters.
+          step: number of training steps behind them.
+        """
+        predict = self.predictor(network)
+        objects = self._objects()
+        layers: dict[str, _Layer] = {}
+        landmarks: list[np.ndarray] = []
+        done = 0
+        for batch in tqdm(
+            self._batches(objects, network),
+            total=-(-len(objects) // self.batch_size),
+            desc="filters",
+            leave=False,
+        ):
+            count = int(batch["weight"].sum())
+            output = parallel.unshard(predict(params, parallel.shard({"image": batch["image"]})))
+            landmarks.append(batch["landmarks"][:count])
+            for name, maps in output["maps"].items():
+                layer = layers.setdefault(name, _Layer([], [], [], _StrongPositions(len(objects))))
+                layer.positions.append(output["positions"][name][:count])
+                layer.peaks.append(output["peaks"][name][:count])
+                if count == self.batch_size or not layer.information:
+                    layer.information.append(-np.asarray(filter_loss(maps[:count])))
+                layer.strong.update(done, maps[:count])
+            done += count
+        points = np.concatenate(landmarks)
+        size = (network.input_size, network.input_size)
+        fields = network.receptive_fields()
+        radius = self.config.eval.radius or metrics.default_radius(size)
+        hits = self._part_hits(network, objects, layers, radius)
+        result: dict[str, Any] = {"step": step, "layers": {}}
+        ratios, peaks = {}, {}
+        for name, layer in layers.items():
+            positions, values = np.concatenate(layer.positions), np.concatenate(layer.peaks)
+            summary = metrics.summarize_location(
+                positions, values, points, image_size=size, top=self.config.eval.top
+            )
+            ratios[name] = metrics.tracking_ratio(
+                positions, values, points, top=self.config.eval.top
+            )
+            peaks[name] = values
+            associated, having = hits[name]
+            parts = metrics.summarize_parts(
+                np.divide(associated, having, out=np.full(having.shape, np.nan), where=having > 0)
+            )
+            result["layers"][name] = {
+                "location_instability": {
+                    "value": _number(summary.instability),
+                    "filters": summary.filters,
+                    "filters_left_out": summary.filters_left_out,
+                    "images_per_value": _number(summary.images_per_value),
+                },
+                "tracking_ratio": {
+                    "value": _number(summary.tracking_ratio),
+                    "filters": summary.tracking_filters,
+                    "below_1": _number(summary.below_1),
+                    "below_0.8": _number(summary.below_08),
+                },
+                "part_interpretability": {
+                    "value": _number(parts.mean),
+                    "filters": parts.filters,
+                    "images": len(objects),
+                    "radius": radius,
+                },
+                "dead": summary.dead,
+                "collapsed": summary.collapsed,
+                "mutual_information": float(np.mean(layer.information)),
+                "receptive_field": dataclasses.asdict(fields[name]),
+            }
+        result["accuracy"] = self._accuracy(network, params, predict)
+        controls = metrics.instability_controls(points, image_size=size)
+        return Evaluation(result, controls, ratios, peaks, objects)
+
+    def _part_hits(
+        self, network: Network, objects: Split, layers: dict[str, _Layer], radius: float
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Second pass, over the part masks alone: the network is not needed for it."""
+        valid = {name: layer.strong.valid() for name, layer in layers.items()}
+        fields = network.receptive_fields()
+        totals: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        done = 0
+        for batch in self._batches(objects, network):
+            count = int(batch["weight"].sum())
+            for name, layer in layers.items():
+                maps = layer.strong.maps(*valid[name], done, count)
+                _, height, width, filters = maps.shape
+                hits, counts = metrics.part_hits(
+                    maps,
+                    batch["masks"][:count],
+                    np.full(filters, 0.5),
+                    centers_y=fields[name].centers(height),
+                    centers_x=fields[name].centers(width),
+                    radius=radius,
+                )
+                old = totals.get(name, (0, 0))
+                totals[name] = (old[0] + hits, old[1] + counts)
+            done += count
+        return totals
+
+    def filter_rows(
+        self,
+        network: Network,
+        params: Any,
+        evaluation: Evaluation,
+        layer: str,
+        *,
+        filters: int = 3,
+        images: int = 2,
+    ) -> list[FilterRow]:
+        """Pictures of the filters that follow a part best, each on its strongest images.
+
+        Args:
+          network: evaluated network.
+          params: its parameters.
+          evaluation: of this network.
+          layer: name of the maps.
+          filters: number of filters.
+          images: number of images of each.
+        """
+        ratio, peaks = evaluation.ratios[layer], evaluation.peaks[layer]
+        best = np.where(np.isnan(ratio), np.inf, ratio).min(axis=1)
+        chosen = np.argsort(best, kind="stable")[:filters]
+        predict = self.predictor(network)
+        radius = self.config.eval.radius or metrics.default_radius((network.input_size,) * 2)
+        rows = []
+        for unit in chosen:
+            strongest = np.argsort(-peaks[:, unit], kind="stable")[:images]
+            batch = next(iter(self._batches(evaluation.objects.take(strongest), network)))
+            output = parallel.unshard(predict(params, parallel.shard({"image": batch["image"]})))
+            followed = int(np.where(np.isnan(ratio[unit]), np.inf, ratio[unit]).argmin())
+            for index in range(len(strongest)):
+                raw = output["maps"][layer][index, :, :, unit]
+                mask = np.asarray(
+                    template_mask(
+                        raw[None, :, :, None],
+                        norm=network.norm,
+                        beta=network.beta,
+                        position=network.position,
+                    )
+                )[0, :, :, 0]
+                rows.append(
+                    FilterRow(
+                        label=f"{layer} filter {unit}, follows the {self.data.landmarks[followed]}",
+                        image=batch["image"][index],
+                        raw_map=raw,
+                        mask=mask,
+                        masked_map=np.maximum(raw * mask, 0.0),
+                        region=_disc(
+                            output["positions"][layer][index, unit], radius, network.input_size
+                        ),
+                    )
+                )
+
+        return rows
+
+
+def _disc(center: np.ndarray, radius: float, size: int) -> np.ndarray:
+    """Pixels [size, size] whose centre is at most `radius` away."""
+    pixels = np.arange(size) + 0.5
+    return np.hypot(pixels[:, None] - center[0], pixels[None, :] - center[1]) <= radius
+
+
+def experiment_record(config: ml_collections.ConfigDict, network: Network) -> dict[str, Any]:
+    """What was run, on what, when."""
+    packages = ("interp_cnn", "jax", "flax", "optax", "numpy")
+    return {
+        "network": config.model.name,
+        "category": config.data.category,
+        "dataset": config.data.name,
+        "image_size": network.input_size,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def data_record(config: ml_collections.ConfigDict, data: Data, objects: int) -> dict[str, Any]:
+    """The data behind the figures."""
+    return {
+        "train_images": len(data.train),
+        "test_images": len(data.test),
+        "test_objects": int((data.test.labels > 0).sum()),
+        "location_images": objects,
+        "location_split": config.eval.images,
+        "parts": list(data.parts),
+        "landmarks": list(data.landmarks),
+        "part_regions": "masks" if data.has_masks else "boxes",
+    }

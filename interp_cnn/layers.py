@@ -1,0 +1,61 @@
+"""Linen layers: the interpretable layer, and local response normalisation."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from interp_cnn import templates
+from interp_cnn.templates import Norm, Position
+
+
+class TemplateMask(nn.Module):
+    """Interpretable layer: `max(x * M_mu_hat, 0)`, see `interp_cnn.masked`. It has no parameters.
+
+    It also sows its input, the maps that the filter loss and the metrics need, as `x` of the
+    collection `feature_maps`: `apply(..., mutable=["feature_maps"])` returns them.
+
+    Attributes:
+      norm: `"l1"` or `"l2"`.
+      beta: slope of the mask, a number or one per filter.
+      position: `"argmax"` or `"centroid"`.
+      enabled: False passes the maps on as they are (the ordinary network).
+    """
+
+    norm: Norm = "l1"
+    beta: ArrayLike = 4.0
+    position: Position = "argmax"
+    enabled: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Mask feature maps [batch, height, width, filters]."""
+        self.sow("feature_maps", "x", x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
+        if not self.enabled:
+            return x
+        return templates.masked(x, norm=self.norm, beta=self.beta, position=self.position)
+
+
+def local_response_norm(
+    x: jax.Array, *, size: int, bias: float, alpha: float, beta: float
+) -> jax.Array:
+    """Normalise over neighbouring channels: `x / (bias + alpha * sum x^2)^beta`.
+
+    `alpha` multiplies the sum itself (MatConvNet's convention; Caffe's is `size` times larger).
+
+    Args:
+      x: [batch, height, width, channels].
+      size: odd number of neighbouring channels in the sum, zero outside.
+      bias: added to the sum.
+      alpha: factor of the sum.
+      beta: exponent.
+
+    Returns:
+      The shape and dtype of x.
+    """
+    # float32: squares of bfloat16 activations lose most of their digits.
+    values = x.astype(jnp.float32)
+    total = jax.lax.reduce_window(
+        jnp.square(values), 0.0, jax.lax.add, (1, 1, 1, size), (1, 1, 1, 1), "SAME"
+    )
+    return (values * (bias + alpha * total) ** -beta).astype(x.dtype)

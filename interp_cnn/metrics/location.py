@@ -1,0 +1,348 @@
+"""Where filters point: peaks, location instability, tracking ratio, collapsed and dead filters."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+
+from interp_cnn.metrics.threshold import as_where
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+# Landmarks and positions that vary less than this, in square pixels, do not vary: rounding.
+NO_VARIANCE = 1e-9
+# A constant position has a tracking ratio of 1 but for rounding, and must not count as below 1.
+ROUNDING = 1e-6
+
+
+@jax.jit
+def peaks(
+    maps: ArrayLike, *, centers_y: ArrayLike, centers_x: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+    """Peak of every feature map: p(mu_hat), the centre of its receptive field, and its value.
+
+    mu_hat is the argmax of the map, the first in row-major order where several are equal. Images
+    are independent, so batches can be handed over one by one, also inside `jax.jit`.
+
+    Args:
+      maps: [images, height, width, filters].
+      centers_y: [height], centres of the receptive fields in continuous pixels of the input.
+      centers_x: [width].
+
+    Returns:
+      (positions, values): float32 [images, filters, 2] as (y, x), and float32 [images, filters].
+
+    Raises:
+      ValueError: wrong shapes.
+    """
+    x = jnp.asarray(maps)
+    if x.ndim != 4:
+        raise ValueError(f"maps has shape {x.shape}; give [images, height, width, filters].")
+    images, height, width, filters = x.shape
+    y_of, x_of = jnp.asarray(centers_y, jnp.float32), jnp.asarray(centers_x, jnp.float32)
+    for name, centers, count in (("centers_y", y_of, height), ("centers_x", x_of, width)):
+        if centers.shape != (count,):
+            raise ValueError(f"{name} has shape {centers.shape}; the maps need ({count},).")
+    x = x.reshape(images, height * width, filters).astype(jnp.float32)
+    index = jnp.argmax(x, axis=1)
+    positions = jnp.stack([y_of[index // width], x_of[index % width]], axis=-1)
+    return positions, jnp.max(x, axis=1)
+
+
+def _check_peaks(
+    positions: ArrayLike, peaks: ArrayLike, where: ArrayLike | None
+) -> tuple[Float, NDArray[np.floating], Bool]:
+    """Returns positions [N, F, 2], peaks [N, F], where a filter fires on an image that counts."""
+    positions, values = np.asarray(positions, np.float64), np.asarray(peaks)
+    if values.ndim != 2:
+        raise ValueError(f"peaks has shape {values.shape}; give [images, filters].")
+    if positions.shape != (*values.shape, 2):
+        raise ValueError(
+            f"positions has shape {positions.shape}; "
+            f"give [images, filters, 2] = {(*values.shape, 2)}."
+        )
+    used = as_where(where, *values.shape)
+    for name, unknown in (("peaks", np.isnan(values)), ("positions", np.isnan(positions).any(-1))):
+        if (unknown & used).any():
+            raise ValueError(f"{name} holds NaN; give finite values or leave them out by where.")
+    return positions, values, used & (values > 0)
+
+
+def as_landmarks(landmarks: ArrayLike, images: int | None = None) -> Float:
+    """Returns landmarks as float64 [images, landmarks, 2], after a check of their shape."""
+    points = np.asarray(landmarks, np.float64)
+    if points.ndim != 3 or points.shape[2] != 2 or images not in (None, len(points)):
+        count = "" if images is None else f" with {images} images"
+        raise ValueError(f"landmarks has shape {points.shape}; give [images, landmarks, 2]{count}.")
+    return points
+
+
+def diagonal_of(image_size: tuple[int, int]) -> float:
+    """Returns sqrt(w^2 + h^2) of an image of (h, w) pixels."""
+    height, width = image_size
+    if not (height > 0 and width > 0):
+        raise ValueError(f"image_size is {image_size}; give (height, width) in pixels.")
+    return float(np.hypot(height, width))
+
+
+class _Top:
+    """Chooses, per filter, the (at most) `top` usable images with the highest peak."""
+
+    def __init__(self, values: NDArray[np.floating], top: int):
+        if top < 2:
+            raise ValueError(f"top is {top}; a spread needs at least 2 images.")
+        self._top = top
+        self._order = np.argsort(-values, axis=0, kind="stable")  # ties: lower index first
+
+    def __call__(self, usable: Bool) -> Bool:
+        """Returns which images are chosen, bool [images, filters]."""
+        ranked = np.take_along_axis(usable, self._order, axis=0)
+        ranked &= np.cumsum(ranked, axis=0) <= self._top
+        chosen = np.empty_like(ranked)
+        np.put_along_axis(chosen, self._order, ranked, axis=0)
+        return chosen
+
+
+def _variance(values: Float, chosen: Bool) -> Float:
+    """Variance (ddof = 1) over the chosen images, [filters]; NaN where fewer than two are.
+
+    Values are [images, filters] or [images, filters, 2]; for positions the variances of both
+    coordinates are summed.
+    """
+    if values.ndim == 3:
+        return _variance(values[..., 0], chosen) + _variance(values[..., 1], chosen)
+    count = chosen.sum(axis=0)
+    kept = np.where(chosen, values, 0.0)
+    deviation = np.where(chosen, kept - kept.sum(axis=0) / np.maximum(count, 1), 0.0)
+    variance = np.square(deviation).sum(axis=0) / np.maximum(count - 1, 1)
+    return np.where(count >= 2, variance, np.nan)
+
+
+def _offsets(
+    positions: Float, values: NDArray[np.floating], usable: Bool, landmarks: Float, top: int
+) -> Iterator[tuple[Float, Float, Bool]]:
+    """Yields per landmark: its place [N, 1, 2], p_k - p(mu_hat) [N, F, 2], chosen images [N, F]."""
+    choose = _Top(values, top)
+    for k in range(landmarks.shape[1]):
+        point = landmarks[:, k, None]
+        present = ~np.isnan(point).any(axis=-1)
+        yield point, point - positions, choose(usable & present)
+
+
+def location_instability(
+    positions: ArrayLike,
+    peaks: ArrayLike,
+    landmarks: ArrayLike,
+    *,
+    image_size: tuple[int, int],
+    top: int = 100,
+    where: ArrayLike | None = None,
+) -> Float:
+    """Location instability `D_{f,k} = std(||p_k - p(mu_hat)||) / sqrt(w^2 + h^2)`, ddof = 1.
+
+    Over the (at most) `top` images with the highest peak (of equal ones the first) among those
+    that have landmark k and on which filter f fires (peak > 0). Mean over k, then over f
+    (`summarize_location`). It is the spread of a distance, so a unit that ignores the image can
+    score well: read it beside `instability_controls` and `tracking_ratio`.
+
+    Args:
+      positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
+      peaks: value of the peak, [images, filters].
+      landmarks: p_k, [images, landmarks, 2] in pixels, NaN = missing.
+      image_size: (h, w) of the input in pixels.
+      top: largest number of images.
+      where: bool [images] or [images, filters], which images count (for which filter); with
+        several categories, each filter's own.
+
+    Returns:
+      D, float64 [filters, landmarks]; NaN where fewer than two images are left.
+
+    Raises:
+      ValueError: wrong shapes, NaN in positions or peaks, or top below 2.
+    """
+    places, values, usable = _check_peaks(positions, peaks, where)
+    points = as_landmarks(landmarks, len(values))
+    diagonal = diagonal_of(image_size)
+    result = np.full((values.shape[1], points.shape[1]), np.nan)
+    for k, (_, offset, chosen) in enumerate(_offsets(places, values, usable, points, top)):
+        distance = np.hypot(offset[..., 0], offset[..., 1])
+        result[:, k] = np.sqrt(_variance(distance, chosen)) / diagonal
+    return result
+
+
+def tracking_ratio(
+    positions: ArrayLike,
+    peaks: ArrayLike,
+    landmarks: ArrayLike,
+    *,
+    top: int = 100,
+    where: ArrayLike | None = None,
+) -> Float:
+    """Tracking ratio `R_{f,k} = sqrt(var(p_k - p(mu_hat)) / var(p_k))`.
+
+    Over the same images as `location_instability`; the variance of a vector is the sum of those of
+    its two coordinates (ddof = 1). 1 is what any constant position gets; below 1 the filter
+    follows the landmark.
+
+    Args:
+      positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
+      peaks: value of the peak, [images, filters].
+      landmarks: p_k, [images, landmarks, 2] in pixels, NaN = missing.
+      top: largest number of images.
+      where: bool [images] or [images, filters], which images count (for which filter).
+
+    Returns:
+      R, float64 [filters, landmarks]; NaN where fewer than two images are left or the landmark does
+      not move over them.
+
+    Raises:
+      ValueError: wrong shapes, NaN in positions or peaks, or top below 2.
+    """
+    places, values, usable = _check_peaks(positions, peaks, where)
+    points = as_landmarks(landmarks, len(values))
+    result = np.full((values.shape[1], points.shape[1]), np.nan)
+    for k, (point, offset, chosen) in enumerate(_offsets(places, values, usable, points, top)):
+        moving = _variance(np.broadcast_to(point, offset.shape), chosen)
+        moving[~(moving > NO_VARIANCE)] = np.nan
+        result[:, k] = np.sqrt(_variance(offset, chosen) / moving)
+    return result
+
+
+def dead_filters(peaks: ArrayLike, *, where: ArrayLike | None = None) -> Bool:
+    """Filters that fire (peak > 0) on none of the images that count.
+
+    Args:
+      peaks: value of the peak, [images, filters].
+      where: bool [images] or [images, filters], which images count (for which filter).
+
+    Returns:
+      bool [filters].
+
+    Raises:
+      ValueError: wrong shapes.
+    """
+    values = np.asarray(peaks)
+    if values.ndim != 2:
+        raise ValueError(f"peaks has shape {values.shape}; give [images, filters].")
+    fires = (values > 0) & as_where(where, *values.shape)
+    return np.logical_not(fires.any(axis=0))
+
+
+def collapsed_filters(
+    positions: ArrayLike,
+    peaks: ArrayLike,
+    *,
+    image_size: tuple[int, int],
+    top: int = 100,
+    tolerance: float = 0.05,
+    where: ArrayLike | None = None,
+) -> Bool:
+    """Filters whose positions hardly vary: `sqrt(var(p(mu_hat))) < tolerance * sqrt(w^2 + h^2)`.
+
+    Over the (at most) `top` images with the highest peak on which the filter fires; the variance
+    is the sum of those of both coordinates (ddof = 1). The default is one position of a 14 x 14
+    map (16 of 224 pixels); uniformly random positions have 0.29.
+
+    Args:
+      positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
+      peaks: value of the peak, [images, filters].
+      image_size: (h, w) of the input in pixels.
+      top: largest number of images.
+      tolerance: spread below which a filter is called collapsed, as a share of the diagonal.
+      where: bool [images] or [images, filters], which images count (for which filter).
+
+    Returns:
+      bool [filters]; False for a filter that fires on fewer than two images (`dead_filters`).
+
+    Raises:
+      ValueError: wrong shapes, NaN in positions or peaks, or top below 2.
+    """
+    places, values, usable = _check_peaks(positions, peaks, where)
+    spread = np.sqrt(_variance(places, _Top(values, top)(usable)))
+    return np.less(spread, tolerance * diagonal_of(image_size))
+
+
+class LocationSummary(NamedTuple):
+    """Figures of one layer, with the numbers of filters and images behind them."""
+
+    instability: float  # mean over landmarks, then over filters
+    filters: int  # filters behind the instability
+    filters_left_out: int  # those with fewer than two images for every landmark
+    tracking_ratio: float  # mean over filters of the best landmark's
+    tracking_filters: int  # filters behind the tracking ratio
+    below_1: float  # share of those filters whose best ratio is below 1
+    below_08: float  # the same, below 0.8
+    dead: int  # filters that fire on no image
+    collapsed: int  # filters whose positions hardly vary
+    images: int  # images that count and have a landmark
+    images_per_value: float  # mean number of images behind a D_{f,k}
+
+
+def summarize_location(
+    positions: ArrayLike,
+    peaks: ArrayLike,
+    landmarks: ArrayLike,
+    *,
+    image_size: tuple[int, int],
+    top: int = 100,
+    tolerance: float = 0.05,
+    where: ArrayLike | None = None,
+) -> LocationSummary:
+    """Location instability, tracking ratio, dead and collapsed filters of one layer.
+
+    A filter's instability is its mean over the landmarks for which it is known.
+
+    Args:
+      positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
+      peaks: value of the peak, [images, filters].
+      landmarks: p_k, [images, landmarks, 2] in pixels, NaN = missing.
+      image_size: (h, w) of the input in pixels.
+      top: largest number of images.
+      tolerance: as in `collapsed_filters`.
+      where: bool [images] or [images, filters], which images count (for which filter).
+
+    Returns:
+      A `LocationSummary`; means over no filter are NaN.
+
+    Raises:
+      ValueError: as the functions it is made of.
+    """
+    places, values, usable = _check_peaks(positions, peaks, where)
+    points = as_landmarks(landmarks, len(values))
+    instability = location_instability(
+        places, values, points, image_size=image_size, top=top, where=where
+    )
+    ratio = tracking_ratio(places, values, points, top=top, where=where)
+    collapsed = collapsed_filters(
+        places, values, image_size=image_size, top=top, tolerance=tolerance, where=where
+    )
+    known = ~np.isnan(instability)
+    counted = known.any(axis=1)
+    per_filter = np.where(known, instability, 0).sum(axis=1)[counted] / known.sum(axis=1)[counted]
+    tracked = ~np.isnan(ratio).all(axis=1)
+    best = np.where(np.isnan(ratio), np.inf, ratio).min(axis=1, initial=np.inf)[tracked]
+    present: Bool = np.logical_not(np.isnan(points).any(axis=-1))
+    behind = np.minimum(usable.T.astype(np.int64) @ present.astype(np.int64), top)[known]
+    used = as_where(where, *values.shape).any(axis=1)
+
+    def mean(numbers: NDArray) -> float:
+        return float(np.mean(numbers)) if len(numbers) else float("nan")
+
+    return LocationSummary(
+        instability=mean(per_filter),
+        filters=int(counted.sum()),
+        filters_left_out=int((~counted).sum()),
+        tracking_ratio=mean(best),
+        tracking_filters=len(best),
+        below_1=mean(best < 1 - ROUNDING),
+        below_08=mean(best < 0.8 - ROUNDING),
+        dead=int(dead_filters(values, where=where).sum()),
+        collapsed=int(collapsed.sum()),
+        images=int((present.any(axis=1) & used).sum()),
+        images_per_value=mean(behind),
+    )

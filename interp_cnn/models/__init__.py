@@ -1,0 +1,43 @@
+"""The paper's four networks, and a small one for the embedded data: name -> model."""
+
+from typing import Any
+
+from interp_cnn.models.alexnet import ALEXNET
+from interp_cnn.models.network import NEW_CONV, TOP_CONV, Backbone, Network
+from interp_cnn.models.small import SMALL
+from interp_cnn.models.vgg import VGG_16, VGG_M, VGG_S
+
+__all__ = ["BACKBONES", "NEW_CONV", "TOP_CONV", "Backbone", "Network", "create_model"]
+
+BACKBONES = {backbone.name: backbone for backbone in (ALEXNET, VGG_M, VGG_S, VGG_16, SMALL)}
+
+
+def create_model(name: str, **options: Any) -> Network:
+    """Network of a name.
+
+    Args:
+      name: `"alexnet"`, `"vgg_m"`, `"vgg_s"`, `"vgg16"` or `"small"`.
+      **options: the attributes of `Network`.
+
+    Raises:
+      ValueError: for an unknown name or an option out of range.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"unknown network {name!r}; choose one of {', '.join(BACKBONES)}")
+    network = Network(BACKBONES[name], **options)
+    if network.second_layer not in ("before_pool", "after_pool"):
+        raise ValueError(
+            f"second_layer must be 'before_pool' or 'after_pool', got {network.second_layer!r}"
+        )
+    frozen = network.frozen_through
+    if frozen is not None and frozen not in network.backbone.convolutions:
+        raise ValueError(
+            f"frozen_through names no convolution of {name}: {frozen!r};"
+            f" choose one of {', '.join(network.backbone.convolutions)}, or None"
+        )
+    if not network.width > 0 or not 0 <= network.dropout < 1:
+        raise ValueError(
+            "width must be positive and dropout in [0, 1),"
+            f" got {network.width} and {network.dropout}"
+        )
+    return network

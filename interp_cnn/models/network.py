@@ -1,0 +1,226 @@
+"""A convolutional backbone of 2014 with the paper's two interpretable layers and its head."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from interp_cnn.layers import TemplateMask, local_response_norm
+from interp_cnn.metrics.receptive_field import ReceptiveField, compose
+from interp_cnn.templates import Norm, Position
+
+TOP_CONV = "top_conv"
+NEW_CONV = "new_conv"
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+    """Convolution and ReLU. Kernel and stride are square, padding is the same on all sides."""
+
+    name: str
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    pad: int = 1
+    groups: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LRN:
+    """Local response normalisation, in MatConvNet's convention."""
+
+    bias: float
+    alpha: float
+    size: int = 5
+    beta: float = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Max pooling; `pad_end` rows and columns of padding at the bottom and the right."""
+
+    kernel: int
+    stride: int
+    pad_end: int = 0
+
+
+Stage = Conv | LRN | Pool
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """The layers of a network below the new convolution, and what comes with it.
+
+    Attributes:
+      name: name of the network.
+      input_size: side of the square input in pixels.
+      stages: layers from the image to the ReLU of the last convolution.
+      last_pool: pooling after the new convolution.
+      fc_features: units of the two fully connected layers.
+    """
+
+    name: str
+    input_size: int
+    stages: tuple[Stage, ...]
+    last_pool: Pool
+    fc_features: int = 4096
+
+    @property
+    def convolutions(self) -> tuple[str, ...]:
+        """Names of the convolutions in order, without the new one."""
+        return tuple(stage.name for stage in self.stages if isinstance(stage, Conv))
+
+
+def _scaled(features: int, width: float, groups: int = 1) -> int:
+    """Number of features at a width factor: at least one per group, divisible by the groups."""
+    return max(round(features * width / groups), 1) * groups
+
+
+def _max_pool(x: jax.Array, pool: Pool) -> jax.Array:
+    padding = [(0, pool.pad_end)] * 2
+    return nn.max_pool(x, (pool.kernel,) * 2, strides=(pool.stride,) * 2, padding=padding)
+
+
+class Network(nn.Module):
+    """Backbone, interpretable layer (a), new convolution, interpretable layer (b), head.
+
+    The ordinary network to compare with is `interpretable=False`: the same without the masks, with
+    the same parameter tree. Section 4 of the paper has the architecture.
+
+    Attributes:
+      backbone: layers below the new convolution.
+      num_outputs: outputs of the last layer (1 for a single category).
+      interpretable: whether the two masks are applied.
+      width: factor of every number of features, for small machines.
+      dropout: rate after each hidden fully connected layer.
+      norm: norm of the masks.
+      beta: slope of the masks.
+      position: peak of the masks, `"argmax"` (paper) or `"centroid"` (authors' code).
+      second_layer: `"before_pool"` puts interpretable layer (b), its mask and filter loss, before
+        the last pooling as the paper does, `"after_pool"` behind it as the authors' code does.
+      new_init_std: standard deviation of the new layers' kernels; 0.01 in the paper. None stands
+        for He initialisation, for training from scratch.
+      frozen_through: name of the last convolution that is not trained: no gradient is computed for
+        it and the layers before it. None trains all.
+      dtype: of the computation, float32 or bfloat16; parameters are float32.
+    """
+
+    backbone: Backbone
+    num_outputs: int = 1
+    interpretable: bool = True
+    width: float = 1.0
+    dropout: float = 0.8
+    norm: Norm = "l1"
+    beta: ArrayLike = 4.0
+    position: Position = "argmax"
+    second_layer: str = "before_pool"
+    new_init_std: float | None = 0.01
+    frozen_through: str | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square input in pixels."""
+        return self.backbone.input_size
+
+    @property
+    def frozen_layers(self) -> tuple[str, ...]:
+        """Names of the convolutions that are not trained."""
+        if self.frozen_through is None:
+            return ()
+        names = self.backbone.convolutions
+        return names[: names.index(self.frozen_through) + 1]
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, *, train: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Classify images.
+
+        Args:
+          images: RGB, 0..255 minus the mean, [batch, height, width, 3].
+          train: whether dropout is on, which needs the random stream "dropout".
+
+        Returns:
+          float32 logits [batch, num_outputs], and the maps of both interpretable layers before
+          masking, `top_conv` and `new_conv`, each [batch, height, width, filters].
+
+        Raises:
+          ValueError: for images of another shape.
+        """
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(
+                f"images must have the shape [batch, height, width, 3], got {tuple(images.shape)}"
+            )
+        x = images.astype(self.dtype)
+        for stage in self.backbone.stages:
+            if isinstance(stage, Conv):
+                x = self._conv(x, stage, nn.initializers.he_normal())
+                if stage.name == self.frozen_through:
+                    x = jax.lax.stop_gradient(x)
+            elif isinstance(stage, LRN):
+                x = local_response_norm(
+                    x, size=stage.size, bias=stage.bias, alpha=stage.alpha, beta=stage.beta
+                )
+            else:
+                x = _max_pool(x, stage)
+        maps = {TOP_CONV: x}
+        x = self._mask("mask_a", x)
+        new_init = (
+            nn.initializers.he_normal()
+            if self.new_init_std is None
+            else nn.initializers.normal(self.new_init_std)
+        )
+        x = self._conv(x, Conv(NEW_CONV, x.shape[-1]), new_init, scale=False)
+        if self.second_layer == "after_pool":
+            x = _max_pool(x, self.backbone.last_pool)
+        maps[NEW_CONV] = x
+        x = self._mask("mask_b", x)
+        if self.second_layer == "before_pool":
+            x = _max_pool(x, self.backbone.last_pool)
+        x = x.reshape(x.shape[0], -1)
+        for name in ("fc6", "fc7"):
+            features = _scaled(self.backbone.fc_features, self.width)
+            x = nn.relu(nn.Dense(features, dtype=self.dtype, kernel_init=new_init, name=name)(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        last = nn.Dense(self.num_outputs, dtype=self.dtype, kernel_init=new_init, name="fc8")
+        return last(x).astype(jnp.float32), maps
+
+    def _conv(
+        self, x: jax.Array, conv: Conv, init: nn.initializers.Initializer, scale: bool = True
+    ) -> jax.Array:
+        width = self.width if scale else 1.0
+        layer = nn.Conv(
+            _scaled(conv.features, width, conv.groups),
+            (conv.kernel, conv.kernel),
+            strides=conv.stride,
+            padding=conv.pad,
+            feature_group_count=conv.groups,
+            dtype=self.dtype,
+            kernel_init=init,
+            name=conv.name,
+        )
+        return nn.relu(layer(x))
+
+    def _mask(self, name: str, x: jax.Array) -> jax.Array:
+        layer = TemplateMask(self.norm, self.beta, self.position, self.interpretable, name=name)
+        return layer(x)
+
+    def receptive_fields(self) -> dict[str, ReceptiveField]:
+        """Where the positions of each map of `maps` look, in continuous pixels of the input."""
+
+        def triples(stages: Sequence[Stage]) -> list[tuple[int, int, int]]:
+            return [
+                (stage.kernel, stage.stride, stage.pad if isinstance(stage, Conv) else 0)
+                for stage in stages
+                if not isinstance(stage, LRN)
+            ]
+
+        below = triples(self.backbone.stages)
+        new = [*below, (3, 1, 1)]
+        if self.second_layer == "after_pool":
+            new += triples([self.backbone.last_pool])
+        return {TOP_CONV: compose(below), NEW_CONV: compose(new)}

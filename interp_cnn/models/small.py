@@ -1,0 +1,19 @@
+"""A small network in the style of VGG that two cores train from scratch in a minute or two."""
+
+from interp_cnn.models.network import Backbone, Conv, Pool
+
+SMALL = Backbone(
+    name="small",
+    input_size=96,
+    stages=(
+        Conv("conv1", 24, kernel=5, stride=2, pad=2),
+        Conv("conv2", 48),
+        Pool(2, 2),
+        Conv("conv3", 96),
+        Conv("conv4", 96),
+        Pool(2, 2),
+        Conv("conv5", 128),
+    ),
+    last_pool=Pool(2, 2),
+    fc_features=256,
+)

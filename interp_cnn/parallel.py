@@ -1,0 +1,57 @@
+"""Several devices: the one place where functions are mapped over them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+AXIS = "devices"
+
+
+def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Callable[..., Any]:
+    """`step(state, batch)` on every local device, each with its share of the batch.
+
+    The state has no device axis, and what comes back is the same on all devices: the step itself
+    averages over the axis `AXIS`.
+
+    Args:
+      step: function of one device's share that returns values equal on all devices.
+      donate_state: whether the memory of the state may be reused for the result.
+    """
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        donate_argnums=(0,) if donate_state else (),
+    )
+
+
+def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function(params, batch)` on every local device; results keep the device axis."""
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+
+
+def shard(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Split this process's batch over its devices: [batch, ...] -> [devices, batch / devices, ...].
+
+    Raises:
+      ValueError: where the devices do not divide the batch.
+    """
+    devices = jax.local_device_count()
+
+    def split(name: str, values: np.ndarray) -> np.ndarray:
+        if len(values) % devices:
+            raise ValueError(
+                f"a batch of {len(values)} ({name}) is not divisible by the {devices} devices of"
+                f" this machine; set batch_size to a multiple of {jax.device_count()}"
+            )
+        return values.reshape(devices, -1, *values.shape[1:])
+
+    return {name: split(name, values) for name, values in batch.items()}
+
+
+def unshard(tree: Any) -> Any:
+    """Join the device axis again and fetch: [devices, n, ...] -> NumPy [devices * n, ...]."""
+    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)

@@ -1,0 +1,4 @@
+"""The two jobs: train the networks of a configuration, and evaluate them."""
+
+
+

@@ -1,0 +1,36 @@
+"""What training changes from step to step."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from interp_cnn.models import Network
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """State of a training run.
+
+    Attributes:
+      step: number of steps done, int32 [].
+      params: parameters of the network.
+      opt_state: state of the optimiser.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: optax.OptState
+
+
+def init_params(network: Network, seed: int) -> Any:
+    """Fresh parameters of a network; the same for its ordinary and interpretable form."""
+    images = jnp.zeros((1, network.input_size, network.input_size, 3))
+    # Shapes alone decide the parameters: jit leaves the forward pass itself out.
+    return jax.jit(network.init)(jax.random.key(seed), images)["params"]
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """State before the first step."""
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

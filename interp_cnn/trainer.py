@@ -1,0 +1,226 @@
+"""Training of one network, from its latest checkpoint to the last step."""
+
+import functools
+import math
+import signal
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import ml_collections
+from tqdm import tqdm
+
+from interp_cnn import experiment, parallel
+from interp_cnn.checkpoint import Checkpoints
+from interp_cnn.data.pipeline import Crop, train_batches
+from interp_cnn.data.prepare import Data
+from interp_cnn.models import Network
+from interp_cnn.optim import learning_rate, make_optimizer
+from interp_cnn.state import TrainState, init_state
+from interp_cnn.steps import FilterLoss, train_step
+from interp_cnn.writers import MetricWriter
+
+
+class Interrupted(SystemExit):
+    """SIGTERM came; the state is saved."""
+
+
+class _Sigterm:
+    """Notes a SIGTERM instead of dying of it, so that the step at hand can be saved."""
+
+    received = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+
+    def __enter__(self) -> "_Sigterm":
+        # Python allows handlers in the main thread only; elsewhere SIGTERM acts as usual.
+        self._ours = threading.current_thread() is threading.main_thread()
+        if self._ours:
+            self._previous = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if self._ours:
+            signal.signal(signal.SIGTERM, self._previous)
+
+
+def _iterator(config: ml_collections.ConfigDict, network: Network, data: Data) -> Any:
+    return iter(
+        train_batches(
+            data.train,
+            Crop(network.input_size, config.data.crop),
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            shards=(jax.process_index(), jax.process_count()),
+            threads=config.data.threads,
+        )
+    )
+
+
+def check_batch_size(config: ml_collections.ConfigDict) -> None:
+    """Raise a ValueError unless the devices divide the batch."""
+    size, devices = config.train.batch_size, jax.device_count()
+    if size < 1 or size % devices:
+        raise ValueError(
+            f"config.train.batch_size={size} is not divisible by the {devices} devices;"
+            f" set it to a multiple of {devices}"
+        )
+
+
+def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: Path) -> TrainState:
+    """Train one network, or go on from its latest checkpoint.
+
+    Args:
+      config: see `interp_cnn.config`.
+      variant: `"ordinary"` or `"interpretable"`.
+      data: prepared data.
+      folder: gets checkpoints, `metrics.jsonl` and TensorBoard events.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      FloatingPointError: where the loss is no longer finite; the last good checkpoint is kept.
+      OSError: where a checkpoint cannot be written; the earlier one is kept.
+      Interrupted: after SIGTERM, when the state is saved.
+    """
+    check_batch_size(config)
+    network = experiment.make_network(config, variant)
+    settings = config.train
+    steps_per_epoch = len(data.train) // settings.batch_size
+    iterator = _iterator(config, network, data)  # also says where the batch is too large
+    total = settings.epochs * steps_per_epoch
+    rate = learning_rate(
+        settings.schedule,
+        base=settings.learning_rate,
+        factor=settings.paper_factor,
+        epochs=settings.epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup=settings.warmup_steps,
+    )
+    optimizer = make_optimizer(
+        rate,
+        frozen=network.frozen_layers,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        rate_factors=dict(settings.rate_factors),
+        clip_norm=settings.clip_norm,
+    )
+    state = init_state(experiment.starting_params(config, network), optimizer)
+    checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
+    if checkpoints.latest_step is not None:
+        state = checkpoints.restore(state, iterator)
+    else:
+        checkpoints.check_space(state)
+    step_function = parallel.parallel_step(
+        functools.partial(
+            train_step,
+            network=network,
+            optimizer=optimizer,
+            objective=FilterLoss(steps_per_epoch=steps_per_epoch, **config.filter_loss),
+            mean=tuple(config.data.mean),
+            seed=config.seed,
+            axis_name=parallel.AXIS,
+        )
+    )
+    first = int(state.step)
+    if first < total:
+        if first:
+            tqdm.write(f"{variant}: resumed from the checkpoint of step {first}")
+        writer = MetricWriter(folder, name=variant, first_step=first, total_steps=total)
+        try:
+            with _Sigterm() as sigterm:
+                state = _loop(
+                    config,
+                    variant,
+                    state,
+                    iterator,
+                    step_function,
+                    checkpoints,
+                    writer,
+                    total,
+                    rate,
+                    sigterm,
+                )
+        finally:
+            writer.close()
+    checkpoints.close()
+    return state
+
+
+def _not_finite(what: str, checkpoints: Checkpoints) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what}, training stopped; {checkpoints.last_good()}; lower config.train.learning_rate or"
+        " config.filter_loss.weight and start again in another --workdir"
+    )
+
+
+@jax.jit
+def _all_finite(params: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+
+
+def _check_finite(state: TrainState, variant: str, checkpoints: Checkpoints) -> None:
+    """Keep parameters that the last update spoiled out of the checkpoints."""
+    if not _all_finite(state.params):
+        what = f"{variant}: a parameter is not finite after step {int(state.step)}"
+        raise _not_finite(what, checkpoints)
+
+
+def _loop(
+    config: ml_collections.ConfigDict,
+    variant: str,
+    state: TrainState,
+    iterator: grain.DatasetIterator,
+    step_function: Any,
+    checkpoints: Checkpoints,
+    writer: MetricWriter,
+    total: int,
+    rate: Any,
+    sigterm: _Sigterm,
+) -> TrainState:
+    """The steps that are left."""
+    pending: list[dict[str, jax.Array]] = []  # metrics of the steps since the last look
+
+    def look(step: int) -> None:
+        """Fetch what is pending, refuse what is not finite, and write the mean."""
+        fetched = jax.device_get(pending)
+        pending.clear()
+        for offset, metrics in enumerate(fetched):
+            if not all(math.isfinite(value) for value in metrics.values()):
+                wrong = next(name for name in metrics if not math.isfinite(metrics[name]))
+                at = step - len(fetched) + 1 + offset
+                raise _not_finite(
+                    f"{variant}: {wrong} is {metrics[wrong]} at step {at}", checkpoints
+                )
+        if fetched:
+            means = {
+                name: float(sum(metrics[name] for metrics in fetched) / len(fetched))
+                for name in fetched[0]
+            }
+            writer.write(step, means | {"learning_rate": float(rate(step - 1))})
+
+    for step in range(int(state.step) + 1, total + 1):
+        state, metrics = step_function(state, parallel.shard(next(iterator)))
+        pending.append(metrics)
+        writer.advance()
+        stop = sigterm.received or checkpoints.preempted(step)
+        save = stop or step == total or step % config.checkpoint.every_steps == 0
+        if save or step % config.log_every_steps == 0:
+            look(step)
+        if save:
+            _check_finite(state, variant, checkpoints)
+            checkpoints.save(state, iterator, config.to_dict())
+        if stop and step < total:
+            raise Interrupted(
+                f"{variant}: stopped by SIGTERM, saved at step {step};"
+                " run the same command again to go on"
+            )
+    return state
