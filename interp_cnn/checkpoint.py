@@ -101,6 +101,20 @@ class Checkpoints:
             ) from error
         return restored["state"]
 
+    def restore_params(self) -> tuple[int, Any]:
+        """Step and parameters of the latest checkpoint, for evaluation.
+
+        Raises:
+          FileNotFoundError: where there is no checkpoint.
+        """
+        step = self.latest_step
+        if step is None:
+            raise FileNotFoundError(f"{self.folder} holds no checkpoint; train the network first")
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+        )
+        return step, restored["state"]["params"]
+
     def last_good(self) -> str:
         """Half a sentence on the latest complete checkpoint."""
         step = self.latest_step

@@ -264,6 +264,7 @@ class Evaluator:
         network: Network,
         params: Any,
         evaluation: Evaluation,
+        variant: str,
         layer: str,
         *,
         filters: int = 3,
@@ -275,6 +276,7 @@ class Evaluator:
           network: evaluated network.
           params: its parameters.
           evaluation: of this network.
+          variant: what the network is called in the pictures.
           layer: name of the maps.
           filters: number of filters.
           images: number of images of each.
@@ -302,7 +304,7 @@ class Evaluator:
                 )[0, :, :, 0]
                 rows.append(
                     FilterRow(
-                        label=f"{layer} filter {unit}, follows the {self.data.landmarks[followed]}",
+                        label=f"{variant} {layer} {unit}, follows the {self.data.landmarks[followed]}",
                         image=batch["image"][index],
                         raw_map=raw,
                         mask=mask,

@@ -132,6 +132,11 @@ def _check_where(where: ArrayLike | None, x: jax.Array) -> jax.Array | None:
     return used
 
 
+def _without(x: jax.Array, used: jax.Array | None) -> jax.Array:
+    """Zero for images left out, whatever they hold (a product would keep their NaN)."""
+    return x if used is None else jnp.where(used[:, None, None, None], x, 0.0)
+
+
 def filter_loss(
     x: jax.Array,
     *,
@@ -240,7 +245,7 @@ def scale_free(
       axis_name: see `filter_loss`.
 
     Returns:
-      float32 of the shape of x; zero for a filter that never fires.
+      float32 of the shape of x; zero for a filter that never fires and for images left out.
 
     Raises:
       ValueError: for an x of another rank, a where of another shape.
@@ -248,10 +253,9 @@ def scale_free(
     x = jnp.asarray(x)
     templates.check_maps(x)
     used = _check_where(where, x)
-    x = x.astype(jnp.float32)
-    counted = x if used is None else x * used[:, None, None, None]
+    x = _without(x.astype(jnp.float32), used)
     images = jnp.float32(len(x)) if used is None else used.sum(dtype=jnp.float32)
-    energy = jnp.square(counted).mean(axis=(1, 2)).sum(axis=0)  # [filters]
+    energy = jnp.square(x).mean(axis=(1, 2)).sum(axis=0)  # [filters]
     if axis_name is not None:
         energy, images = jax.lax.psum((energy, images), axis_name)
     mean_square = energy / jnp.maximum(images, 1.0)
@@ -294,7 +298,7 @@ def filter_categories(
     used = _check_where(where, x)
     if used is not None:
         members = members * used[:, None]
-    activation = x.astype(jnp.float32).sum(axis=(1, 2))
+    activation = _without(x.astype(jnp.float32), used).sum(axis=(1, 2))
     exact = jax.lax.Precision.HIGHEST
     sums = _global_sum(jnp.einsum("bc,bf->cf", members, activation, precision=exact), axis_name)
     counts = _global_sum(members.sum(axis=0), axis_name)[:, None]

@@ -1,5 +1,6 @@
 """Several devices: the one place where functions are mapped over them."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,3 +56,24 @@ def shard(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def unshard(tree: Any) -> Any:
     """Join the device axis again and fetch: [devices, n, ...] -> NumPy [devices * n, ...]."""
     return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
+
+
+def join_hosts() -> None:
+    """Join the other hosts of this run; before anything else of JAX.
+
+    Clusters that JAX knows (TPU pods, Slurm, Open MPI, Kubernetes) need nothing more. Elsewhere
+    each host says JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Raises:
+      ValueError: where the hosts cannot be told from the environment.
+    """
+    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    given = [os.environ.get(name) for name in names]
+    number, index = (int(value) if value else None for value in given)
+    try:
+        jax.distributed.initialize(num_processes=number, process_id=index)
+    except ValueError as error:
+        raise ValueError(
+            f"--distributed found no cluster ({error}); set JAX_COORDINATOR_ADDRESS=HOST:PORT,"
+            f" {names[0]} and {names[1]} on every host"
+        ) from error

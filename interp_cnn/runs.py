@@ -1,4 +1,136 @@
 """The two jobs: train the networks of a configuration, and evaluate them."""
 
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+from tqdm import tqdm
+
+from interp_cnn import experiment
+from interp_cnn.checkpoint import Checkpoints
+from interp_cnn.data.prepare import Data, prepare
+from interp_cnn.evaluator import Evaluator, data_record, experiment_record
+from interp_cnn.models import NEW_CONV
+from interp_cnn.report.figure import draw_filters
+from interp_cnn.report.table import markdown_table
+from interp_cnn.trainer import check_batch_size, train
 
 
+def _say(text: str) -> None:
+    if jax.process_index() == 0:
+        tqdm.write(text)
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Train every network of a configuration, evaluate all, write table and figure.
+
+    Args:
+      config: see `interp_cnn.config`.
+      workdir: gets everything that is written. A run that was interrupted goes on.
+
+    Returns:
+      The figures, as in `metrics.json`.
+
+    Raises:
+      ValueError, FileNotFoundError, OSError, FloatingPointError: each with one sentence on what is
+        wrong; nothing already computed is lost.
+    """
+    check_batch_size(config)
+    for variant in config.networks:
+        experiment.make_network(config, variant)  # a wrong name shows before the data are made
+    experiment.claim_workdir(workdir, config)
+    data = prepare(config.data, seed=config.seed)
+    states = {}
+    for variant in config.networks:
+        state = train(config, variant, data, workdir / variant)
+        states[variant] = (int(state.step), state.params)
+        del state  # frees the optimiser's memory
+    return _measure(config, data, states, workdir)
+
+
+def evaluate_workdir(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Evaluate the latest checkpoints of a work directory.
+
+    Args:
+      config: of that directory, see `experiment.read_config`.
+      workdir: of a training run.
+
+    Returns:
+      The figures, as in `metrics.json`.
+
+    Raises:
+      FileNotFoundError: where a network has no checkpoint.
+      ValueError: where a checkpoint is of another network.
+    """
+    folders = {variant: workdir / variant / "checkpoints" for variant in config.networks}
+    for folder in folders.values():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
+    data = prepare(config.data, seed=config.seed)
+    states = {}
+    for variant, folder in folders.items():
+        checkpoints = Checkpoints(folder)
+        step, params = checkpoints.restore_params()
+        checkpoints.close()
+        states[variant] = (step, params)
+    return _measure(config, data, states, workdir)
+
+
+def evaluate_weights(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Evaluate the networks as they are before training, with the weights of the configuration.
+
+    Args:
+      config: see `interp_cnn.config`.
+      workdir: gets table and figure.
+
+    Returns:
+      The figures, as in `metrics.json`.
+
+    Raises:
+      ValueError, FileNotFoundError: as `train_and_evaluate`.
+    """
+    networks = {variant: experiment.make_network(config, variant) for variant in config.networks}
+    data = prepare(config.data, seed=config.seed)
+    states = {
+        variant: (0, experiment.starting_params(config, network))
+        for variant, network in networks.items()
+    }
+    return _measure(config, data, states, workdir)
+
+
+def _measure(
+    config: ml_collections.ConfigDict,
+    data: Data,
+    states: dict[str, tuple[int, Any]],
+    workdir: Path,
+) -> dict[str, Any]:
+    """Evaluate networks given as (step, params), and write metrics.json, table.md, filters.png."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    evaluator = Evaluator(config, data)
+    results: dict[str, Any] = {"networks": {}}
+    rows = []
+    for variant, (step, params) in states.items():
+        network = experiment.make_network(config, variant)
+        evaluation = evaluator.evaluate(network, params, step)
+        results["networks"][variant] = evaluation.result
+        results["controls"] = evaluation.controls._asdict()
+        results["data"] = data_record(config, data, len(evaluation.objects))
+        results["experiment"] = experiment_record(config, network)
+        rows += evaluator.filter_rows(network, params, evaluation, variant, NEW_CONV)
+    if jax.process_index() == 0:
+        table = markdown_table(results)
+        (workdir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
+        (workdir / "table.md").write_text(table)
+        draw_filters(workdir / "filters.png", rows, title=_title(config))
+        _say("\n" + table)
+        _say(f"written: {workdir}/table.md, metrics.json, filters.png")
+    return results
+
+
+def _title(config: ml_collections.ConfigDict) -> str:
+    return (
+        f"{config.model.name}, {config.data.category} of {config.data.name}:"
+        " the filters that follow a part best, each on its strongest images"
+    )

@@ -1,112 +1,16 @@
-"""Six animals in side view as lists of parts, each part a list of outlines (pure geometry, NumPy).
+"""Six animals in side view as lists of parts, each part a list of outlines (pure geometry).
 
-A point of the plane is the complex number x + iy with y downwards, so that a turn is a product.
 Animals look to the right, their body is about one unit long and the middle of it is at 0.
 """
 
 from __future__ import annotations
 
 import cmath
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-Points = Sequence[complex] | np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """One filled outline.
-
-    Attributes:
-        outline: [points] complex, closed.
-        paint: the material: coat, alt (the coat's second colour), horn, dark, iris or white.
-        puff: how rounded it is shaded, 0 is flat.
-        tone: factor on its brightness; limbs of the far side are darker.
-    """
-
-    outline: np.ndarray
-    paint: str = "coat"
-    puff: float = 1.0
-    tone: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """One movable piece of an animal, such as one leg: its part and its shapes, back first."""
-
-    part: str
-    shapes: tuple[Shape, ...]
-
-    def moved(self, change: Callable[[np.ndarray], np.ndarray]) -> Piece:
-        """The piece with `change` applied to every outline."""
-        return Piece(self.part, tuple(
-            Shape(change(s.outline), s.paint, s.puff, s.tone) for s in self.shapes))
-
-    @property
-    def points(self) -> np.ndarray:
-        """All points of all outlines, [points] complex."""
-        return np.concatenate([s.outline for s in self.shapes])
-
-
-def turned(angle: float) -> complex:
-    """The factor that turns by `angle` radians, clockwise on the screen."""
-    return cmath.rect(1.0, angle)
-
-
-def _catmull_rom(per: int) -> np.ndarray:
-    t = np.arange(per) / per
-    rows = [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
-    return np.stack(rows) / 2
-
-
-_STEPS = 6  # samples on every stretch of a curve
-_BASIS = _catmull_rom(_STEPS)
-_CAP = np.exp(1j * np.linspace(np.pi / 2, -np.pi / 2, 8))
-_CIRCLE = np.exp(2j * np.pi * np.arange(32) / 32)
-
-
-def spline(points: Points, closed: bool = False) -> np.ndarray:
-    """Catmull-Rom curve through `points`, 6 samples on every stretch."""
-    p = np.asarray(points)
-    n = len(p)
-    q = np.empty(n + (3 if closed else 2), p.dtype)
-    q[1 : n + 1] = p
-    if closed:
-        q[0], q[-2:] = p[-1], p[:2]
-    else:
-        q[0], q[-1] = 2 * p[0] - p[1], 2 * p[-1] - p[-2]
-    m = len(q) - 3
-    curve = np.empty(m * _STEPS + (not closed), p.dtype)
-    np.matmul(np.array((q[:m], q[1 : m + 1], q[2 : m + 2], q[3:])).T, _BASIS,
-              out=curve[: m * _STEPS].reshape(m, _STEPS))
-    if not closed:
-        curve[-1] = p[-1]
-    return curve
-
-
-def limb(points: Points, widths: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Outline of a round-ended limb along `points` with half-width `widths` at each of them."""
-    middle, half = spline(points), spline(widths)
-    ahead = np.empty_like(middle)
-    ahead[1:-1] = middle[2:] - middle[:-2]
-    ahead[0], ahead[-1] = middle[1] - middle[0], middle[-1] - middle[-2]
-    ahead /= np.maximum(np.abs(ahead), 1e-9)
-    front = middle[-1] + half[-1] * ahead[-1] * _CAP
-    back = middle[0] - half[0] * ahead[0] * _CAP
-    side = 1j * ahead * half
-    return np.concatenate([middle + side, front, (middle - side)[::-1], back])
-
-
-def oval(
-    centre: complex, rx: float, ry: float, angle: float = 0, taper: float = 0, power: float = 2
-) -> np.ndarray:
-    """Outline of an egg: `taper` > 0 widens its front; `power` > 2 makes it more of a box."""
-    x, y = _CIRCLE.real, _CIRCLE.imag
-    if power != 2:
-        x, y = (np.sign(f) * np.abs(f) ** (2 / power) for f in (x, y))
-    return centre + turned(angle) * (rx * x + 1j * ry * y * (1 + taper * x))
+from interp_cnn.data.shapes import Piece, Shape, limb, oval, spline, turned
 
 
 def _eye(centre: complex, radius: float) -> list[Shape]:
@@ -118,29 +22,50 @@ def _eye(centre: complex, radius: float) -> list[Shape]:
 
 
 def _leg(
-    hip: complex, length: float, width: float, swing: float, bend: float, tone: float,
-    foot: float = 1.3, sole: str = "coat",
+    hip: complex,
+    length: float,
+    width: float,
+    swing: float,
+    bend: float,
+    tone: float,
+    foot: float = 1.3,
+    sole: str = "coat",
 ) -> Piece:
     knee = hip + 0.5j * length * turned(-swing)
     ankle = knee + 0.5j * length * turned(-swing - bend)
-    return Piece("legs", (
-        Shape(oval(ankle + width * (0.45 * foot - 0.15j), width * foot, width * 0.8),
-              sole, 0.8, tone),
-        Shape(limb([hip, knee, ankle], [width * 1.35, width, width * 0.85]), "coat", 1, tone),
-    ))
+    return Piece(
+        "legs",
+        (
+            Shape(
+                oval(ankle + width * (0.45 * foot - 0.15j), width * foot, width * 0.8),
+                sole,
+                0.8,
+                tone,
+            ),
+            Shape(limb([hip, knee, ankle], [width * 1.35, width, width * 0.85]), "coat", 1, tone),
+        ),
+    )
 
 
 def _four_legs(
-    rng: np.random.Generator, hips: complex, shoulder: complex, length: float, width: float,
-    swing: float = 0.4, sole: str = "coat", foot: float = 1.3,
+    rng: np.random.Generator,
+    hips: complex,
+    shoulder: complex,
+    length: float,
+    width: float,
+    swing: float = 0.4,
+    sole: str = "coat",
+    foot: float = 1.3,
 ) -> tuple[list[Piece], list[Piece]]:
     """The two far legs and the two near ones, each back leg first."""
+
     def pair(tone: float, shift: complex) -> list[Piece]:
         legs = []
         for joint, knee in ((hips, -1), (shoulder, 1)):
             angle, bend = rng.uniform(-swing, swing), rng.uniform(0, 0.4) * knee
             legs.append(_leg(joint + shift, length, width, angle, bend, tone, foot, sole))
         return legs
+
     return pair(0.72, 0.07 - 0.02j), pair(1.0, 0j)
 
 
@@ -169,8 +94,9 @@ def cat(rng: np.random.Generator) -> list[Piece]:
         Shape(oval(at, 0.245, 0.2, power=2.3)),
         Shape(oval(at - 0.065 + 0.09j, 0.085, 0.07), "alt", 0.5),
         Shape(oval(at + 0.065 + 0.09j, 0.085, 0.07), "alt", 0.5),
-        Shape(spline(at + np.array([-0.04 + 0.045j, 0.04 + 0.045j, 0.09j]), closed=True),
-              "dark", 0.3),
+        Shape(
+            spline(at + np.array([-0.04 + 0.045j, 0.04 + 0.045j, 0.09j]), closed=True), "dark", 0.3
+        ),
     ]
     for side in (-1, 1):
         face += _eye(at + side * 0.1 - 0.04j, 0.052)
@@ -194,14 +120,21 @@ def bird(rng: np.random.Generator) -> list[Piece]:
         way = -turn * turned(lift + k * spread)
         base = -0.28 * turn
         feathers.append(
-            Shape(limb([base, base + 0.25 * way, base + 0.5 * way], [0.06, 0.07, 0.055]),
-                  "alt" if k else "coat", 0.7, 0.9 if k else 1.0))
+            Shape(
+                limb([base, base + 0.25 * way, base + 0.5 * way], [0.06, 0.07, 0.055]),
+                "alt" if k else "coat",
+                0.7,
+                0.9 if k else 1.0,
+            )
+        )
     legs = []
-    for tone, at in ((0.75, 0.1), (1.0, -0.02)):
-        hip = at * turn + 0.2j
+    for tone, along in ((0.75, 0.1), (1.0, -0.02)):
+        hip = along * turn + 0.2j
         ankle = hip + u(0.24, 0.34) * 1j * turned(u(-0.35, 0.35))
-        toes = [Shape(limb([ankle, ankle + t], [0.026, 0.018]), "horn", 0.4, tone)
-                for t in (0.13 + 0.02j, 0.09 + 0.06j, -0.07 + 0.03j)]
+        toes = [
+            Shape(limb([ankle, ankle + t], [0.026, 0.018]), "horn", 0.4, tone)
+            for t in (0.13 + 0.02j, 0.09 + 0.06j, -0.07 + 0.03j)
+        ]
         shin = Shape(limb([hip, ankle], [0.04, 0.026]), "horn", 0.6, tone)
         thigh = Shape(oval(hip, 0.075, 0.11), "coat", 0.8, tone)
         legs.append(Piece("legs", (*toes, shin, thigh)))
@@ -212,8 +145,14 @@ def bird(rng: np.random.Generator) -> list[Piece]:
         root = turn * (0.14 + shift - 0.06j)
         way = -turn * turned(opening + (0.3 * u() if shift else 0))
         shapes = [
-            Shape(limb(root + way * np.array([0.1, s + 0.14j * k, e + 0.34j * k]),
-                       [0.1, 0.085, 0.04]), "alt", 0.6, tone * (0.9 + 0.05 * k))
+            Shape(
+                limb(
+                    root + way * np.array([0.1, s + 0.14j * k, e + 0.34j * k]), [0.1, 0.085, 0.04]
+                ),
+                "alt",
+                0.6,
+                tone * (0.9 + 0.05 * k),
+            )
             for k, s, e in ((-1, 0.3, 0.46), (-0.5, 0.36, 0.58), (0, 0.38, 0.66))
         ]
         cover = oval(root + 0.15 * way, 0.2, 0.115, cmath.phase(way), -0.2)
@@ -223,10 +162,19 @@ def bird(rng: np.random.Generator) -> list[Piece]:
     gape, drop = u(0.0, 0.07), u(-0.01, 0.02)
     tip = at + 0.42 + 1j * drop
     face = [
-        Shape(spline([at + 0.14 - 0.01j, at + 0.17 + 0.1j, tip - 0.08 + 1j * (0.05 + gape)],
-                     closed=True), "horn", 0.4, 0.8),
-        Shape(spline([at + 0.12 + 0.04j, at + 0.13 - 0.1j, at + 0.28 - 0.06j, tip], closed=True),
-              "horn", 0.7),
+        Shape(
+            spline(
+                [at + 0.14 - 0.01j, at + 0.17 + 0.1j, tip - 0.08 + 1j * (0.05 + gape)], closed=True
+            ),
+            "horn",
+            0.4,
+            0.8,
+        ),
+        Shape(
+            spline([at + 0.12 + 0.04j, at + 0.13 - 0.1j, at + 0.28 - 0.06j, tip], closed=True),
+            "horn",
+            0.7,
+        ),
         Shape(limb([at - 0.08 - 0.12j, at - 0.16 - 0.22j, at - 0.25 - 0.25j], [0.06, 0.04, 0.015])),
         Shape(oval(at, 0.2, 0.185)),
         Shape(oval(at + 0.09 + 0.06j, 0.085, 0.07), "alt", 0.4),
@@ -255,8 +203,11 @@ def deer(rng: np.random.Generator) -> list[Piece]:
         beam = base + 0.42 * turned(-1.9 + sweep) * curve
         face.append(Shape(limb(beam, [0.026, 0.024, 0.022, 0.014]), "horn", 0.5, tone))
         for k, length in ((1, 0.16), (2, 0.15)):
-            tine = [beam[k], beam[k] + length * 0.5 * turned(-0.9 + sweep),
-                    beam[k] + length * turned(-1.15 + sweep)]
+            tine = [
+                beam[k],
+                beam[k] + length * 0.5 * turned(-0.9 + sweep),
+                beam[k] + length * turned(-1.15 + sweep),
+            ]
             face.append(Shape(limb(tine, [0.02, 0.018, 0.011]), "horn", 0.5, tone))
     way = turned(u(0.15, 0.5))
     ear = [nape - 0.03 - 0.04j, nape - 0.12 - 0.1j, nape - 0.2 - 0.11j * u(0.2, 1.6)]
@@ -277,15 +228,26 @@ def elephant(rng: np.random.Generator) -> list[Piece]:
     far, near = _four_legs(rng, -0.26 + 0.08j, 0.22 + 0.1j, u(0.36, 0.44), 0.088, 0.22, "alt", 0.98)
     torso = Shape(limb([-0.22 + 0.02j, 0.02 - 0.03j, 0.22], [0.23, 0.25, 0.22]))
     end = -0.52 + u(-0.1, 0.06) + 1j * u(0.14, 0.26)
-    tail = (Shape(oval(end, 0.035, 0.055), "dark", 0.5),
-            Shape(limb([-0.4 - 0.08j, -0.5, end], [0.03, 0.022, 0.016])))
+    tail = (
+        Shape(oval(end, 0.035, 0.055), "dark", 0.5),
+        Shape(limb([-0.4 - 0.08j, -0.5, end], [0.03, 0.022, 0.016])),
+    )
     at = 0.42 + u(-0.04, 0.05) + 1j * u(-0.26, -0.1)
     curl, first = u(-0.75, 0.55), u(0.95, 1.35)
     steps = np.cumsum([0, *(0.125 * turned(first - curl * k) for k in (-0.2, 0.5, 1.3, 2.2))])
     trunk = at + 0.15 + 0.06j + steps
     flap = u(-0.2, 0.2)
-    ear = np.array([0.05 - 0.12j, -0.1 - 0.25j, -0.26 - 0.2j, -0.3 - 0.02j, -0.22 + 0.17j,
-                    -0.08 + 0.2j, 0.03 + 0.06j]) * turned(flap)
+    ear = np.array(
+        [
+            0.05 - 0.12j,
+            -0.1 - 0.25j,
+            -0.26 - 0.2j,
+            -0.3 - 0.02j,
+            -0.22 + 0.17j,
+            -0.08 + 0.2j,
+            0.03 + 0.06j,
+        ]
+    ) * turned(flap)
     tusk = at + 0.13 + 0.12j + np.array([0, 0.09 + 0.1j, 0.21 + 0.1j])
     face = [
         Shape(limb(trunk, [0.11, 0.088, 0.07, 0.056, 0.045])),
@@ -309,11 +271,19 @@ def rabbit(rng: np.random.Generator) -> list[Piece]:
     for tone, shift in ((0.72, 0.09 - 0.01j), (1.0, 0j)):
         heel = haunch + shift + 0.17j
         sole = limb([heel - 0.06, heel + 0.08, heel + u(0.2, 0.3)], [0.05, 0.05, 0.045])
-        hind.append(Piece("legs", (
-            Shape(sole, "coat", 0.8, tone),
-            Shape(oval(haunch + shift, 0.185, 0.17, u(-0.4, 0.4)), "coat", 0.9, tone))))
-    fore = [_leg(0.24 + 0.06j + s, u(0.24, 0.3), 0.05, u(-0.5, 0.35), 0.1, tone)
-            for tone, s in ((0.72, 0.07), (1.0, 0j))]
+        hind.append(
+            Piece(
+                "legs",
+                (
+                    Shape(sole, "coat", 0.8, tone),
+                    Shape(oval(haunch + shift, 0.185, 0.17, u(-0.4, 0.4)), "coat", 0.9, tone),
+                ),
+            )
+        )
+    fore = [
+        _leg(0.24 + 0.06j + s, u(0.24, 0.3), 0.05, u(-0.5, 0.35), 0.1, tone)
+        for tone, s in ((0.72, 0.07), (1.0, 0j))
+    ]
     puff = -0.37 + 0.06j + 1j * u(-0.1, 0.08)
     tail = (Shape(oval(puff, 0.095, 0.09), "alt", 1.0),)
     at = 0.34 + u(-0.06, 0.08) + 1j * u(-0.36, -0.2)
@@ -343,14 +313,29 @@ def turtle(rng: np.random.Generator) -> list[Piece]:
     """Domed shell with a rim and plates, stubby legs, pointed tail, blunt head on a neck."""
     u = rng.uniform
     high = u(0.3, 0.4)
-    dome = np.array([-0.46 + 0.07j, -0.4 - 0.86j * high, -0.14 - 1j * high, 0.16 - 0.98j * high,
-                     0.38 - 0.72j * high, 0.46 + 0.07j, 0.1j])
+    dome = np.array(
+        [
+            -0.46 + 0.07j,
+            -0.4 - 0.86j * high,
+            -0.14 - 1j * high,
+            0.16 - 0.98j * high,
+            0.38 - 0.72j * high,
+            0.46 + 0.07j,
+            0.1j,
+        ]
+    )
     shell = [Shape(spline(dome, closed=True))]
     for x, lean in ((-0.21, -0.08), (0.0, 0.0), (0.21, 0.08)):
         seam = [x + 0.06j, x - 0.45j * high, x - lean * 0.5 - 0.9j * high + 1j * abs(x) * 0.25]
         shell.append(Shape(limb(seam, [0.014, 0.014, 0.012]), "alt", 0, 0.8))
-    shell.append(Shape(limb([-0.36 - 0.42j * high, -0.42j * high, 0.34 - 0.42j * high],
-                            [0.012, 0.014, 0.012]), "alt", 0, 0.8))
+    shell.append(
+        Shape(
+            limb([-0.36 - 0.42j * high, -0.42j * high, 0.34 - 0.42j * high], [0.012, 0.014, 0.012]),
+            "alt",
+            0,
+            0.8,
+        )
+    )
     rim = limb([-0.46 + 0.08j, 0.12j, 0.46 + 0.08j], [0.055, 0.06, 0.055])
     shell.append(Shape(rim, "alt", 0.8))
     legs = []
@@ -365,8 +350,11 @@ def turtle(rng: np.random.Generator) -> list[Piece]:
     neck = Shape(limb([0.36 + 0.06j, 0.45 + 0.02j, at], [0.095, 0.09, 0.09]), "coat", 0.8)
     face = [
         Shape(oval(at + 0.05, 0.175, 0.13, 0.06, 0.12, 2.3)),
-        Shape(limb([at + 0.09 + 0.06j, at + 0.16 + 0.05j, at + 0.21 + 0.02j], [0.01, 0.012, 0.008]),
-              "dark", 0),
+        Shape(
+            limb([at + 0.09 + 0.06j, at + 0.16 + 0.05j, at + 0.21 + 0.02j], [0.01, 0.012, 0.008]),
+            "dark",
+            0,
+        ),
         Shape(oval(at + 0.19 - 0.03j, 0.014, 0.014), "dark", 0),
         Shape(oval(at + 0.085 - 0.04j, 0.068, 0.062), "alt", 0.4),
         *_eye(at + 0.09 - 0.045j, 0.048),

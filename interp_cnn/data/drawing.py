@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from interp_cnn.data.animals import ANIMALS, Piece, Shape, limb, oval, spline, turned
+from interp_cnn.data.animals import ANIMALS
 from interp_cnn.data.canvas import Canvas, random_coat, random_colour
+from interp_cnn.data.shapes import Piece, Shape, limb, oval, spline, turned
 
 CATEGORIES: tuple[str, ...] = tuple(ANIMALS)
 PARTS: tuple[str, ...] = ("head", "torso", "legs", "tail", "wings")
@@ -23,6 +24,7 @@ MIN_SIZE = 32
 
 _LOOSE = len(PARTS) + 1  # the owner of pixels that show a loose part; 0 is everything else
 _LOOSE_HEADS = 0.25  # share of the pictures without an animal whose loose parts include a head
+
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
@@ -56,7 +58,7 @@ def _backdrop(canvas: Canvas, rng: np.random.Generator) -> list[np.ndarray]:
     mix = np.clip((way.imag - u(0.2, 0.7)) / u(0.15, 0.7) + 0.5, 0, 1)[..., None]
     canvas.image += top + mix * (ground - top)
     coarse, fine = canvas.noise
-    canvas.image *= (1 + u(0.01, 0.06) * coarse + u(0, 0.04) * fine)[..., None]
+    canvas.image *= (1 + u(0.01, 0.07) * coarse + u(0, 0.09) * fine)[..., None]
     for k in range(rng.integers(0, 4)):
         level = u(0.3, 0.5) + 0.17 * k
         ridge = np.linspace(-0.2, 1.2, 8) + 1j * (level + u(0.02, 0.09) * rng.standard_normal(8))
@@ -70,10 +72,9 @@ def _backdrop(canvas: Canvas, rng: np.random.Generator) -> list[np.ndarray]:
         glow = Shape(oval(spot, r, r), "alt", 0)
         canvas.paint(glow, random_coat(rng), 1 + 0j, opacity=u(0.15, 0.4))
     greens = [random_coat(rng) for _ in range(2)]
-    for _ in range(rng.integers(4, 14)):
+    for _ in range(rng.integers(2, 16)):
         leaf = _leaf(rng, u(0.1, 0.24)).moved(_placed(u(0, 1) + 1j * u(0, 1), 1 + 0j))
-        for shape in leaf.shapes:
-            canvas.paint(shape, greens[rng.integers(2)], 0.5 + 0j, opacity=u(0.55, 1.0))
+        canvas.paint(leaf.shapes[0], greens[rng.integers(2)], 0.5 + 0j, opacity=u(0.55, 1.0))
     return [top, ground]
 
 
@@ -94,21 +95,38 @@ def _thing(rng: np.random.Generator) -> Piece:
         way = 0.13 * turned(u(0, 6.3))
         twig = way * np.array([-1, -0.2 + 0.15j, 1 + 1j * u(-0.3, 0.3)])
         fork = np.array([twig[1], twig[1] + way * (0.4 + 0.5j)])
-        return Piece("", (Shape(limb(twig, [0.014, 0.012, 0.006]), "horn", 0.6),
-                          Shape(limb(fork, [0.01, 0.005]), "horn", 0.6)))
+        return Piece(
+            "",
+            (
+                Shape(limb(twig, [0.014, 0.012, 0.006]), "horn", 0.6),
+                Shape(limb(fork, [0.01, 0.005]), "horn", 0.6),
+            ),
+        )
     if kind == 2:
         shapes = []
         paint = ("dark", "iris", "alt")[rng.integers(3)]
         for at in u(-0.08, 0.08, (rng.integers(2, 6), 2)) @ (1, 1j):
             r = u(0.014, 0.03)
-            shapes += [Shape(oval(at, r, r), paint, 0.8),
-                       Shape(oval(at - 0.3 * r * (1 + 1j), r / 4, r / 4), "white", 0)]
+            shapes += [
+                Shape(oval(at, r, r), paint, 0.8),
+                Shape(oval(at - 0.3 * r * (1 + 1j), r / 4, r / 4), "white", 0),
+            ]
         return Piece("", tuple(shapes))
     if kind == 3:
-        return Piece("", tuple(
-            Shape(limb([x, x + u(-0.03, 0.03) - 0.1j, complex(x + u(-0.09, 0.09), -u(0.14, 0.24))],
-                       [0.009, 0.008, 0.002]), "coat" if k % 2 else "alt", 0.5)
-            for k, x in enumerate(u(-0.07, 0.07, rng.integers(4, 8)))))
+        return Piece(
+            "",
+            tuple(
+                Shape(
+                    limb(
+                        [x, x + u(-0.03, 0.03) - 0.1j, complex(x + u(-0.09, 0.09), -u(0.14, 0.24))],
+                        [0.009, 0.008, 0.002],
+                    ),
+                    "coat" if k % 2 else "alt",
+                    0.5,
+                )
+                for k, x in enumerate(u(-0.07, 0.07, rng.integers(4, 8)))
+            ),
+        )
     return _leaf(rng, u(0.16, 0.26))
 
 
@@ -212,13 +230,13 @@ def draw_example(category: str | None, index: int, *, seed: int = 0, size: int =
         pieces = _scattered(pieces, pool, rng)
     pieces = [p.moved(lambda z: corner + scale * (z - low)) for p in pieces]
 
-    for _ in range(rng.integers(3, 7)):
+    for _ in range(rng.integers(1, 8)):
         at, frame = u(0, 1) + 1j * u(0, 1), turned(u(-0.9, 0.9)) * scale * u(0.5, 1.0)
         coat = random_coat(rng, prevailing[:1])
         piece = _loose_part(pool, rng).moved(_placed(at, frame, bool(u() < 0.5)))
         for shape in piece.shapes:
             canvas.paint(shape, coat, frame, owner=_LOOSE)
-    for _ in range(rng.integers(2, 6)):
+    for _ in range(rng.integers(0, 9)):
         piece = _thing(rng).moved(_placed(u(0, 1) + 1j * u(0, 1), complex(u(0.6, 1.2))))
         coat = random_coat(rng)
         for shape in piece.shapes:
@@ -235,7 +253,8 @@ def draw_example(category: str | None, index: int, *, seed: int = 0, size: int =
         piece = _thing(rng) if u() < 0.7 else _loose_part(pool, rng).moved(lambda z: 0.3 * z)
         piece = piece.moved(_placed(at, complex(u(0.7, 1.3))))
         coat = random_coat(rng, prevailing[1:])
-        if canvas.hidden(piece, [1]) < 0.15 and canvas.hidden(piece, range(1, _LOOSE)) < 0.1:
+        hidden = canvas.hidden(piece)[1:_LOOSE]
+        if hidden[0] < 0.15 and hidden.max() < 0.4:  # the head above all stays in sight
             for shape in piece.shapes:
                 canvas.paint(shape, coat, 0.5 + 0j, owner=_LOOSE if piece.part else 0)
     return _finished(canvas, rng, category, corner, scale * extent)
@@ -253,8 +272,10 @@ def _finished(
     way = (canvas.z - 0.5 - 0.5j) * turned(u(0, 6.3))
     warm = np.array([1 + u(-0.04, 0.05), 1, 1 + u(-0.05, 0.04)], np.float32)
     light = u(0.92, 1.08) * (1 + u(0, 0.35) * way.real - u(0.0, 0.3) * np.abs(way) ** 2)
-    pixels = np.clip(canvas.image * light[..., None] * warm * 255 + 0.5, 0, 255).astype(np.uint8)
-    picture = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(u(0, 0.5) * size / 128))
+    scene = canvas.image * light[..., None] * warm
+    haze = scene.mean((0, 1)) * u(0.8, 1.2)
+    pixels = np.clip((haze + u(0.65, 1.05) * (scene - haze)) * 255 + 0.5, 0, 255).astype(np.uint8)
+    picture = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(u(0, 0.8) * size / 128))
     owner = canvas.share.argmax(0)
     whole = np.array([0, 0, size, size], np.float32)
     if category is None:
@@ -319,7 +340,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def serve() -> None:
-    """Reads a pickled list of `encoded_example`'s arguments, writes the pickled results in order."""
+    """Reads a pickled list of `encoded_example`'s arguments, writes pickled results in order."""
     for arguments in pickle.load(sys.stdin.buffer):
         pickle.dump(encoded_example(*arguments), sys.stdout.buffer)
     sys.stdout.buffer.flush()

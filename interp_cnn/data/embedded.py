@@ -9,7 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,10 +49,14 @@ class EmbeddedConfig(tfds.core.BuilderConfig):
         unknown = [c for c in self.categories if c not in CATEGORIES]
         if unknown or not self.categories or len(set(self.categories)) < len(self.categories):
             raise ValueError(
-                f"categories is {self.categories!r}; name some of {', '.join(CATEGORIES)}, each once."
+                f"categories is {self.categories!r}; "
+                f"name some of {', '.join(CATEGORIES)}, each once."
             )
         for field, least in (
-            ("num_per_category", 1), ("num_other", 0), ("image_size", MIN_SIZE), ("seed", 0),
+            ("num_per_category", 1),
+            ("num_other", 0),
+            ("image_size", MIN_SIZE),
+            ("seed", 0),
         ):
             if getattr(self, field) < least:
                 raise ValueError(f"{field} is {getattr(self, field)}; it must be at least {least}.")
@@ -125,7 +129,7 @@ class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
         for split, jobs in splits.items():
             if not jobs:
                 raise ValueError(
-                    f"config {config.name!r} has too few pictures for a {split} split: ask for more."
+                    f"config {config.name!r} has no pictures for the {split} split: ask for more."
                 )
         return {split: self._generate_examples(jobs) for split, jobs in splits.items()}
 
@@ -142,7 +146,7 @@ def in_test(category: str | None, index: int, seed: int = 0) -> bool:
     return digest[0] % 3 == 0
 
 
-def _drawn(jobs: list[Job]) -> Iterator[dict[str, Any]]:
+def _drawn(jobs: list[Job]) -> Generator[dict[str, Any], None, None]:
     """The pictures in order, drawn by several processes where there are many.
 
     The processes run the drawing module alone: unlike multiprocessing's they neither import the
@@ -156,7 +160,7 @@ def _drawn(jobs: list[Job]) -> Iterator[dict[str, Any]]:
     command = [sys.executable, "-m", "interp_cnn.data.drawing"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     with contextlib.ExitStack() as stack:
-        processes = []
+        results = []
         for k in range(workers):
             process = stack.enter_context(
                 subprocess.Popen(
@@ -167,10 +171,10 @@ def _drawn(jobs: list[Job]) -> Iterator[dict[str, Any]]:
             assert process.stdin is not None and process.stdout is not None
             pickle.dump(jobs[k::workers], process.stdin)
             process.stdin.close()
-            processes.append(process)
+            results.append(process.stdout)
         for number, job in enumerate(jobs):
             try:
-                example = pickle.load(processes[number % workers].stdout)
+                example = pickle.load(results[number % workers])
             except (EOFError, pickle.UnpicklingError):  # the process ended: draw here instead
                 example = encoded_example(*job)
             yield example

@@ -1,0 +1,32 @@
+"""The main job: drawn animals, one category against scattered parts, trained from scratch.
+
+    python train.py
+
+The defaults of `train.py`. Two cores take a few minutes for data, both networks and evaluation.
+Another category: --config configs/embedded.py:category=rabbit
+"""
+
+import ml_collections
+
+from interp_cnn.config import default_config, parse_arguments
+
+
+def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+    """Arguments: category, epochs, seed."""
+    arguments = parse_arguments(text, category="cat", epochs=8, seed=0)
+    config = default_config()
+    config.seed = arguments.seed
+    config.model.name = "small"
+    config.model.dropout = 0.2
+    config.model.new_init_std = None  # He: there are no pretrained weights
+    config.data.name = "embedded_animals"
+    config.data.category = arguments.category
+    config.data.crop = "image"
+    config.data.mean = (128.0, 128.0, 128.0)
+    config.train.epochs = arguments.epochs
+    config.train.schedule = "cosine"
+    config.train.learning_rate = 0.01
+    config.train.warmup_steps = 60
+    config.train.clip_norm = 1.0
+    config.eval.batch_size = 100
+    return config

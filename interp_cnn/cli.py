@@ -1,0 +1,38 @@
+"""What train.py and eval.py share: errors as one sentence, the default directories."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+
+
+def check_arguments(argv: Sequence[str]) -> None:
+    """Raise a ValueError for arguments that are no flags."""
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}; options are written --name=value")
+
+
+def default_workdir(config_file: str) -> str:
+    """runs/NAME of configs/NAME.py:arguments."""
+    file, _, arguments = config_file.partition(":")
+    name = Path(file).stem
+    return str(Path("runs") / "-".join([name, *filter(None, arguments.split(","))]))
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Run a main function; what a user can set right ends it with one sentence."""
+
+    def guarded(argv: Sequence[str]) -> None:
+        try:
+            main(argv)
+        except (ValueError, OSError, FloatingPointError) as error:
+            if _TRACEBACK.value:
+                raise
+            sys.exit(f"error: {error} (--traceback shows where this came from)")
+
+    app.run(guarded)
