@@ -4,6 +4,7 @@ With --workdir alone the latest checkpoints of a training run are measured. With
 networks are measured without training, with the weights that the configuration names.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -15,7 +16,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
     from interp_cnn import experiment, runs

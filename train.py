@@ -5,6 +5,7 @@ configuration are overridden by --config.FIELD=VALUE. A run that was interrupted
 same command is run again.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -17,7 +18,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run (default: 
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of this run.")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
     from interp_cnn import parallel, runs

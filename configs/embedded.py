@@ -23,6 +23,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.data.category = arguments.category
     config.data.crop = "image"
     config.data.mean = (128.0, 128.0, 128.0)
+    config.data.std = 64.0
     config.train.epochs = arguments.epochs
     config.train.schedule = "cosine"
     config.train.learning_rate = 0.01

@@ -40,7 +40,9 @@ def default_config() -> ml_collections.ConfigDict:
                 "skip_damaged": False,
                 "crop": "object",
                 "negatives_per_positive": config_dict.placeholder(float),
+                # RGB, 0..255: what is subtracted, and what it is divided by then.
                 "mean": (123.68, 116.779, 103.939),
+                "std": 1.0,
                 "threads": 4,
             },
             "train": {
@@ -61,7 +63,7 @@ def default_config() -> ml_collections.ConfigDict:
                 # "scale_free", "constant" or "paper", see interp_cnn/steps.py.
                 "weighting": "scale_free",
                 "weight": 2.0,
-                "sharpness": 30.0,
+                "sharpness": 60.0,
                 "estimator": "mi",
                 "alpha": config_dict.placeholder(float),
             },

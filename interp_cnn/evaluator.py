@@ -43,7 +43,7 @@ class _StrongPositions:
         self._found.append((image + first, *place, maps[(image, *place)]))
 
     def valid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Image of each position above the final thresholds, in order, and (row, column, filter)."""
+        """Image of each position above its threshold, in order, and (row, column, filter)."""
         image, row, column, unit, value = (
             np.concatenate(parts) for parts in zip(*self._found, strict=True)
         )
@@ -76,6 +76,7 @@ class Evaluation:
       ratios: tracking ratio of each layer, [filters, landmarks].
       peaks: peak of each map on each object, [objects, filters], of each layer.
       objects: the examples behind them.
+      predict: the compiled network, see `Evaluator.predictor`.
     """
 
     result: dict[str, Any]
@@ -83,6 +84,7 @@ class Evaluation:
     ratios: dict[str, np.ndarray]
     peaks: dict[str, np.ndarray]
     objects: Split
+    predict: Any
 
 
 def _number(value: float) -> float | None:
@@ -135,7 +137,12 @@ class Evaluator:
     def predictor(self, network: Network) -> Any:
         """`(params, sharded batch) -> ` see `predict_step`, on all local devices."""
         return parallel.parallel_map(
-            functools.partial(predict_step, network=network, mean=tuple(self.config.data.mean))
+            functools.partial(
+                predict_step,
+                network=network,
+                mean=tuple(self.config.data.mean),
+                std=self.config.data.std,
+            )
         )
 
     def _accuracy(self, network: Network, params: Any, predict: Any) -> dict[str, Any]:
@@ -231,7 +238,7 @@ class Evaluator:
             }
         result["accuracy"] = self._accuracy(network, params, predict)
         controls = metrics.instability_controls(points, image_size=size)
-        return Evaluation(result, controls, ratios, peaks, objects)
+        return Evaluation(result, controls, ratios, peaks, objects, predict)
 
     def _part_hits(
         self, network: Network, objects: Split, layers: dict[str, _Layer], radius: float
@@ -284,27 +291,31 @@ class Evaluator:
         ratio, peaks = evaluation.ratios[layer], evaluation.peaks[layer]
         best = np.where(np.isnan(ratio), np.inf, ratio).min(axis=1)
         chosen = np.argsort(best, kind="stable")[:filters]
-        predict = self.predictor(network)
         radius = self.config.eval.radius or metrics.default_radius((network.input_size,) * 2)
         rows = []
         for unit in chosen:
             strongest = np.argsort(-peaks[:, unit], kind="stable")[:images]
             batch = next(iter(self._batches(evaluation.objects.take(strongest), network)))
-            output = parallel.unshard(predict(params, parallel.shard({"image": batch["image"]})))
-            followed = int(np.where(np.isnan(ratio[unit]), np.inf, ratio[unit]).argmin())
+            output = parallel.unshard(
+                evaluation.predict(params, parallel.shard({"image": batch["image"]}))
+            )
+            known = np.where(np.isnan(ratio[unit]), np.inf, ratio[unit])
+            part = self.data.landmarks[int(known.argmin())].replace("_", " ")
             for index in range(len(strongest)):
                 raw = output["maps"][layer][index, :, :, unit]
-                mask = np.asarray(
-                    template_mask(
-                        raw[None, :, :, None],
-                        norm=network.norm,
-                        beta=network.beta,
-                        position=network.position,
-                    )
-                )[0, :, :, 0]
+                mask = np.ones_like(raw)
+                if network.interpretable:
+                    mask = np.asarray(
+                        template_mask(
+                            raw[None, :, :, None],
+                            norm=network.norm,
+                            beta=network.beta,
+                            position=network.position,
+                        )
+                    )[0, :, :, 0]
                 rows.append(
                     FilterRow(
-                        label=f"{variant} {layer} {unit}, follows the {self.data.landmarks[followed]}",
+                        label=f"{variant} {layer} {unit}, follows the {part}",
                         image=batch["image"][index],
                         raw_map=raw,
                         mask=mask,
@@ -314,7 +325,6 @@ class Evaluator:
                         ),
                     )
                 )
-
         return rows
 
 

@@ -227,25 +227,28 @@ def _assigned_template(
 def scale_free(
     x: jax.Array,
     *,
-    sharpness: float = 30.0,
+    sharpness: float = 60.0,
     where: ArrayLike | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Maps divided by their filter's root mean square over the batch, times `sharpness`.
+    """Maps whose size does not matter: `sharpness * x / (r + mean r)`.
 
-    MI grows with the activations, so the plain loss rewards a filter for growing. That of
-    `scale_free(x)` does not depend on the size of the activations: its gradient is orthogonal to
-    each filter's maps, and one weight suits every network.
+    `r` is the root mean square of a map over its positions, `mean r` that of the filter over the
+    batch. MI grows with the activations, so the plain loss rewards a filter for growing until it
+    explodes, on all images or on a single one. That of `scale_free(x)` does not: scaling a filter
+    changes nothing, so the gradient is orthogonal to the filter's maps, and an image that fires
+    much more than the others gains no more than a factor of two. What is left to win is the shape
+    and the position of the blob, and one weight suits every network.
 
     Args:
       x: feature maps after ReLU, [batch, height, width, filters].
-      sharpness: root mean square of the result. The larger, the closer a map must come to one blob
-        at one position to be told from others.
+      sharpness: of the result; a typical map's root mean square is half of it. The larger, the
+        closer a map need come to one blob at one position to be told from others.
       where: bool [batch], see `filter_loss`.
       axis_name: see `filter_loss`.
 
     Returns:
-      float32 of the shape of x; zero for a filter that never fires and for images left out.
+      float32 of the shape of x; zero for a filter that never fires.
 
     Raises:
       ValueError: for an x of another rank, a where of another shape.
@@ -253,15 +256,21 @@ def scale_free(
     x = jnp.asarray(x)
     templates.check_maps(x)
     used = _check_where(where, x)
-    x = _without(x.astype(jnp.float32), used)
-    images = jnp.float32(len(x)) if used is None else used.sum(dtype=jnp.float32)
-    energy = jnp.square(x).mean(axis=(1, 2)).sum(axis=0)  # [filters]
+    x = x.astype(jnp.float32)
+    # The largest value is taken out first, so that squares neither overflow nor underflow.
+    top = jax.lax.stop_gradient(jnp.abs(x).max(axis=(0, 1, 2)))
     if axis_name is not None:
-        energy, images = jax.lax.psum((energy, images), axis_name)
-    mean_square = energy / jnp.maximum(images, 1.0)
-    fires = mean_square > _TINY
-    factor = jnp.where(fires, sharpness * jax.lax.rsqrt(jnp.where(fires, mean_square, 1.0)), 0.0)
-    return x * factor[None, None, None, :]
+        top = jax.lax.pmax(top, axis_name)
+    x = x / jnp.where(top > 0, top, 1.0)[None, None, None, :]
+    mean_square = jnp.square(x).mean(axis=(1, 2))  # [batch, filters]
+    fires = mean_square > 0
+    size = jnp.where(fires, jnp.sqrt(jnp.where(fires, mean_square, 1.0)), 0.0)
+    weights = jnp.ones(len(x)) if used is None else used.astype(jnp.float32)
+    total, images = _global_sum((weights[:, None] * size).sum(axis=0), axis_name), weights.sum()
+    mean_size = total / jnp.maximum(_global_sum(images, axis_name), 1.0)
+    scale = size + mean_size[None]
+    factor = sharpness / jnp.where(scale > 0, scale, 1.0)
+    return x * factor[:, None, None, :]
 
 
 def filter_categories(

@@ -32,7 +32,7 @@ class FilterLoss:
 
     weighting: str = "scale_free"
     weight: float = 2.0
-    sharpness: float = 30.0
+    sharpness: float = 60.0
     estimator: Estimator = "mi"
     alpha: float | None = None
     steps_per_epoch: int = 1
@@ -47,11 +47,10 @@ class FilterLoss:
             raise ValueError(f"filter_loss.weight must not be negative, got {self.weight}")
 
 
-def normalise(images: jax.Array, mean: tuple[float, ...]) -> jax.Array:
-    """uint8 RGB [..., 3] -> float32, minus the mean of each channel."""
-    return images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32).reshape(
-        (1,) * (images.ndim - 1) + (3,)
-    )
+def normalise(images: jax.Array, mean: tuple[float, ...], std: float) -> jax.Array:
+    """uint8 RGB [..., 3] -> float32, minus the mean of each channel, over the deviation."""
+    shape = (1,) * (images.ndim - 1) + (3,)
+    return (images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32).reshape(shape)) / std
 
 
 def train_step(
@@ -62,6 +61,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     objective: FilterLoss,
     mean: tuple[float, ...],
+    std: float = 1.0,
     seed: int,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -75,6 +75,7 @@ def train_step(
       optimizer: that made the state.
       objective: the filter loss.
       mean: RGB mean that is subtracted.
+      std: that it is divided by then; 1 for the published pretrained weights.
       seed: of dropout.
       axis_name: mapped axis over the devices; the result is the same on all of them.
 
@@ -116,7 +117,7 @@ def train_step(
     def loss_of(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits, maps = network.apply(
             {"params": params},
-            normalise(batch["image"], mean),
+            normalise(batch["image"], mean, std),
             train=True,
             rngs={"dropout": key},
         )
@@ -145,6 +146,7 @@ def predict_step(
     *,
     network: Network,
     mean: tuple[float, ...],
+    std: float = 1.0,
 ) -> dict[str, Any]:
     """Logits, maps and their peaks; needs no label and changes nothing.
 
@@ -153,13 +155,14 @@ def predict_step(
       batch: this device's `image` uint8 [batch, size, size, 3].
       network: to apply.
       mean: RGB mean that is subtracted.
+      std: that it is divided by then; 1 for the published pretrained weights.
 
     Returns:
       `logits` float32 [batch, outputs]; for each layer in `maps` the maps before masking, float32
       [batch, height, width, filters], in `positions` [batch, filters, 2] and `peaks` [batch,
       filters] where and how strongly they peak, in pixels of the input.
     """
-    logits, maps = network.apply({"params": params}, normalise(batch["image"], mean))
+    logits, maps = network.apply({"params": params}, normalise(batch["image"], mean, std))
     fields = network.receptive_fields()
     result: dict[str, Any] = {"logits": logits, "maps": {}, "positions": {}, "peaks": {}}
     for name, x in maps.items():

@@ -126,6 +126,7 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
             optimizer=optimizer,
             objective=FilterLoss(steps_per_epoch=steps_per_epoch, **config.filter_loss),
             mean=tuple(config.data.mean),
+            std=config.data.std,
             seed=config.seed,
             axis_name=parallel.AXIS,
         )

@@ -162,7 +162,14 @@ class Canvas:
         return slice(y0, y1), slice(x0, x1), fine.reduce(k)
 
     def paint(
-        self, shape: Shape, coat: Coat, frame: complex, *, owner: int = 0, opacity: float = 1.0
+        self,
+        shape: Shape,
+        coat: Coat,
+        frame: complex,
+        *,
+        owner: int = 0,
+        opacity: float = 1.0,
+        behind: slice | None = None,
     ) -> None:
         """Paints one shape whose outline is in units of the picture, over everything so far.
 
@@ -172,20 +179,25 @@ class Canvas:
             frame: scale and turn of the coat's own frame in the picture.
             owner: whose the pixels are: 0, background, or another below `owners`.
             opacity: 1 hides what is below.
+            behind: these owners stay in front, although they were painted before.
         """
         thick = _thickness(shape.outline) * self.size if shape.puff else 0.0
         round_ = thick > 2  # pixels; on less no shading can be seen
-        window = self.coverage(shape.outline, 0.5 * thick if round_ else 0)
+        window = self.coverage(shape.outline, 0.4 * thick if round_ else 0)
         if window is None:
             return
         rows, cols, cover = window
         alpha = np.asarray(cover, np.float32)[..., None] * (opacity / 255)
+        free = np.float32(1)
+        if behind is not None:
+            free = 1 - self.share[behind, rows, cols].sum(0)
+            alpha = alpha * free[..., None]
         z, noise = self.z[rows, cols], self.noise[:, rows, cols]
         colour = coat.colour(shape.paint, z, frame, noise)
         if round_:
             soft = cover.filter(ImageFilter.GaussianBlur(0.28 * thick))
             height = np.asarray(soft, np.float32) / 255
-            self._shadow(rows, cols, height * (self.halo * opacity), 0.28 * thick)
+            self._shadow(rows, cols, height * (self.halo * opacity * free), 0.28 * thick)
             k = np.float32(0.55 * thick * shape.puff)
             height *= k
             down, right = np.zeros_like(height), np.zeros_like(height)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from interp_cnn.data.animals import ANIMALS
-from interp_cnn.data.canvas import Canvas, random_coat, random_colour
+from interp_cnn.data.canvas import Canvas, Coat, random_coat, random_colour
 from interp_cnn.data.shapes import Piece, Shape, limb, oval, spline, turned
 
 CATEGORIES: tuple[str, ...] = tuple(ANIMALS)
@@ -23,6 +23,8 @@ MIN_PIXELS = 12  # a part with fewer visible pixels counts as hidden
 MIN_SIZE = 32
 
 _LOOSE = len(PARTS) + 1  # the owner of pixels that show a loose part; 0 is everything else
+_MOST_LOOSE = 18  # loose parts behind the subject
+_PAINT = (0.45, 0.68)  # share of the subject's box that parts cover, loose ones included
 _LOOSE_HEADS = 0.25  # share of the pictures without an animal whose loose parts include a head
 
 
@@ -59,22 +61,23 @@ def _backdrop(canvas: Canvas, rng: np.random.Generator) -> list[np.ndarray]:
     canvas.image += top + mix * (ground - top)
     coarse, fine = canvas.noise
     canvas.image *= (1 + u(0.01, 0.07) * coarse + u(0, 0.09) * fine)[..., None]
+    coats = [random_coat(rng) for _ in range(2)]
     for k in range(rng.integers(0, 4)):
         level = u(0.3, 0.5) + 0.17 * k
         ridge = np.linspace(-0.2, 1.2, 8) + 1j * (level + u(0.02, 0.09) * rng.standard_normal(8))
         outline = np.concatenate([spline(ridge), [1.3 + 1.2j, -0.3 + 1.2j]])
         tint = (top + ground) / 2
-        coat = dataclasses.replace(random_coat(rng), base=tint + 0.45 * (random_colour(rng) - tint))
-        coat = dataclasses.replace(coat, alt=coat.base + 0.35 * (coat.alt - coat.base))
+        base = tint + 0.45 * (random_colour(rng) - tint)
+        coat = dataclasses.replace(coats[k % 2], base=base, kind=int(rng.integers(5)))
+        coat = dataclasses.replace(coat, alt=base + 0.35 * (coat.alt - base))
         canvas.paint(Shape(outline, "coat", 0), coat, complex(u(0.5, 1.2)))
-    for _ in range(rng.integers(0, 9)):
+    for _ in range(rng.integers(0, 6)):
         spot, r = u(0, 1) + 1j * u(0, 1), u(0.03, 0.11)
         glow = Shape(oval(spot, r, r), "alt", 0)
-        canvas.paint(glow, random_coat(rng), 1 + 0j, opacity=u(0.15, 0.4))
-    greens = [random_coat(rng) for _ in range(2)]
-    for _ in range(rng.integers(2, 16)):
+        canvas.paint(glow, coats[rng.integers(2)], 1 + 0j, opacity=u(0.15, 0.4))
+    for _ in range(rng.integers(2, 13)):
         leaf = _leaf(rng, u(0.1, 0.24)).moved(_placed(u(0, 1) + 1j * u(0, 1), 1 + 0j))
-        canvas.paint(leaf.shapes[0], greens[rng.integers(2)], 0.5 + 0j, opacity=u(0.55, 1.0))
+        canvas.paint(leaf.shapes[0], coats[rng.integers(2)], 0.5 + 0j, opacity=u(0.55, 1.0))
     return [top, ground]
 
 
@@ -185,6 +188,35 @@ def _scattered(
     return result
 
 
+def _fill(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    pool: list[list[Piece]],
+    coats: list[Coat],
+    corner: complex,
+    scale: float,
+    extent: complex,
+) -> None:
+    """Puts loose parts behind the subject until parts cover as much of its box as in any picture.
+
+    How many that takes may depend on the size of the picture: hence a generator of its own.
+    """
+    u, wanted = rng.uniform, rng.uniform(*_PAINT)
+    low, high = corner * canvas.size, (corner + scale * extent) * canvas.size
+    box = canvas.share[0, int(low.imag) : int(high.imag), int(low.real) : int(high.real)]
+    for count in range(_MOST_LOOSE):
+        if count > 0 and 1 - box.mean() > wanted:
+            break
+        # The first one may lie anywhere.
+        at = complex(u(0, 1), u(0, 1))
+        if count > 0:
+            at = corner + scale * complex(at.real * extent.real, at.imag * extent.imag)
+        frame, coat = turned(u(-0.9, 0.9)) * scale * u(0.6, 1.1), coats[rng.integers(len(coats))]
+        piece = _loose_part(pool, rng).moved(_placed(at, frame, bool(u() < 0.5)))
+        for shape in piece.shapes:
+            canvas.paint(shape, coat, frame, owner=_LOOSE, behind=slice(1, _LOOSE))
+
+
 def draw_example(category: str | None, index: int, *, seed: int = 0, size: int = 128) -> Drawing:
     """Draws picture number `index` of a category; the same arguments give the same bytes.
 
@@ -230,15 +262,10 @@ def draw_example(category: str | None, index: int, *, seed: int = 0, size: int =
         pieces = _scattered(pieces, pool, rng)
     pieces = [p.moved(lambda z: corner + scale * (z - low)) for p in pieces]
 
-    for _ in range(rng.integers(1, 8)):
-        at, frame = u(0, 1) + 1j * u(0, 1), turned(u(-0.9, 0.9)) * scale * u(0.5, 1.0)
-        coat = random_coat(rng, prevailing[:1])
-        piece = _loose_part(pool, rng).moved(_placed(at, frame, bool(u() < 0.5)))
-        for shape in piece.shapes:
-            canvas.paint(shape, coat, frame, owner=_LOOSE)
-    for _ in range(rng.integers(0, 9)):
+    coats = [random_coat(rng, prevailing[:1]) for _ in range(3)]
+    for _ in range(rng.integers(0, 8)):
         piece = _thing(rng).moved(_placed(u(0, 1) + 1j * u(0, 1), complex(u(0.6, 1.2))))
-        coat = random_coat(rng)
+        coat = coats[rng.integers(3)]
         for shape in piece.shapes:
             canvas.paint(shape, coat, 0.5 + 0j)
 
@@ -247,12 +274,13 @@ def draw_example(category: str | None, index: int, *, seed: int = 0, size: int =
         owner = PARTS.index(piece.part) + 1
         for shape in piece.shapes:
             canvas.paint(shape, coat, scale * tilt, owner=owner)
+    _fill(canvas, rng.spawn(1)[0], pool, coats, corner, scale, extent)
 
     for _ in range(rng.integers(0, 5)):
         at = corner + scale * (u(-0.1, 1.1) * extent.real + 1j * u(0.1, 1.1) * extent.imag)
         piece = _thing(rng) if u() < 0.7 else _loose_part(pool, rng).moved(lambda z: 0.3 * z)
         piece = piece.moved(_placed(at, complex(u(0.7, 1.3))))
-        coat = random_coat(rng, prevailing[1:])
+        coat = coats[rng.integers(3)]
         hidden = canvas.hidden(piece)[1:_LOOSE]
         if hidden[0] < 0.15 and hidden.max() < 0.4:  # the head above all stays in sight
             for shape in piece.shapes:
@@ -275,7 +303,7 @@ def _finished(
     scene = canvas.image * light[..., None] * warm
     haze = scene.mean((0, 1)) * u(0.8, 1.2)
     pixels = np.clip((haze + u(0.65, 1.05) * (scene - haze)) * 255 + 0.5, 0, 255).astype(np.uint8)
-    picture = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(u(0, 0.8) * size / 128))
+    picture = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(u(0, 0.6) * size / 128))
     owner = canvas.share.argmax(0)
     whole = np.array([0, 0, size, size], np.float32)
     if category is None:
@@ -290,12 +318,17 @@ def _finished(
         mask = owner == k
         if mask.sum() >= MIN_PIXELS:
             masks[part], boxes[part] = mask, _tight_box(mask)
-            centers[part] = (np.argwhere(mask).mean(0) + 0.5).astype(np.float32)
+            centers[part] = _centroid(mask)
     corners = np.stack(list(boxes.values()))
     bbox = np.concatenate([corners[:, :2].min(0), corners[:, 2:].max(0)])
     y0, x0, y1, x1 = bbox.astype(int)
     paint = float((owner[y0:y1, x0:x1] > 0).mean())
     return Drawing(np.asarray(picture), category, bbox, masks, boxes, centers, paint)
+
+
+def _centroid(mask: np.ndarray) -> np.ndarray:
+    along = np.arange(len(mask)) + 0.5
+    return np.array([mask.sum(1) @ along, mask.sum(0) @ along], np.float32) / np.float32(mask.sum())
 
 
 def _tight_box(mask: np.ndarray) -> np.ndarray:
@@ -335,7 +368,7 @@ def encoded_example(category: str | None, index: int, seed: int, size: int) -> d
 
 def _png(pixels: np.ndarray) -> bytes:
     with io.BytesIO() as buffer:
-        Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
+        Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
         return buffer.getvalue()
 
 

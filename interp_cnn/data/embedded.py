@@ -169,8 +169,9 @@ def _drawn(jobs: list[Job]) -> Generator[dict[str, Any], None, None]:
             )
             stack.callback(process.kill)
             assert process.stdin is not None and process.stdout is not None
-            pickle.dump(jobs[k::workers], process.stdin)
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it ended already, which is noticed below
+                pickle.dump(jobs[k::workers], process.stdin)
+                process.stdin.close()
             results.append(process.stdout)
         for number, job in enumerate(jobs):
             try:

@@ -1,6 +1,6 @@
 """From a prepared data set to batches: read, crop, flip, shuffle, shard, batch. No TensorFlow.
 
-Every data set stores the same features: `image`, `photo_id`, `label` (0 is "other"), `bbox`, `parts`.
+Every data set stores the features `image`, `photo_id`, `label` (0 is "other"), `bbox`, `parts`.
 Positions are (y, x) in continuous pixels: pixel i covers [i, i + 1).
 """
 

@@ -73,6 +73,11 @@ class Backbone:
         """Names of the convolutions in order, without the new one."""
         return tuple(stage.name for stage in self.stages if isinstance(stage, Conv))
 
+    @property
+    def groups(self) -> int:
+        """Largest number of groups: every number of features must be a multiple of it."""
+        return max(stage.groups for stage in self.stages if isinstance(stage, Conv))
+
 
 def _scaled(features: int, width: float, groups: int = 1) -> int:
     """Number of features at a width factor: at least one per group, divisible by the groups."""
@@ -194,7 +199,7 @@ class Network(nn.Module):
     ) -> jax.Array:
         width = self.width if scale else 1.0
         layer = nn.Conv(
-            _scaled(conv.features, width, conv.groups),
+            _scaled(conv.features, width, self.backbone.groups),
             (conv.kernel, conv.kernel),
             strides=conv.stride,
             padding=conv.pad,
