@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from interp_cnn import cli
 
-_CONFIG = config_flags.DEFINE_config_file("config", None)
+_CONFIG = cli.define_config(None)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     from interp_cnn import experiment, runs
 
     if _CONFIG.value is not None:
-        file = config_flags.get_config_filename(flags.FLAGS)
+        file = config_flags.get_config_filename(flags.FLAGS["config"])
         runs.evaluate_weights(_CONFIG.value, Path(_WORKDIR.value or cli.default_workdir(file)))
     elif _WORKDIR.value:
         workdir = Path(_WORKDIR.value)

@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from interp_cnn import cli
 
-_CONFIG = config_flags.DEFINE_config_file("config", str(cli.CONFIGS / "embedded.py"))
+_CONFIG = cli.define_config(str(cli.CONFIGS / "embedded.py"))
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run (default: runs/CONFIG).")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of this run.")
 
@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> None:
 
     if _DISTRIBUTED.value:
         parallel.join_hosts()
-    workdir = _WORKDIR.value or cli.default_workdir(config_flags.get_config_filename(flags.FLAGS))
+    workdir = _WORKDIR.value or cli.default_workdir(
+        config_flags.get_config_filename(flags.FLAGS["config"])
+    )
     runs.train_and_evaluate(_CONFIG.value, Path(workdir))
 
 

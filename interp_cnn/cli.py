@@ -3,12 +3,34 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from absl import app, flags
+from ml_collections import config_flags
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+
+
+def define_config(default: str | None) -> Any:
+    """The flag --config with its fields --config.FIELD=VALUE; an unknown field ends the program."""
+    try:
+        return config_flags.DEFINE_config_file("config", default)
+    except AttributeError as error:  # a default is read here, with its fields
+        _unknown_field(error)
+
+
+def _unknown_field(error: AttributeError) -> NoReturn:
+    field = str(error).strip("\"'")
+    sys.exit(f"error: --config has no field {field!r}; interp_cnn/config.py lists the fields")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(argv)
+    except AttributeError as error:
+        _unknown_field(error)
 
 
 def check_arguments(argv: Sequence[str]) -> None:
@@ -35,4 +57,4 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
                 raise
             sys.exit(f"error: {error} (--traceback shows where this came from)")
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)

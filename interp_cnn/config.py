@@ -60,9 +60,11 @@ def default_config() -> ml_collections.ConfigDict:
                 "rate_factors": (),
             },
             "filter_loss": {
-                # "scale_free", "constant" or "paper", see interp_cnn/steps.py.
-                "weighting": "scale_free",
-                "weight": 2.0,
+                # "balanced", "scale_free", "constant" or "paper", see interp_cnn/steps.py.
+                "weighting": "balanced",
+                "weight": 0.5,
+                # Epochs before it sets in.
+                "start_epoch": 0,
                 "sharpness": 60.0,
                 "estimator": "mi",
                 "alpha": config_dict.placeholder(float),

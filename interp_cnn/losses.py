@@ -248,7 +248,7 @@ def scale_free(
       axis_name: see `filter_loss`.
 
     Returns:
-      float32 of the shape of x; zero for a filter that never fires.
+      float32 of the shape of x; zero for a filter that never fires and for images left out.
 
     Raises:
       ValueError: for an x of another rank, a where of another shape.
@@ -256,7 +256,7 @@ def scale_free(
     x = jnp.asarray(x)
     templates.check_maps(x)
     used = _check_where(where, x)
-    x = x.astype(jnp.float32)
+    x = _without(x.astype(jnp.float32), used)
     # The largest value is taken out first, so that squares neither overflow nor underflow.
     top = jax.lax.stop_gradient(jnp.abs(x).max(axis=(0, 1, 2)))
     if axis_name is not None:

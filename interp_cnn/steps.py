@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from interp_cnn.balance import balanced_filter_loss
 from interp_cnn.losses import Estimator, filter_loss, scale_free
 from interp_cnn.metrics import ReceptiveField, peaks
 from interp_cnn.models import Network
@@ -20,28 +21,32 @@ class FilterLoss:
     """The filter loss of a run (single category: targets are the images of the category).
 
     Attributes:
-      weighting: `"scale_free"`, the mean over filters of the loss of `scale_free` maps, which
-        needs no tuning per network; or the plain loss summed over filters, `"constant"`, or times
-        `mean_x max_ij x_ij / t` of each filter in epoch t, `"paper"`.
-      weight: factor of all that, for each interpretable layer.
+      weighting: `"balanced"`: a ratio to the gradient of the task, which needs no tuning per
+        network, see `interp_cnn.balance`; `"scale_free"`: the mean over filters of the loss of
+        `scale_free` maps; `"constant"`: the plain loss summed over filters; `"paper"`: that times
+        `mean_x max_ij x_ij / t` of each filter in epoch t.
+      weight: the ratio, or the factor of the loss, of each interpretable layer.
       sharpness: of the scale-free maps.
       estimator: `"mi"` or `"paper"`.
       alpha: see `template_prior`.
+      start_epoch: number of epochs before the filter loss sets in, so that filters respond to the
+        task before they are tied to positions. The masks are there from the start.
       steps_per_epoch: for the epoch t.
     """
 
-    weighting: str = "scale_free"
-    weight: float = 2.0
+    weighting: str = "balanced"
+    weight: float = 0.5
     sharpness: float = 60.0
     estimator: Estimator = "mi"
     alpha: float | None = None
+    start_epoch: int = 0
     steps_per_epoch: int = 1
 
     def __post_init__(self) -> None:
-        if self.weighting not in ("scale_free", "constant", "paper"):
+        if self.weighting not in ("balanced", "scale_free", "constant", "paper"):
             raise ValueError(
-                "filter_loss.weighting must be 'scale_free', 'constant' or 'paper',"
-                f" got {self.weighting!r}"
+                "filter_loss.weighting must be 'balanced', 'scale_free', 'constant' or"
+                f" 'paper', got {self.weighting!r}"
             )
         if self.weight < 0:
             raise ValueError(f"filter_loss.weight must not be negative, got {self.weight}")
@@ -101,37 +106,50 @@ def train_step(
     def mean_over_devices(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
-    def filter_term(maps: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Loss of one layer, and its mean mutual information."""
+    weight = objective.weight * (epoch > objective.start_epoch).astype(jnp.float32)
+
+    def plain_term(maps: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What one layer adds to the loss, and its filter loss."""
         if objective.weighting == "scale_free":
             maps = scale_free(maps, sharpness=objective.sharpness, axis_name=axis_name)
             values = filter_loss(maps, **options)
-            return objective.weight * values.mean(), -values.mean()
+            return weight * values.mean(), values
         values = filter_loss(maps, **options)
-        weights = jnp.full_like(values, objective.weight)
+        weights = weight * jnp.ones_like(values)
         if objective.weighting == "paper":
             peak = jax.lax.stop_gradient(maps).astype(jnp.float32).max(axis=(1, 2)).mean(axis=0)
             weights = weights * mean_over_devices(peak) / epoch
-        return (weights * values).sum(), -values.mean()
+        return (weights * values).sum(), values
 
     def loss_of(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        terms: list[jax.Array] = []
+        scalars: dict[str, jax.Array] = {}
+
+        def tap(name: str, maps: jax.Array) -> jax.Array:
+            if objective.weighting == "balanced":
+                maps, values = balanced_filter_loss(
+                    maps, ratio=weight, sharpness=objective.sharpness, **options
+                )
+            else:
+                term, values = plain_term(maps)
+                terms.append(term)
+            scalars[f"mi/{name}"] = -values.mean()
+            return maps
+
         logits, maps = network.apply(
             {"params": params},
             normalise(batch["image"], mean, std),
             train=True,
+            tap=tap if network.interpretable and objective.weight else None,
             rngs={"dropout": key},
         )
         logits = logits[:, 0]
         task = optax.sigmoid_binary_cross_entropy(logits, targets).mean()
-        scalars = {"loss": task, "accuracy": ((logits > 0) == (targets > 0)).mean()}
-        total = task
-        for name, x in maps.items():
-            scalars[f"peak/{name}"] = x.max(axis=(1, 2)).mean()
-            if network.interpretable and objective.weight:
-                term, scalars[f"mi/{name}"] = filter_term(x)
-                total = total + term
+        scalars |= {"loss": task, "accuracy": ((logits > 0) == (targets > 0)).mean()}
+        scalars |= {f"peak/{name}": x.max(axis=(1, 2)).mean() for name, x in maps.items()}
         # The mean inside makes the gradient that of one big batch under pmap, vmap and shard_map.
-        return mean_over_devices(total), jax.tree.map(lambda x: x.astype(jnp.float32), scalars)
+        total = mean_over_devices(sum(terms, start=task))
+        return total, jax.tree.map(lambda x: x.astype(jnp.float32), scalars)
 
     gradient, scalars = jax.grad(loss_of, has_aux=True)(state.params)
     gradient = mean_over_devices(gradient)

@@ -166,6 +166,18 @@ def paper_gradient(x, target, *, norm="l1", beta=4.0, alpha=None):
     return gradient
 
 
+def scale_free(x, sharpness):
+    """sharpness * x / (r + mean r), r the root mean square of a map."""
+    x = np.asarray(x, np.float64)
+    result = np.zeros(x.shape)
+    for f in range(x.shape[-1]):
+        sizes = [math.sqrt((image**2).mean()) for image in x[..., f]]
+        for k, size in enumerate(sizes):
+            if size + np.mean(sizes) > 0:
+                result[k, :, :, f] = sharpness * x[k, :, :, f] / (size + np.mean(sizes))
+    return result
+
+
 def filter_categories(x, labels, num_categories):
     """argmax_c of the mean over images of c of sum_ij x_ij."""
     x = np.asarray(x, np.float64)

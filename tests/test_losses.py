@@ -307,11 +307,16 @@ def test_a_step_lowers_the_loss():
 def test_scale_free_maps():
     x = random_maps(SQUARE)
     x[..., 1] *= 1000
-    maps = scale_free(x, sharpness=30.0)
-    rms = np.sqrt((np.asarray(maps, np.float64) ** 2).mean(axis=(0, 1, 2)))
-    np.testing.assert_allclose(rms, 30, rtol=1e-5)
-    factor = np.asarray(maps)[x > 0] / x[x > 0]
-    assert len(np.unique(np.round(np.log(factor), 4))) == 2  # one factor per filter
+    x[3] *= 50
+    np.testing.assert_allclose(
+        scale_free(x, sharpness=30.0), reference.scale_free(x, 30.0), rtol=1e-5, atol=1e-5
+    )
+    # By hand, two maps of one position: r = 1 and 3, mean r = 2; 6 / (1 + 2), 18 / (3 + 2).
+    np.testing.assert_allclose(
+        scale_free(np.array([1.0, 3.0]).reshape(2, 1, 1, 1), sharpness=6.0).ravel(), [2, 3.6]
+    )
+    for size in (1e-30, 1e30):  # their squares are no float32
+        np.testing.assert_allclose(scale_free(x * size), scale_free(x), rtol=1e-5)
 
     def total(x):
         return filter_loss(scale_free(x)).sum()

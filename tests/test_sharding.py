@@ -147,7 +147,7 @@ def test_gradient_inside_the_mapped_function(mapping, estimator, batch, weights)
         assert_close(gradient, expected)
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("mapping", MAPPINGS[:3])
 def test_without_where_and_with_scale_free_maps(mapping, batch, weights):
     def total(weights, share, axis_name):
         x = losses.scale_free(maps_of(weights, share), axis_name=axis_name)
@@ -164,7 +164,7 @@ def test_without_where_and_with_scale_free_maps(mapping, batch, weights):
     assert_close(mapped(step, mapping)(weights, batch), expected(weights, batch))
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("mapping", MAPPINGS[:3])
 def test_categories_diagnostics_and_scale(mapping, batch, weights):
     labels = np.random.default_rng(2).integers(0, 3, SHAPE[0])
 

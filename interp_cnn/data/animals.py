@@ -69,8 +69,10 @@ def _four_legs(
     return pair(0.72, 0.07 - 0.02j), pair(1.0, 0j)
 
 
-def _turned_about(shapes: list[Shape], pivot: complex, angle: float) -> tuple[Shape, ...]:
-    turn = turned(angle)
+def _turned_about(
+    shapes: list[Shape], pivot: complex, angle: float, size: float = 1.0
+) -> tuple[Shape, ...]:
+    turn = size * turned(angle)
     return Piece("", tuple(shapes)).moved(lambda z: pivot + turn * (z - pivot)).shapes
 
 
@@ -104,7 +106,7 @@ def cat(rng: np.random.Generator) -> list[Piece]:
             start = at + side * 0.1 + 0.09j
             whisker = [start, start + side * 0.1 + 0.7j * lean, start + side * 0.19 + 2j * lean]
             face.append(Shape(limb(whisker, [0.006, 0.005, 0.003]), "white", 0))
-    head = Piece("head", _turned_about(face, at, u(-0.4, 0.4)))
+    head = Piece("head", _turned_about(face, at, u(-0.4, 0.4), 1.2))
     return [*far, Piece("tail", (tail,)), Piece("torso", (torso,)), *near, head]
 
 
@@ -180,7 +182,7 @@ def bird(rng: np.random.Generator) -> list[Piece]:
         Shape(oval(at + 0.09 + 0.06j, 0.085, 0.07), "alt", 0.4),
         *_eye(at + 0.07 - 0.05j, 0.056),
     ]
-    head = Piece("head", _turned_about(face, at, u(-0.5, 0.4)))
+    head = Piece("head", _turned_about(face, at, u(-0.5, 0.4), 1.1))
     far = [wings[0]] if raised else []
     return [*far, Piece("tail", tuple(feathers)), *legs, Piece("torso", (torso,)), head, wings[1]]
 
@@ -218,7 +220,7 @@ def deer(rng: np.random.Generator) -> list[Piece]:
         Shape(limb(ear, [0.04, 0.055, 0.015]), "coat", 0.7),
         *_eye(nape + 0.09 * way - 0.04j, 0.04),
     ]
-    head = Piece("head", _turned_about(face, nape, u(-0.25, 0.35)))
+    head = Piece("head", _turned_about(face, nape, u(-0.25, 0.35), 1.15))
     return [*far, Piece("tail", (tail,)), Piece("torso", tuple(torso)), *near, head]
 
 
@@ -304,7 +306,7 @@ def rabbit(rng: np.random.Generator) -> list[Piece]:
     ]
     for side in (-1, 1):
         face += _eye(at + side * 0.09 - 0.03j, 0.045)
-    head = Piece("head", _turned_about(face, at, u(-0.35, 0.35)))
+    head = Piece("head", _turned_about(face, at, u(-0.35, 0.35), 1.15))
     far, near = [fore[0], hind[0]], [fore[1], hind[1]]
     return [*far, Piece("tail", tail), Piece("torso", (torso,)), *near, head]
 
@@ -312,7 +314,7 @@ def rabbit(rng: np.random.Generator) -> list[Piece]:
 def turtle(rng: np.random.Generator) -> list[Piece]:
     """Domed shell with a rim and plates, stubby legs, pointed tail, blunt head on a neck."""
     u = rng.uniform
-    high = u(0.3, 0.4)
+    high = u(0.4, 0.52)
     dome = np.array(
         [
             -0.46 + 0.07j,
@@ -342,7 +344,7 @@ def turtle(rng: np.random.Generator) -> list[Piece]:
     for tone, shift in ((0.72, 0.1 - 0.01j), (1.0, 0j)):
         for hip, side in ((-0.3 + 0.1j, -0.35), (0.25 + 0.1j, 0.35)):
             swing = side + u(-0.4, 0.4)
-            legs.append(_leg(hip + shift, u(0.2, 0.27), 0.082, swing, 0, tone, 1.15))
+            legs.append(_leg(hip + shift, u(0.26, 0.34), 0.085, swing, 0, tone, 1.15))
     tip = -0.64 + 1j * u(0.06, 0.24)
     tail = (Shape(limb([-0.4 + 0.1j, -0.52 + 0.11j, tip], [0.06, 0.045, 0.01])),)
     rise = u(-0.1, 0.75)

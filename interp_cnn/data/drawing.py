@@ -24,8 +24,8 @@ MIN_SIZE = 32
 
 _LOOSE = len(PARTS) + 1  # the owner of pixels that show a loose part; 0 is everything else
 _MOST_LOOSE = 18  # loose parts behind the subject
-_PAINT = (0.45, 0.68)  # share of the subject's box that parts cover, loose ones included
-_LOOSE_HEADS = 0.25  # share of the pictures without an animal whose loose parts include a head
+_PAINT = (0.45, 0.64)  # share of the subject's box that parts cover, loose ones included
+_LOOSE_HEADS = 0.12  # share of the pictures without an animal whose loose parts include a head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +255,7 @@ def draw_example(category: str | None, index: int, *, seed: int = 0, size: int =
     points = np.concatenate([p.points for p in pieces])
     low = complex(points.real.min(), points.imag.min())
     extent = complex(points.real.max(), points.imag.max()) - low
-    scale = u(0.6, 0.9) / max(extent.real, extent.imag)
+    scale = u(0.64, 0.92) / max(extent.real, extent.imag)
     free = 0.96 - scale * extent.real + 1j * (0.96 - scale * extent.imag)
     corner = 0.02 + u() * free.real + 1j * (0.02 + u() * free.imag)
     if category is None:
@@ -282,7 +282,7 @@ def draw_example(category: str | None, index: int, *, seed: int = 0, size: int =
         piece = piece.moved(_placed(at, complex(u(0.7, 1.3))))
         coat = coats[rng.integers(3)]
         hidden = canvas.hidden(piece)[1:_LOOSE]
-        if hidden[0] < 0.15 and hidden.max() < 0.4:  # the head above all stays in sight
+        if hidden[0] < 0.08 and hidden.max() < 0.4:  # the head above all stays in sight
             for shape in piece.shapes:
                 canvas.paint(shape, coat, 0.5 + 0j, owner=_LOOSE if piece.part else 0)
     return _finished(canvas, rng, category, corner, scale * extent)
@@ -302,7 +302,7 @@ def _finished(
     light = u(0.92, 1.08) * (1 + u(0, 0.35) * way.real - u(0.0, 0.3) * np.abs(way) ** 2)
     scene = canvas.image * light[..., None] * warm
     haze = scene.mean((0, 1)) * u(0.8, 1.2)
-    pixels = np.clip((haze + u(0.65, 1.05) * (scene - haze)) * 255 + 0.5, 0, 255).astype(np.uint8)
+    pixels = np.clip((haze + u(0.75, 1.1) * (scene - haze)) * 255 + 0.5, 0, 255).astype(np.uint8)
     picture = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(u(0, 0.6) * size / 128))
     owner = canvas.share.argmax(0)
     whole = np.array([0, 0, size, size], np.float32)

@@ -258,9 +258,9 @@ def train_batches(
         .seed(seed)
         .shuffle()
         .slice(slice(0, per_epoch))
-        .repeat()[index::count]
+        .repeat()
         .map(crop)
-        .random_map(RandomFlip())
+        .random_map(RandomFlip())[index::count]
         .batch(batch_size // count, drop_remainder=True)
     )
     return dataset.to_iter_dataset(

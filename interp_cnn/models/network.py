@@ -1,7 +1,7 @@
 """A convolutional backbone of 2014 with the paper's two interpretable layers and its head."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,8 @@ from interp_cnn.templates import Norm, Position
 
 TOP_CONV = "top_conv"
 NEW_CONV = "new_conv"
+
+Tap = Callable[[str, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,13 +143,15 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, *, train: bool = False
+        self, images: jax.Array, *, train: bool = False, tap: Tap | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify images.
 
         Args:
           images: RGB, 0..255 minus the mean, [batch, height, width, 3].
           train: whether dropout is on, which needs the random stream "dropout".
+          tap: `tap(name, maps) -> maps` stands between each of the maps below and its mask; it is
+            where training attaches the filter loss.
 
         Returns:
           float32 logits [batch, num_outputs], and the maps of both interpretable layers before
@@ -173,7 +177,7 @@ class Network(nn.Module):
             else:
                 x = _max_pool(x, stage)
         maps = {TOP_CONV: x}
-        x = self._mask("mask_a", x)
+        x = self._mask("mask_a", x if tap is None else tap(TOP_CONV, x))
         new_init = (
             nn.initializers.he_normal()
             if self.new_init_std is None
@@ -183,7 +187,7 @@ class Network(nn.Module):
         if self.second_layer == "after_pool":
             x = _max_pool(x, self.backbone.last_pool)
         maps[NEW_CONV] = x
-        x = self._mask("mask_b", x)
+        x = self._mask("mask_b", x if tap is None else tap(NEW_CONV, x))
         if self.second_layer == "before_pool":
             x = _max_pool(x, self.backbone.last_pool)
         x = x.reshape(x.shape[0], -1)

@@ -1,0 +1,91 @@
+"""The two jobs from start to end on tiny data, and what they refuse."""
+
+import json
+
+import pytest
+from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
+
+from interp_cnn import runs
+from interp_cnn.data import prepare
+from interp_cnn.experiment import claim_workdir, make_network, read_config, starting_params
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    return tiny_builder(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def tiny(builder, monkeypatch):
+    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+
+
+def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
+    config = tiny_config()
+    config.train.epochs = 1
+    results = runs.train_and_evaluate(config, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == results
+    network = results["networks"]["interpretable"]
+    assert network["step"] > 0 and set(network["layers"]) == {"top_conv", "new_conv"}
+    assert network["accuracy"]["images"] == results["data"]["test_images"]
+    assert 0 < results["data"]["test_objects"] < results["data"]["test_images"]
+    assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "table.md").read_text()
+    assert "interpretable" in table
+
+    for name in ("metrics.json", "table.md", "filters.png"):
+        (tmp_path / name).unlink()
+    again = runs.evaluate_workdir(read_config(tmp_path), tmp_path)
+    for key in ("networks", "controls", "data"):
+        assert again[key] == results[key], key
+    assert (tmp_path / "filters.png").exists() and (tmp_path / "table.md").exists()
+
+
+def test_a_work_directory_of_another_config_is_refused(tmp_path):
+    config = tiny_config()
+    claim_workdir(tmp_path / "run", config)
+    config.eval.top = 3  # changes no training
+    claim_workdir(tmp_path / "run", config)
+    config.train.momentum = 0.5
+    with pytest.raises(ValueError, match=r"config.train.momentum is 0.9 there and 0.5 here"):
+        claim_workdir(tmp_path / "run", config)
+    with pytest.raises(ValueError, match=r"config.train.momentum"):
+        runs.train_and_evaluate(config, tmp_path / "run")
+    assert read_config(tmp_path / "run").train.momentum == 0.9
+
+
+def test_nothing_to_evaluate(tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config.json is missing"):
+        read_config(tmp_path)
+    with pytest.raises(FileNotFoundError, match="checkpoints is missing; train this network first"):
+        runs.evaluate_workdir(tiny_config(), tmp_path)
+    (tmp_path / "interpretable" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint; train the network first"):
+        runs.evaluate_workdir(tiny_config(), tmp_path)
+
+
+def test_unknown_names(tmp_path):
+    config = tiny_config()
+    config.model.name = "resnet"
+    with pytest.raises(ValueError, match="unknown network 'resnet'"):
+        runs.train_and_evaluate(config, tmp_path)
+    config = tiny_config()
+    config.networks = ("interpretable", "other")
+    with pytest.raises(ValueError, match=r"config.networks may hold .* got 'other'"):
+        runs.train_and_evaluate(config, tmp_path)
+    assert not any(tmp_path.iterdir())
+    config = tiny_config()
+    config.data.name = "imagenet"
+    with pytest.raises(ValueError, match="unknown data set 'imagenet'"):
+        runs.train_and_evaluate(config, tmp_path)
+    config = tiny_config()
+    config.weights = "somewhere.h5"
+    with pytest.raises(ValueError, match="pretrained weights can be read for vgg16 alone"):
+        starting_params(config, make_network(config, "interpretable"))
+
+
+def test_bad_images_of_the_evaluation(tiny, tmp_path):
+    config = tiny_config()
+    config.eval.images = "train"
+    with pytest.raises(ValueError, match=r"config.eval.images must be 'test' or 'all'"):
+        runs.evaluate_weights(config, tmp_path)

@@ -1,0 +1,274 @@
+"""One training step on one device and on eight, and the optimiser."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+from tiny import leaves, quick_compilation  # noqa: F401
+
+from interp_cnn import parallel
+from interp_cnn.models import create_model
+from interp_cnn.optim import learning_rate, make_optimizer, paper_schedule
+from interp_cnn.state import TrainState, init_params, init_state
+from interp_cnn.steps import FilterLoss, predict_step, train_step
+
+MEAN = (120.0, 110.0, 100.0)
+FROZEN = "conv2"
+
+
+def network_of(interpretable=True, **options):
+    return create_model(
+        "small",
+        interpretable=interpretable,
+        **{"width": 0.1, "dropout": 0.0, "new_init_std": None, **options},
+    )
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Sixteen images with a bright square somewhere, so that maps peak in different places."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 90, (16, 96, 96, 3))
+    for image in images:
+        y, x = rng.integers(0, 70, 2)
+        image[y : y + 25, x : x + 25] += rng.integers(60, 160, 3)
+    labels = np.array([1, 0, 2, 0, 0, 1, 1, 0, 0, 0, 3, 1, 1, 1, 1, 0], np.int32)
+    return {"image": images.astype(np.uint8), "label": labels}
+
+
+def step_of(network, objective, axis_name=None):
+    optimizer = make_optimizer(optax.constant_schedule(0.1), frozen=network.frozen_layers)
+    state = init_state(init_params(network, 0), optimizer)
+    step = functools.partial(
+        train_step,
+        network=network,
+        optimizer=optimizer,
+        objective=objective,
+        mean=MEAN,
+        seed=0,
+        axis_name=axis_name,
+    )
+    return step, state
+
+
+def on_devices(step, mapping):
+    if mapping == "pmap":
+        mapped = parallel.parallel_step(step, donate_state=False)
+        return lambda state, batch: mapped(state, parallel.shard(batch))
+    if mapping == "vmap":
+        mapped = jax.jit(
+            jax.vmap(step, in_axes=(None, 0), out_axes=(None, None), axis_name=parallel.AXIS)
+        )
+        return lambda state, batch: mapped(state, parallel.shard(batch))
+    mesh = Mesh(np.array(jax.devices()), (parallel.AXIS,))
+    return jax.jit(
+        jax.shard_map(
+            step,
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(parallel.AXIS)),
+            out_specs=PartitionSpec(),
+        )
+    )
+
+
+OBJECTIVES = {
+    "mi": FilterLoss(),
+    "paper": FilterLoss("paper", weight=0.01, estimator="paper", steps_per_epoch=3),
+}
+
+
+@pytest.fixture(scope="module")
+def one_device(batch):
+    @functools.cache
+    def result(estimator):
+        step, state = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[estimator])
+        return state, *jax.jit(step)(state, batch)
+
+    return result
+
+
+# Convolutions under vmap are slow on CPUs: one estimator; test_sharding.py has the loss of both.
+@pytest.mark.parametrize(
+    ("estimator", "mapping"),
+    [
+        ("mi", "pmap"),
+        ("paper", "pmap"),
+        ("mi", "shard_map"),
+        ("paper", "shard_map"),
+        ("mi", "vmap"),
+    ],
+)
+def test_eight_devices_equal_one_big_batch(one_device, batch, estimator, mapping):
+    before, expected, expected_scalars = one_device(estimator)
+    step, _ = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[estimator], parallel.AXIS)
+    after, scalars = on_devices(step, mapping)(before, batch)
+    assert int(after.step) == 1
+    for start, a, b in zip(
+        leaves(before.params), leaves(after.params), leaves(expected.params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+        # What the step changed is held to be equal too, not the parameters alone.
+        np.testing.assert_allclose(
+            a - start, b - start, rtol=0, atol=1e-3 * np.abs(b - start).max()
+        )
+    assert scalars.keys() == expected_scalars.keys()
+    for name in scalars:
+        np.testing.assert_allclose(scalars[name], expected_scalars[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["mi", "paper"])
+def test_frozen_layers_stay_and_all_others_learn(one_device, estimator):
+    before, after, scalars = one_device(estimator)
+    for layer in before.params:
+        same = np.array_equal(before.params[layer]["kernel"], after.params[layer]["kernel"])
+        assert same == (layer in ("conv1", "conv2")), layer
+    assert {"loss", "accuracy", "mi/top_conv", "mi/new_conv", "peak/top_conv"} <= scalars.keys()
+    assert float(scalars["mi/new_conv"]) > 0
+
+
+def test_the_filter_loss_changes_the_step(one_device, batch):
+    before, with_loss, _ = one_device("mi")
+    step, _ = step_of(network_of(frozen_through=FROZEN), FilterLoss(weight=0.0))
+    without, scalars = jax.jit(step)(before, batch)
+    assert not any(name.startswith("mi/") for name in scalars)
+    difference = with_loss.params["new_conv"]["kernel"] - without.params["new_conv"]["kernel"]
+    assert np.abs(difference).max() > 1e-4
+
+
+def test_ordinary_networks_have_no_filter_loss(batch):
+    results = []
+    for objective in (FilterLoss(), FilterLoss(weight=7.0)):
+        step, state = step_of(network_of(interpretable=False), objective)
+        results.append(jax.jit(step)(state, batch))
+    assert set(results[0][1]) == {"loss", "accuracy", "peak/top_conv", "peak/new_conv"}
+    for a, b in zip(leaves(results[0][0].params), leaves(results[1][0].params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_loss_and_accuracy_are_those_of_the_logits(batch):
+    network = network_of()
+    step, state = step_of(network, FilterLoss())
+    logits = np.asarray(
+        predict_step(state.params, batch, network=network, mean=MEAN)["logits"], np.float64
+    )[:, 0]
+    _, scalars = jax.jit(step)(state, batch)
+    sign = np.where(batch["label"] > 0, 1, -1)
+    np.testing.assert_allclose(scalars["loss"], np.log1p(np.exp(-sign * logits)).mean(), rtol=1e-4)
+    np.testing.assert_allclose(scalars["accuracy"], (sign * logits > 0).mean(), rtol=1e-6)
+
+
+def test_shard_needs_a_divisible_batch():
+    halves = parallel.shard({"label": np.arange(16)})["label"]
+    np.testing.assert_array_equal(halves, np.arange(16).reshape(8, 2))
+    np.testing.assert_array_equal(parallel.unshard({"label": halves})["label"], np.arange(16))
+    with pytest.raises(ValueError, match=r"12 \(label\) is not divisible by the 8 devices"):
+        parallel.shard({"label": np.arange(12)})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"weighting": "other"}, "weighting must be"), ({"weight": -1.0}, "must not be negative")],
+)
+def test_bad_filter_loss(fields, message):
+    with pytest.raises(ValueError, match=message):
+        FilterLoss(**fields)
+
+
+def test_schedule_of_the_paper():
+    rates = paper_schedule(epochs=50, factor=30.0)
+    assert len(rates) == 50
+    # k (1e-4 ... 1e-5 in ten steps of equal ratio), then k 1e-5.
+    np.testing.assert_allclose(rates[:2], [3e-3, 3e-3 * 10 ** (-1 / 9)], rtol=1e-9)
+    np.testing.assert_allclose(rates[9:], 3e-4, rtol=1e-9)
+    rate = learning_rate("paper", base=9.0, factor=30.0, epochs=50, steps_per_epoch=7, warmup=0)
+    for step, epoch in ((0, 0), (6, 0), (7, 1), (62, 8), (63, 9), (349, 49)):
+        np.testing.assert_allclose(rate(step), rates[epoch], rtol=1e-6)
+    assert len(paper_schedule(epochs=3)) == 3
+
+
+def test_other_schedules():
+    options = {"base": 0.5, "factor": 1.0, "epochs": 2, "steps_per_epoch": 10, "warmup": 4}
+    cosine = learning_rate("cosine", **options)
+    np.testing.assert_allclose([cosine(0), cosine(2), cosine(4)], [0, 0.25, 0.5])
+    np.testing.assert_allclose([cosine(12), cosine(20)], [0.25, 0], atol=1e-7)
+    assert learning_rate("constant", **options)(13) == 0.5
+    with pytest.raises(ValueError, match="got 'step'"):
+        learning_rate("step", **options)
+
+
+PARAMS = {
+    layer: {"kernel": jnp.full((2,), 2.0), "bias": jnp.full((2,), 2.0)}
+    for layer in ("conv1", "conv2", "fc8")
+}
+
+
+def changes(optimizer, gradient, steps=1):
+    """Change of every parameter in the last of some steps, by path."""
+    state = init_state(PARAMS, optimizer)
+    gradients = jax.tree.map(lambda x: jnp.full_like(x, gradient), PARAMS)
+    opt_state = state.opt_state
+    for _ in range(steps):
+        updates, opt_state = optimizer.update(gradients, opt_state, state.params)
+    return {
+        f"{layer}/{name}": float(values[0])
+        for layer, group in updates.items()
+        for name, values in group.items()
+    }
+
+
+def test_weight_decay_spares_biases_of_new_layers_and_frozen_layers():
+    optimizer = make_optimizer(optax.constant_schedule(0.1), frozen=("conv1",), weight_decay=0.5)
+    expected = {
+        "conv1/kernel": 0,
+        "conv1/bias": 0,
+        "conv2/kernel": -0.1,
+        "conv2/bias": -0.1,
+        "fc8/kernel": -0.1,
+        "fc8/bias": 0,
+    }
+    assert changes(optimizer, 0.0) == pytest.approx(expected, abs=1e-7)
+
+
+def test_rate_factors_and_momentum():
+    optimizer = make_optimizer(
+        optax.constant_schedule(0.1),
+        frozen=("conv1",),
+        weight_decay=0.0,
+        momentum=0.9,
+        rate_factors={"fc8/.*": 10.0, ".*/bias": 2.0},
+    )
+    expected = {
+        "conv1/kernel": 0,
+        "conv1/bias": 0,
+        "conv2/kernel": -0.1,
+        "conv2/bias": -0.2,
+        "fc8/kernel": -1,
+        "fc8/bias": -1,
+    }
+    assert changes(optimizer, 1.0) == pytest.approx(expected)
+    second = {name: 1.9 * value for name, value in expected.items()}
+    assert changes(optimizer, 1.0, steps=2) == pytest.approx(second)
+
+
+def test_clipping_is_of_the_whole_gradient():
+    optimizer = make_optimizer(optax.constant_schedule(1.0), weight_decay=0.0, clip_norm=1.0)
+    # Twelve entries of 5 have the norm 5 sqrt 12.
+    assert list(changes(optimizer, 5.0).values()) == pytest.approx([-(12**-0.5)] * 6)
+
+
+def test_a_pattern_without_parameters_is_refused():
+    for pattern in ("fc9/.*", "conv1/.*", "fc8"):
+        optimizer = make_optimizer(
+            optax.constant_schedule(0.1), frozen=("conv1",), rate_factors={pattern: 2.0}
+        )
+        with pytest.raises(ValueError, match="matches no trained parameter"):
+            init_state(PARAMS, optimizer)
+
+
+def test_state_starts_at_zero():
+    state = init_state(PARAMS, optax.sgd(0.1))
+    assert isinstance(state, TrainState) and int(state.step) == 0

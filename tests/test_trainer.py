@@ -1,0 +1,172 @@
+"""Runs that are interrupted, killed or go wrong."""
+
+import gc
+import json
+import os
+import shutil
+import signal
+import types
+
+import numpy as np
+import pytest
+from tiny import leaves, quick_compilation, tiny_config, tiny_data  # noqa: F401
+
+from interp_cnn import parallel
+from interp_cnn.checkpoint import Checkpoints
+from interp_cnn.trainer import Interrupted, check_batch_size, train
+from interp_cnn.writers import MetricWriter
+
+NAME = "interpretable"
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return leaves(train(tiny_config(), NAME, data, folder)), metrics_of(folder)
+
+
+def metrics_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def latest_step(folder):
+    checkpoints = Checkpoints(folder / "checkpoints")
+    try:
+        return checkpoints.latest_step
+    finally:
+        checkpoints.close()
+
+
+def assert_same(state, folder, uninterrupted):
+    expected, metrics = uninterrupted
+    for a, b in zip(leaves(state), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert metrics_of(folder) == metrics  # and so without gaps and repetitions
+
+
+def test_metrics_of_every_step(uninterrupted, data):
+    metrics = uninterrupted[1]
+    total = 2 * (len(data.train) // 8)
+    assert total >= 6
+    assert [row["step"] for row in metrics] == list(range(1, total + 1))
+    assert {"loss", "accuracy", "learning_rate", "mi/new_conv", "peak/new_conv"} <= set(metrics[0])
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit(data, tmp_path, monkeypatch, uninterrupted):
+    make = parallel.parallel_step
+
+    def killed_in_step_6(step):
+        function, calls = make(step), []
+
+        def call(state, batch):
+            calls.append(1)
+            if len(calls) == 6:
+                raise Killed
+            return function(state, batch)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "parallel_step", killed_in_step_6)
+        with pytest.raises(Killed):
+            train(tiny_config(), NAME, data, tmp_path)
+    assert [row["step"] for row in metrics_of(tmp_path)] == [1, 2, 3, 4, 5]
+    assert latest_step(tmp_path) == 3
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')  # as a killed process leaves it
+    state = train(tiny_config(), NAME, data, tmp_path)
+    assert_same(state, tmp_path, uninterrupted)
+    # A run that is complete does nothing and gives the same.
+    assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
+
+
+def test_sigterm_saves_and_the_next_run_goes_on(data, tmp_path, monkeypatch, uninterrupted):
+    advance, calls = MetricWriter.advance, []
+
+    def terminated(self):
+        advance(self)
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    previous = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricWriter, "advance", terminated)
+        with pytest.raises(Interrupted, match="saved at step 2; run the same command again"):
+            train(tiny_config(), NAME, data, tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is previous
+    assert latest_step(tmp_path) == 2
+    assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(data, tmp_path, monkeypatch):
+    make = parallel.parallel_step
+
+    def spoiled_after_step_4(step):
+        function, calls = make(step), []
+
+        def call(state, batch):
+            calls.append(1)
+            state, metrics = function(state, batch)
+            if len(calls) == 5:
+                metrics = metrics | {"loss": np.float32(np.nan)}
+            return state, metrics
+
+        return call
+
+    monkeypatch.setattr(parallel, "parallel_step", spoiled_after_step_4)
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan at step 5, .*checkpoint of step 3 is kept; lower"
+    ):
+        train(tiny_config(), NAME, data, tmp_path)
+    assert latest_step(tmp_path) == 3
+
+
+def test_a_learning_rate_that_is_far_too_large(data, tmp_path):
+    config = tiny_config()
+    config.train.learning_rate = 1e30
+    config.train.clip_norm = None
+    config.checkpoint.every_steps = 1
+    with pytest.raises(FloatingPointError, match=r"interpretable: .* (is nan|is inf|not finite)"):
+        train(config, NAME, data, tmp_path)
+    step = latest_step(tmp_path)
+    if step is not None:
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        _, params = checkpoints.restore_params()
+        checkpoints.close()
+        assert all(np.isfinite(leaf).all() for leaf in leaves(params))
+
+
+def test_a_full_disk_is_said_before_training(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"no space left for a checkpoint .*there is no"):
+        train(tiny_config(), NAME, data, tmp_path)
+
+
+def test_a_checkpoint_of_another_network_is_refused(data, tmp_path):
+    config = tiny_config()
+    config.train.epochs = 1
+    train(config, NAME, data, tmp_path)
+    config.model.width = 0.2
+    with pytest.raises(ValueError, match="does not fit this network"):
+        train(config, NAME, data, tmp_path)
+    gc.collect()
+
+
+def test_bad_batch_sizes(data, tmp_path):
+    config = tiny_config()
+    config.train.batch_size = 12
+    with pytest.raises(ValueError, match="batch_size=12 is not divisible by the 8 devices"):
+        check_batch_size(config)
+    config.train.batch_size = 800
+    with pytest.raises(ValueError, match="batch_size=800 is larger than"):
+        train(config, NAME, data, tmp_path)

@@ -1,0 +1,73 @@
+"""A tiny embedded data set and a configuration for it that trains in seconds."""
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from interp_cnn.config import default_config
+from interp_cnn.data.embedded import EmbeddedAnimals, EmbeddedConfig
+from interp_cnn.data.pipeline import read_split
+from interp_cnn.data.prepare import Data
+
+
+def tiny_builder(folder) -> EmbeddedAnimals:
+    config = EmbeddedConfig(categories=("cat",), num_per_category=24, num_other=24, image_size=64)
+    builder = EmbeddedAnimals(config=config, data_dir=folder)
+    builder.download_and_prepare()
+    return builder
+
+
+def tiny_data(folder) -> Data:
+    builder = tiny_builder(folder)
+    return Data(
+        train=read_split(builder, "train"),
+        test=read_split(builder, "test"),
+        parts=builder.parts,
+        landmarks=builder.landmarks,
+        has_masks=True,
+    )
+
+
+def tiny_config() -> ml_collections.ConfigDict:
+    config = default_config()
+    config.model.name = "small"
+    config.model.width = 0.1
+    config.model.dropout = 0.2
+    config.networks = ("interpretable",)
+    config.data.crop = "image"
+    config.data.threads = 2
+    config.train.batch_size = 8
+    config.train.epochs = 2
+    config.train.schedule = "constant"
+    config.train.learning_rate = 0.01
+    config.train.clip_norm = 1.0
+    config.checkpoint.every_steps = 3
+    config.log_every_steps = 1
+    config.eval.batch_size = 8
+    config.eval.top = 5
+    return config
+
+
+def leaves(tree) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(tmp_path_factory):
+    """Compiles without optimising, and each program once, for modules that import this."""
+    options = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    previous = {name: jax.config.values[name] for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in previous.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
