@@ -4,7 +4,7 @@ Run `python benchmarks/embedded_baselines.py`.
 
 Ridge regression on raw pixels, colours and edge statistics of the animals' boxes, as the networks
 get them, on pictures that were held out. Of seven regularisers the one that is best on the held-out
-pictures is taken, so the figures are upper bounds. Two minutes on one core.
+pictures is taken, so the figures are upper bounds. Three minutes on one core.
 """
 
 import argparse
