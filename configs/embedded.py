@@ -21,13 +21,15 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.model.new_init_std = None  # He: there are no pretrained weights
     config.data.name = "embedded_animals"
     config.data.category = arguments.category
-    config.data.crop = "image"
     config.data.mean = (128.0, 128.0, 128.0)
     config.data.std = 64.0
     config.train.epochs = arguments.epochs
     config.train.schedule = "cosine"
-    config.train.learning_rate = 0.01
+    config.train.learning_rate = 0.02
     config.train.warmup_steps = 60
     config.train.clip_norm = 1.0
+    # From scratch the task has to shape the filters first, and the pull stays gentle.
+    config.filter_loss.weight = 0.1
+    config.filter_loss.start_epoch = arguments.epochs // 2
     config.eval.batch_size = 100
     return config

@@ -1,4 +1,4 @@
-"""How hard the filter loss pulls, in terms of the task: no tuning per network."""
+"""How hard the filter loss pulls, in terms of the gradient of the task."""
 
 import functools
 from typing import Any

@@ -60,9 +60,9 @@ def default_config() -> ml_collections.ConfigDict:
                 "rate_factors": (),
             },
             "filter_loss": {
-                # "balanced", "scale_free", "constant" or "paper", see interp_cnn/steps.py.
-                "weighting": "balanced",
-                "weight": 0.5,
+                # "scale_free", "balanced", "constant" or "paper", see interp_cnn/steps.py.
+                "weighting": "scale_free",
+                "weight": 1.5,
                 # Epochs before it sets in.
                 "start_epoch": 0,
                 "sharpness": 60.0,

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from interp_cnn import metrics, parallel
 from interp_cnn.data.pipeline import CropWithParts, Split, eval_batches, join
 from interp_cnn.data.prepare import Data
-from interp_cnn.losses import filter_loss
+from interp_cnn.losses import filter_loss, scale_free
 from interp_cnn.metrics import ActivationThreshold
 from interp_cnn.models import Network
 from interp_cnn.report.figure import FilterRow
@@ -189,7 +189,7 @@ class Evaluator:
                 layer.positions.append(output["positions"][name][:count])
                 layer.peaks.append(output["peaks"][name][:count])
                 if count == self.batch_size or not layer.information:
-                    layer.information.append(-np.asarray(filter_loss(maps[:count])))
+                    layer.information.append(-np.asarray(filter_loss(scale_free(maps[:count]))))
                 layer.strong.update(done, maps[:count])
             done += count
         points = np.concatenate(landmarks)

@@ -21,11 +21,10 @@ class FilterLoss:
     """The filter loss of a run (single category: targets are the images of the category).
 
     Attributes:
-      weighting: `"balanced"`: a ratio to the gradient of the task, which needs no tuning per
-        network, see `interp_cnn.balance`; `"scale_free"`: the mean over filters of the loss of
-        `scale_free` maps; `"constant"`: the plain loss summed over filters; `"paper"`: that times
+      weighting: `"scale_free"`: the mean over filters of the loss of `scale_free` maps;
+        `"balanced"`: a ratio to the gradient of the task, see `interp_cnn.balance`; `"constant"`: the plain loss summed over filters; `"paper"`: that times
         `mean_x max_ij x_ij / t` of each filter in epoch t.
-      weight: the ratio, or the factor of the loss, of each interpretable layer.
+      weight: factor of the loss, or the ratio, of each interpretable layer.
       sharpness: of the scale-free maps.
       estimator: `"mi"` or `"paper"`.
       alpha: see `template_prior`.
@@ -34,8 +33,8 @@ class FilterLoss:
       steps_per_epoch: for the epoch t.
     """
 
-    weighting: str = "balanced"
-    weight: float = 0.5
+    weighting: str = "scale_free"
+    weight: float = 1.5
     sharpness: float = 60.0
     estimator: Estimator = "mi"
     alpha: float | None = None
