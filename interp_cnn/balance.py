@@ -92,7 +92,8 @@ def _backward(
     squares = jnp.stack([jnp.square(task).sum(), jnp.square(pull).sum()])
     if axis_name is not None:
         squares = jax.lax.psum(squares, axis_name)
-    factor = ratio * jnp.sqrt(squares[0] / jnp.maximum(squares[1], _TINY))
+    pulls = squares[1] > _TINY  # not in a layer that never fires
+    factor = jnp.where(pulls, ratio * jnp.sqrt(squares[0] / jnp.where(pulls, squares[1], 1.0)), 0.0)
     return (task + factor * pull).astype(gradient.dtype), None, None
 
 

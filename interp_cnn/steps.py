@@ -22,7 +22,8 @@ class FilterLoss:
 
     Attributes:
       weighting: `"scale_free"`: the mean over filters of the loss of `scale_free` maps;
-        `"balanced"`: a ratio to the gradient of the task, see `interp_cnn.balance`; `"constant"`: the plain loss summed over filters; `"paper"`: that times
+        `"balanced"`: a ratio to the gradient of the task, see `interp_cnn.balance`;
+        `"constant"`: the plain loss summed over filters; `"paper"`: that times
         `mean_x max_ij x_ij / t` of each filter in epoch t.
       weight: factor of the loss, or the ratio, of each interpretable layer.
       sharpness: of the scale-free maps.
