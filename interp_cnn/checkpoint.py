@@ -84,9 +84,7 @@ class Checkpoints:
           FileNotFoundError: where there is no checkpoint.
           ValueError: where the latest is of another network.
         """
-        step = self.latest_step
-        if step is None:
-            raise FileNotFoundError(f"{self.folder} holds no checkpoint; train the network first")
+        step = self._step_to_restore()
         items: dict[str, Any] = {
             "state": ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state))
         }
@@ -107,13 +105,17 @@ class Checkpoints:
         Raises:
           FileNotFoundError: where there is no checkpoint.
         """
-        step = self.latest_step
-        if step is None:
-            raise FileNotFoundError(f"{self.folder} holds no checkpoint; train the network first")
+        step = self._step_to_restore()
         restored = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
         )
         return step, restored["state"]["params"]
+
+    def _step_to_restore(self) -> int:
+        step = self.latest_step
+        if step is None:
+            raise FileNotFoundError(f"{self.folder} holds no checkpoint; train the network first")
+        return step
 
     def last_good(self) -> str:
         """Half a sentence on the latest complete checkpoint."""

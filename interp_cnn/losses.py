@@ -238,7 +238,7 @@ def scale_free(
     explodes, on all images or on a single one. That of `scale_free(x)` does not: scaling a filter
     changes nothing, so the gradient is orthogonal to the filter's maps, and an image that fires
     much more than the others gains no more than a factor of two. What is left to win is the shape
-    and the position of the blob, and one weight suits every network.
+    and the position of the blob.
 
     Args:
       x: feature maps after ReLU, [batch, height, width, filters].
@@ -266,8 +266,8 @@ def scale_free(
     fires = mean_square > 0
     size = jnp.where(fires, jnp.sqrt(jnp.where(fires, mean_square, 1.0)), 0.0)
     weights = jnp.ones(len(x)) if used is None else used.astype(jnp.float32)
-    total, images = _global_sum((weights[:, None] * size).sum(axis=0), axis_name), weights.sum()
-    mean_size = total / jnp.maximum(_global_sum(images, axis_name), 1.0)
+    images = jnp.maximum(_global_sum(weights.sum(), axis_name), 1.0)
+    mean_size = _global_sum(size.sum(axis=0), axis_name) / images  # left-out images are zero
     scale = size + mean_size[None]
     factor = sharpness / jnp.where(scale > 0, scale, 1.0)
     return x * factor[:, None, None, :]

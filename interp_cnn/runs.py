@@ -18,11 +18,6 @@ from interp_cnn.report.table import markdown_table
 from interp_cnn.trainer import check_batch_size, train
 
 
-def _say(text: str) -> None:
-    if jax.process_index() == 0:
-        tqdm.write(text)
-
-
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
     """Train every network of a configuration, evaluate all, write table and figure.
 
@@ -124,8 +119,8 @@ def _measure(
         (workdir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
         (workdir / "table.md").write_text(table)
         draw_filters(workdir / "filters.png", rows, title=_title(config))
-        _say("\n" + table)
-        _say(f"written: {workdir}/table.md, metrics.json, filters.png")
+        tqdm.write("\n" + table)
+        tqdm.write(f"written: {workdir}/table.md, metrics.json, filters.png")
     return results
 
 
