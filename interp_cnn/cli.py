@@ -28,9 +28,18 @@ def _unknown_field(error: AttributeError) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return app.parse_flags_with_usage(argv)
+        rest = flags.FLAGS(argv)
     except AttributeError as error:
         _unknown_field(error)
+    except flags.Error as error:
+        # ml_collections puts the traceback of a config file into its message; the last line counts.
+        sys.exit("error: " + str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: "))
+    config = flags.FLAGS["config"]
+    if config.value is not None:
+        file, _, _ = config_flags.get_config_filename(config).partition(":")
+        if not Path(file).is_file():
+            sys.exit(f"error: {file} does not exist; the project's config files are in {CONFIGS}")
+    return rest
 
 
 def check_arguments(argv: Sequence[str]) -> None:

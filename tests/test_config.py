@@ -79,12 +79,17 @@ def run(script, *arguments, cwd):
     [
         ("train.py", ["--config.nonsense=1"], "nonsense"),
         ("train.py", ["--config.model.name=resnet"], "unknown network 'resnet'"),
+        ("train.py", ["--config=nowhere.py"], "nowhere.py does not exist"),
+        ("train.py", [f"--config={ROOT}/configs/embedded.py:colour=red"], "'colour=red' is unknown"),
+        ("train.py", ["--config.train.epochs=many"], "many"),
         ("eval.py", ["--workdir=nowhere"], "config.json is missing"),
+        ("eval.py", [], "needs --workdir"),
     ],
 )
 def test_the_command_line_ends_with_one_sentence(tmp_path, script, arguments, message):
     result = run(script, *arguments, cwd=tmp_path)
     assert result.returncode != 0
-    assert message in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last
     assert "Traceback" not in result.stderr
     assert not any(tmp_path.iterdir())  # nothing was begun
