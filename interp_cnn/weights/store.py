@@ -60,15 +60,24 @@ def read_own(file: Any, path: Path, backbone: Backbone | None = None) -> Pretrai
     for key in file.keys():
         layer, _, name = key.partition("/")
         layers.setdefault(layer, {})[name] = file.get_tensor(key)
-    wanted = backbone or BACKBONES.get(metadata.get("network"))
-    mean = json.loads(metadata.get("mean", "[]"))
-    if wanted is None or len(mean) != 3 or metadata.get("sha256") != checksum(layers):
+    found = BACKBONES.get(metadata.get("network"))
+    mean = _mean(metadata.get("mean", ""))
+    if found is None or mean is None or metadata.get("sha256") != checksum(layers):
         raise ValueError(
             f"{path} is damaged (its network, mean or checksum does not fit): convert the original"
             " file again."
         )
-    if metadata["network"] != wanted.name:
-        raise ValueError(wrong_network(path, metadata["network"], wanted))
-    layers = {name: layers[name] for name in wanted.convolutions if name in layers} | layers
-    check_layers(layers, wanted, path)
-    return Pretrained(wanted.name, layers, tuple(mean), metadata["source"])
+    if backbone is not None and found.name != backbone.name:
+        raise ValueError(wrong_network(path, found.name, backbone))
+    check_layers(layers, backbone or found, path)
+    # Files have their arrays in another order.
+    layers = {name: layers[name] for name in found.convolutions}
+    return Pretrained(found.name, layers, mean, metadata.get("source", path.name))
+
+
+def _mean(text: str) -> tuple[float, float, float] | None:
+    try:
+        red, green, blue = map(float, json.loads(text))
+    except (TypeError, ValueError):
+        return None
+    return red, green, blue
