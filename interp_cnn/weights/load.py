@@ -67,7 +67,7 @@ def where_to_get(backbone: Backbone | None) -> str:
     if backbone is None:
         return f"give {keras}, or one of {', '.join(MATCONVNET_FILES.values())}"
     if backbone.name == "vgg16":
-        return f"put {keras}, there"
+        return f"put {keras} there"
     if backbone.name in MATCONVNET_FILES:
         return f"put {MATCONVNET_FILES[backbone.name]} from {MATCONVNET_URL} there"
     return f'none are published for {backbone.name}, set config.weights=""'

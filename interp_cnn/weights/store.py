@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from interp_cnn.models import BACKBONES, Backbone
 from interp_cnn.weights.pretrained import Layers, Pretrained, check_layers, checksum, wrong_network
@@ -36,7 +36,7 @@ def save_weights(path: str | Path, pretrained: Pretrained) -> None:
         "source": pretrained.source,
         "sha256": checksum(pretrained.layers),
     }
-    save_file(arrays, path, metadata)
+    path.write_bytes(save(arrays, metadata))
 
 
 def read_own(file: Any, path: Path, backbone: Backbone | None = None) -> Pretrained:
