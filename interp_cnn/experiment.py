@@ -8,8 +8,8 @@ import ml_collections
 
 from interp_cnn.config import first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
-from interp_cnn.models.pretrained import download_keras_vgg16, load_keras_vgg16, merge_pretrained
 from interp_cnn.state import init_params
+from interp_cnn.weights import Pretrained, download_keras_vgg16, load_weights, merge_pretrained
 
 
 def make_network(config: ml_collections.ConfigDict, variant: str) -> Network:
@@ -25,21 +25,40 @@ def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
     """Parameters before training: fresh, or with the pretrained weights of `config.weights`.
 
     Raises:
-      ValueError: where the weights are of another network or damaged.
+      ValueError: where the weights are damaged, of another network, or for another input than
+        `config.data` prepares.
       FileNotFoundError: where they are missing.
     """
     params = init_params(network, config.seed)
     if not config.weights:
         return params
-    if config.model.name != "vgg16":
-        raise ValueError(
-            f"pretrained weights can be read for vgg16 alone, not for {config.model.name};"
-            ' set config.weights=""'
-        )
     path = config.weights
     if path == "download":
+        if network.backbone.name != "vgg16":
+            raise ValueError(
+                "only the weights of vgg16 can be downloaded; set config.weights to a file of"
+                f' {network.backbone.name}, or to ""'
+            )
         path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
-    return merge_pretrained(params, load_keras_vgg16(path))
+    pretrained = load_weights(path, network.backbone)
+    _check_input(config.data, pretrained)
+    return merge_pretrained(params, pretrained.layers)
+
+
+def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> None:
+    """Check that images are prepared as the weights want them."""
+    # Published means of the same photos differ by less than one grey level.
+    if any(abs(a - b) > 1 for a, b in zip(data.mean, pretrained.mean, strict=True)):
+        mean = tuple(round(value, 3) for value in pretrained.mean)
+        raise ValueError(
+            f"config.data.mean is {tuple(data.mean)} but the weights of {pretrained.source} want"
+            f" {mean}; set --config.data.mean='{mean}'"
+        )
+    if data.std != 1:
+        raise ValueError(
+            f"config.data.std is {data.std} but the weights of {pretrained.source} want 1; set"
+            " --config.data.std=1"
+        )
 
 
 def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:

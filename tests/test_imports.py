@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = (
     *("tensorflow", "tensorflow_datasets", "matplotlib", "flax", "optax", "orbax", "grain"),
     *("ml_collections", "h5py", "PIL", "scipy.io", "absl.flags", "tqdm", "tensorboardX"),
+    *("safetensors", "torch"),
 )
 
 
@@ -105,6 +106,12 @@ def test_layers_import_templates():
 def test_models_import_layers():
     for path in files_of("models"):
         assert_imports(path, own=["models", "layers", "templates", "metrics.receptive_field"])
+
+
+def test_weights_know_models_alone():
+    others = {"jax", "numpy", "scipy", "h5py", "safetensors", "torch"}
+    for path in files_of("weights"):
+        assert_imports(path, own=["weights", "models"], others=others)
 
 
 def test_metrics_are_pure():

@@ -80,7 +80,7 @@ def test_unknown_names(tmp_path):
         runs.train_and_evaluate(config, tmp_path)
     config = tiny_config()
     config.weights = "somewhere.h5"
-    with pytest.raises(ValueError, match="pretrained weights can be read for vgg16 alone"):
+    with pytest.raises(FileNotFoundError, match=r"somewhere\.h5 is missing: none are published"):
         starting_params(config, make_network(config, "interpretable"))
 
 

@@ -1,4 +1,4 @@
-"""Keras' published VGG-16 weights (ImageNet): download, check, read, put into our parameters."""
+"""Keras' published VGG-16 weights (ImageNet): download, check, read."""
 
 import hashlib
 import http.client
@@ -6,15 +6,12 @@ import os
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
+import h5py
 import numpy as np
 
-if TYPE_CHECKING:
-    import h5py
+from interp_cnn.weights.pretrained import Layers, Pretrained
 
 KERAS_VGG16_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 KERAS_VGG16_URL = (
@@ -39,10 +36,8 @@ _CHANNELS = {
     for conv, channels in enumerate(convs, start=1)
 }
 
-Weights = dict[str, dict[str, np.ndarray]]
 
-
-def load_keras_vgg16(path: str | Path) -> Weights:
+def read_keras(path: Path) -> Pretrained:
     """The 13 convolutions of a Keras VGG-16 weights file, for RGB input.
 
     Keras' network takes BGR; here the input channels of the first kernel are turned round, so that
@@ -53,31 +48,15 @@ def load_keras_vgg16(path: str | Path) -> Weights:
         path: the file, in Keras' HDF5 layout with TensorFlow's kernel ordering.
 
     Returns:
-        `{"conv1_1": {"kernel": [3, 3, in, out], "bias": [out]}, ..., "conv5_3": ...}`, float32.
+        The weights of `vgg16`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, of another network or in Theano's ordering.
-        ImportError: if h5py is not installed.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(
-            "Reading Keras weights needs h5py: pip install 'interp_cnn[train]'."
-        ) from error
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The weights file {path} is missing: put {KERAS_VGG16_FILE} there, from "
-            f"{KERAS_VGG16_URL}."
-        )
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file: it should be Keras' {KERAS_VGG16_FILE}.")
     try:
         with h5py.File(path, "r") as file:
             _check_network(set(file), path)
-            weights = {
+            layers: Layers = {
                 f"conv{block}_{conv}": _read_layer(file[f"block{block}_conv{conv}"], *io, path)
                 for (block, conv), io in _CHANNELS.items()
             }
@@ -85,9 +64,9 @@ def load_keras_vgg16(path: str | Path) -> Weights:
         raise ValueError(
             f"{path} is truncated or damaged ({error}): copy or download it again."
         ) from error
-    first = weights["conv1_1"]
+    first = layers["conv1_1"]
     first["kernel"] = np.ascontiguousarray(first["kernel"][:, :, ::-1, :])
-    return weights
+    return Pretrained("vgg16", layers, IMAGENET_MEAN_RGB, f"{path.name} (Keras)")
 
 
 def _check_network(layers: set[str], path: Path) -> None:
@@ -107,9 +86,7 @@ def _check_network(layers: set[str], path: Path) -> None:
         )
 
 
-def _read_layer(
-    group: "h5py.Group", inputs: int, outputs: int, path: Path
-) -> dict[str, np.ndarray]:
+def _read_layer(group: h5py.Group, inputs: int, outputs: int, path: Path) -> dict[str, np.ndarray]:
     layer = group.name.strip("/")
     names = [n.decode() if isinstance(n, bytes) else n for n in group.attrs.get("weight_names", [])]
     if len(names) != 2 or not all(name in group for name in names):
@@ -138,42 +115,6 @@ def _read_layer(
                 "download the file again."
             )
     return result
-
-
-def merge_pretrained(
-    params: Mapping[str, Any], weights: Mapping[str, Mapping[str, np.ndarray]]
-) -> dict[str, Any]:
-    """Parameters with some layers replaced by pretrained ones.
-
-    Args:
-        params: a network's parameters, `{layer: {"kernel": ..., "bias": ...}}`.
-        weights: the pretrained layers, such as those of `load_keras_vgg16`.
-
-    Returns:
-        A new dict; layers that are not in `weights` are the same objects as before, the others
-        have the pretrained values in the dtype of `params`.
-
-    Raises:
-        ValueError: if a pretrained layer is not in `params` or has another shape there.
-    """
-    merged = dict(params)
-    for layer, arrays in weights.items():
-        if layer not in params:
-            raise ValueError(
-                f"params has no layer {layer!r} for the pretrained weights, only "
-                f"{', '.join(map(str, params))}: give the params of the network they belong to."
-            )
-        merged[layer] = dict(params[layer])
-        for name, array in arrays.items():
-            old = params[layer].get(name)
-            shape = None if old is None else tuple(old.shape)
-            if old is None or shape != array.shape:
-                raise ValueError(
-                    f"The {name} of layer {layer!r} has shape {shape} in params but {array.shape} "
-                    "in the pretrained weights: they fit the network of full width only."
-                )
-            merged[layer][name] = jnp.asarray(array, old.dtype)
-    return merged
 
 
 def download_keras_vgg16(cache_dir: str | Path) -> Path:

@@ -1,18 +1,19 @@
-"""Keras' VGG-16 weights: layouts, refusals, merging, downloading, and the real file."""
+"""Keras' VGG-16 weights: layouts, features, refusals, downloading, and the real file."""
 
 import functools
 import hashlib
 import http.server
-import sys
 import threading
 
 import h5py
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import quick_compilation  # noqa: F401
+from weight_files import features, run_vgg16, vgg16_weights
 
-from interp_cnn.models import pretrained
-from interp_cnn.models.pretrained import download_keras_vgg16, load_keras_vgg16, merge_pretrained
+from interp_cnn.models import VGG_16
+from interp_cnn.weights import download_keras_vgg16, keras, load_weights
+from interp_cnn.weights.keras import IMAGENET_MEAN_RGB, KERAS_VGG16_FILE
 
 SHAPES = {
     "block1_conv1": (3, 64),
@@ -63,7 +64,9 @@ def write(path, spelling="{layer}_W_1:0 {layer}_b_1:0", extra=(), kernels=None, 
 )
 def test_layers_get_our_names_and_rgb_input(tmp_path, spelling):
     # The fully connected layers of a file with top do not matter.
-    weights = load_keras_vgg16(write(tmp_path / "w.h5", spelling, extra=("fc1", "predictions")))
+    weights = load_weights(
+        write(tmp_path / "w.h5", spelling, extra=("fc1", "predictions")), VGG_16
+    ).layers
     assert list(weights) == [k.replace("block", "conv").replace("_conv", "_") for k in SHAPES]
     for number, (layer, (inputs, outputs)) in enumerate(zip(weights, SHAPES.values(), strict=True)):
         kernel, bias = weights[layer]["kernel"], weights[layer]["bias"]
@@ -75,6 +78,25 @@ def test_layers_get_our_names_and_rgb_input(tmp_path, spelling):
     stored = np.arange(27 * 64, dtype="f4").reshape(3, 3, 3, 64)
     for rgb, bgr in enumerate((2, 1, 0)):
         np.testing.assert_array_equal(weights["conv1_1"]["kernel"][:, :, rgb], stored[:, :, bgr])
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_features_are_those_of_an_independent_forward_pass(tmp_path, library):
+    if library == "torch":
+        pytest.importorskip("torch")
+    path = write(tmp_path / "w.h5")
+    with h5py.File(path, "a") as file:
+        for layer, (filters, biases) in zip(SHAPES, vgg16_weights(), strict=True):
+            del file[layer][f"{layer}_W_1:0"], file[layer][f"{layer}_b_1:0"]
+            file[layer][f"{layer}_W_1:0"], file[layer][f"{layer}_b_1:0"] = filters, biases
+    rgb = np.random.default_rng(1).uniform(0, 255, (1, 32, 48, 3)).astype(np.float32)
+    # Keras' documentation: BGR, minus [103.939, 116.779, 123.68].
+    expected = run_vgg16(vgg16_weights(), rgb[..., ::-1] - [103.939, 116.779, 123.68], library)
+    pretrained = load_weights(path, VGG_16)
+    assert pretrained.mean == IMAGENET_MEAN_RGB
+    found = features(VGG_16, pretrained, rgb)
+    assert found.shape == (1, 2, 3, 512)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * expected.max())
 
 
 def resnet(path):
@@ -122,8 +144,6 @@ REFUSED = {
     "no weight_names": (no_names, r"block4_conv1 should have a kernel and a bias"),
     "not finite": (not_finite, r"kernel of layer block1_conv2 has values that are not finite"),
     "truncated": (truncated, r"truncated or damaged"),
-    "empty": (lambda p: p.write_bytes(b""), r"not an HDF5 file"),
-    "html": (lambda p: p.write_text("<html>404</html>"), r"not an HDF5 file"),
 }
 
 
@@ -133,55 +153,8 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, case):
     make, message = REFUSED[case]
     make(path)
     with pytest.raises(ValueError, match=message) as error:
-        load_keras_vgg16(path)
+        load_weights(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
-
-
-def test_missing_file_and_missing_h5py(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.h5 is missing: put vgg16_weights"):
-        load_keras_vgg16(tmp_path / "nothing.h5")
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"interp_cnn\[train\]"):
-        load_keras_vgg16(tmp_path / "nothing.h5")
-
-
-def layer(inputs, outputs, value=0.0, dtype=jnp.float32):
-    return {
-        "kernel": jnp.full((3, 3, inputs, outputs), value, dtype),
-        "bias": jnp.full((outputs,), value, dtype),
-    }
-
-
-def test_merge_replaces_the_pretrained_layers_only():
-    params = {"conv1_1": layer(3, 4), "conv1_2": layer(4, 4, 7.0), "fc6": layer(4, 2, 8.0)}
-    rng = np.random.default_rng(0)
-    weights = {
-        "conv1_1": {
-            "kernel": rng.normal(size=(3, 3, 3, 4)).astype(np.float32),
-            "bias": rng.normal(size=4).astype(np.float32),
-        }
-    }
-    merged = merge_pretrained(params, weights)
-    assert list(merged) == list(params)
-    for name, array in weights["conv1_1"].items():
-        np.testing.assert_array_equal(merged["conv1_1"][name], array)
-    assert merged["conv1_2"] is params["conv1_2"] and merged["fc6"] is params["fc6"]
-    assert not params["conv1_1"]["kernel"].any()  # the argument is as it was
-    half = merge_pretrained({"conv1_1": layer(3, 4, dtype=jnp.bfloat16)}, weights)
-    assert half["conv1_1"]["kernel"].dtype == jnp.bfloat16
-
-
-def test_merge_refuses_other_shapes_and_names():
-    weights = {"conv1_1": {"kernel": np.zeros((3, 3, 3, 64), "f4"), "bias": np.zeros(64, "f4")}}
-    with pytest.raises(
-        ValueError, match=r"kernel of layer 'conv1_1' .*\(3, 3, 3, 16\).*\(3, 3, 3, 64\)"
-    ):
-        merge_pretrained({"conv1_1": layer(3, 16)}, weights)
-    no_bias = {"conv1_1": {"kernel": jnp.zeros((3, 3, 3, 64))}}
-    with pytest.raises(ValueError, match=r"bias of layer 'conv1_1' has shape None"):
-        merge_pretrained(no_bias, weights)
-    with pytest.raises(ValueError, match=r"params has no layer 'conv1_1' .*only conv1, fc6"):
-        merge_pretrained({"conv1": layer(3, 64), "fc6": layer(1, 1)}, weights)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -195,15 +168,15 @@ def published(tmp_path, monkeypatch):
     folder = tmp_path / "www"
     folder.mkdir()
     content = b"weights" * 1000
-    (folder / pretrained.KERAS_VGG16_FILE).write_bytes(content)
+    (folder / KERAS_VGG16_FILE).write_bytes(content)
     handler = functools.partial(Quiet, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/{pretrained.KERAS_VGG16_FILE}"
-        monkeypatch.setattr(pretrained, "KERAS_VGG16_URL", url)
-        monkeypatch.setattr(pretrained, "KERAS_VGG16_MD5", hashlib.md5(content).hexdigest())
-        yield folder / pretrained.KERAS_VGG16_FILE
+        url = f"http://127.0.0.1:{server.server_port}/{KERAS_VGG16_FILE}"
+        monkeypatch.setattr(keras, "KERAS_VGG16_URL", url)
+        monkeypatch.setattr(keras, "KERAS_VGG16_MD5", hashlib.md5(content).hexdigest())
+        yield folder / KERAS_VGG16_FILE
         server.shutdown()
         thread.join()
 
@@ -219,7 +192,7 @@ def test_download_once_and_check(published, tmp_path):
 
 def test_failed_download_says_where_to_put_the_file(published, tmp_path):
     cache = tmp_path / "cache"
-    target = cache / pretrained.KERAS_VGG16_FILE
+    target = cache / KERAS_VGG16_FILE
     published.write_bytes(b"<html>")
     with pytest.raises(ValueError, match=rf"MD5 .* expected.* by hand at {target}"):
         download_keras_vgg16(cache)
@@ -230,13 +203,13 @@ def test_failed_download_says_where_to_put_the_file(published, tmp_path):
 
 
 def test_download_without_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "KERAS_VGG16_URL", "http://127.0.0.1:1/weights.h5")
+    monkeypatch.setattr(keras, "KERAS_VGG16_URL", "http://127.0.0.1:1/weights.h5")
     with pytest.raises(FileNotFoundError, match=r"refused.* by hand at"):
         download_keras_vgg16(tmp_path)
 
 
 def test_real_weights(real_data):
-    weights = load_keras_vgg16(real_data / "weights" / pretrained.KERAS_VGG16_FILE)
+    weights = load_weights(real_data / "weights" / KERAS_VGG16_FILE).layers
     assert sum(a.size for arrays in weights.values() for a in arrays.values()) == 14_714_688
     # MatConvNet's file, whose channels are RGB, begins with this; Keras' (BGR) with the other.
     kernel = weights["conv1_1"]["kernel"]
