@@ -4,9 +4,9 @@
         --config.data.manual_dir=FOLDER --config.weights=WEIGHTS.h5
 
 FOLDER holds VOCdevkit/VOC2010/JPEGImages/, Annotations_Part/ and neg/; `python -m interp_cnn.data
---name pascal_voc_part --manual_dir FOLDER` prepares all of it and says what is there. One category is
-told apart from the authors' photos, or with negatives=categories from the five others. On two cores use
-frozen_through=conv4_3; on an accelerator train all layers as the paper does, with
+--name pascal_voc_part --manual_dir FOLDER` prepares all of it and says what is there. One category
+is told apart from the authors' photos, or with negatives=categories from the five others. On two
+cores use frozen_through=conv4_3; on an accelerator train all layers as the paper does, with
 frozen_through=none,epochs=50,schedule=paper.
 """
 

@@ -164,6 +164,22 @@ def test_several_categories_and_heads_only(published, tmp_path):
     assert len(pickle.loads(pickle.dumps(builder)).as_data_source("train")) > 0
 
 
+def test_all_categories_of_the_copy(published, tmp_path):
+    builder = prepare(tmp_path, published, config="all")
+    assert builder.categories == ("goldfish", "cat")  # in the official order
+    assert builder.info.metadata["contents"] == "2 of 30 categories"
+    again = IlsvrcAnimalPart(config="all", data_dir=tmp_path)
+    assert again.categories == builder.categories
+    labels = {e["photo_id"][:9]: e["label"] for s in records(builder).values() for e in s}
+    assert (labels[GOLDFISH], labels[CAT], labels["neg/00001"]) == (1, 2, 0)
+
+
+def test_goldfish_have_one_landmark(tmp_path):
+    builder = IlsvrcAnimalPart(config="goldfish", data_dir=tmp_path)
+    assert builder.landmarks == builder.parts == ("head",)
+    assert builder.categories == ("goldfish",)
+
+
 def test_category_of_no_known_name(copy, tmp_path):
     for folder, suffix in (("detanimalpart", "_obj"), ("truth", "")):
         (copy / folder / f"{GOLDFISH}{suffix}").rename(copy / folder / f"n00000001{suffix}")

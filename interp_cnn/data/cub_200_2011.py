@@ -14,6 +14,8 @@ from interp_cnn.data.photos import Example
 
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 SPECIES = "species"
+# What is needed of the archive, which also has attributes and segmentations.
+WANTED = archives.matching(r"(CUB_200_2011/(?:\w+\.txt|parts/\w+\.txt|images/[^/]+/[^/]+\.jpg))")
 
 
 class Cub2002011(ObjectBuilder):
@@ -100,9 +102,7 @@ manual_dir must hold two folders, the second for tasks against the authors' phot
         return archives.fetch(
             dl_manager,
             {
-                CUB_URL: archives.matching(
-                    r"(CUB_200_2011/(?:\w+\.txt|parts/\w+\.txt|images/[^/]+/[^/]+\.jpg))"
-                ),
+                CUB_URL: WANTED,
                 archives.INTERPRETABLE_CNN_URL: archives.other_photo,
             },
             name=self.name,

@@ -25,7 +25,7 @@ class Tables:
         species: number of an image -> name of its class.
         classes: names of all classes, in their order.
         boxes: number of an image -> x, y, width, height.
-        training: numbers of the training images.
+        in_test: number of an image -> whether it is for testing.
         points: number of an image -> name, x, y of its visible parts.
         part_names: names of all parts.
     """
@@ -34,7 +34,7 @@ class Tables:
     species: dict[str, str]
     classes: tuple[str, ...]
     boxes: dict[str, tuple[float, ...]]
-    training: frozenset[str]
+    in_test: dict[str, bool]
     points: dict[str, list[tuple[str, float, float]]]
     part_names: tuple[str, ...]
 
@@ -70,7 +70,7 @@ def read_tables(source: Path) -> Tables:
         species=species,
         classes=tuple(classes.values()),
         boxes={image: _numbers(box, boxes) for image, *box in _rows(boxes, 5)},
-        training=frozenset(i for i, side in _rows(root / "train_test_split.txt", 2) if side == "1"),
+        in_test={image: side == "0" for image, side in _rows(root / "train_test_split.txt", 2)},
         points=points,
         part_names=tuple(names.values()),
     )
@@ -118,7 +118,7 @@ def scan(
         if photo is None:
             counts[category].leave_out("damaged images")
             continue
-        in_test = image not in tables.training
+        in_test = _entry(tables.in_test, image, source)
         if sides.setdefault(photo.photo_id, in_test) != in_test:
             counts[category].leave_out("copies of a photo on the other side of the split")
             continue

@@ -45,6 +45,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
 
     homepage: str
     citation: str
+    extra_parts: tuple[str, ...] = ()  # names of further features like `parts`
 
     def __init__(
         self,
@@ -103,10 +104,6 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
     def _part_features(self) -> dict[str, Any]:
         """The features of one part beside its name and centre."""
 
-    def _extra_features(self) -> dict[str, Any]:
-        """Features of this data set alone."""
-        return {}
-
     def _parts_feature(self) -> tfds.features.Sequence:
         part = {"name": tfds.features.Text(), "center": POINT, **self._part_features()}
         return tfds.features.Sequence(part)
@@ -140,7 +137,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
                     "label": tfds.features.ClassLabel(names=names if len(names) > 1 else None),
                     "bbox": BOX,
                     "parts": self._parts_feature(),
-                    **self._extra_features(),
+                    **{name: self._parts_feature() for name in self.extra_parts},
                 }
             ),
             metadata=tfds.core.MetadataDict(),
@@ -218,6 +215,6 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
                     "label": example.label,
                     "bbox": example.bbox,
                     "parts": example.parts,
-                    **example.extra,
+                    **{name: example.extra.get(name, []) for name in self.extra_parts},
                 },
             )

@@ -50,6 +50,7 @@ manual_dir must hold three folders, the last for tasks against the authors' phot
     DEFAULT_BUILDER_CONFIG_NAME = ALL
 
     landmarks = files.LANDMARKS
+    extra_parts = ("fine_parts",)
     homepage = "http://roozbehm.info/pascal-parts/pascal-parts.html"
     citation = """\
 @inproceedings{chen2014detect,
@@ -75,9 +76,6 @@ manual_dir must hold three folders, the last for tasks against the authors' phot
     def _part_features(self) -> dict[str, Any]:
         mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
         return {"box": BOX, "mask": mask}
-
-    def _extra_features(self) -> dict[str, Any]:
-        return {"fine_parts": self._parts_feature()}
 
     def _found(self, source: Path) -> tuple[str, ...]:
         return files.CATEGORIES

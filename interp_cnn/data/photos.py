@@ -30,7 +30,7 @@ class Example:
         label: 0, or the number of the category from 1.
         bbox: [4] float32: ymin, xmin, ymax, xmax in continuous pixels of the photo.
         parts: name, center [2], and what else the data set knows of each annotated part.
-        extra: further features of the data set.
+        extra: further lists of parts, by the name of their feature.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Example:
     label: int
     bbox: np.ndarray
     parts: list[dict[str, Any]]
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    extra: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
