@@ -4,6 +4,7 @@ import functools
 import http.server
 import io
 import pickle
+import re
 import shutil
 import threading
 import zipfile
@@ -332,6 +333,11 @@ def test_download_gives_the_same_as_the_folder(cat, served, published, tmp_path)
     assert (unpacked / "neg" / "00001.JPEG").read_bytes() == (
         published / "neg" / "00001.JPEG"
     ).read_bytes()
+
+
+def test_downloads_are_pinned_by_whole_commits():
+    for url in (ilsvrc_animal_part.DETANIMALPART_URL, archives.INTERPRETABLE_CNN_URL):
+        assert re.fullmatch(r"https://github\.com/zqs1022/\w+/archive/[0-9a-f]{40}\.zip", url)
 
 
 def test_failed_download_says_what_to_do(served, tmp_path):

@@ -4,13 +4,13 @@ Needs neither tfds nor the network; the builder is in `ilsvrc_animal_part`.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from interp_cnn.data import matlab, photos
-from interp_cnn.data.archives import Wanted
 from interp_cnn.data.photos import Counts, Example, Photos
 
 PARTS: tuple[str, ...] = ("head", "front_legs")
@@ -235,7 +235,7 @@ def paths(source: Path, categories: tuple[str, ...]) -> list[Path]:
     return files + _negatives(source)
 
 
-def members(categories: tuple[str, ...]) -> Wanted:
+def members(categories: tuple[str, ...]) -> Callable[[str], str | None]:
     """Which files of the authors' two archives these categories need, and where they go."""
 
     def wanted(member: str) -> str | None:

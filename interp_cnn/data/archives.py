@@ -14,16 +14,9 @@ INTERPRETABLE_CNN_URL = (
     "https://github.com/zqs1022/interpretableCNN/archive/"
     "ee53bf8a5b2c4127c94279f111e76d42d26e79b4.zip"
 )
-_OTHER = re.compile(r"[^/]+/data/(neg/\d{5}\.JPEG)")
 
 # From the name of a member of an archive to its path in the layout of manual_dir, None to leave it.
 Wanted = Callable[[str], str | None]
-
-
-def other_photo(member: str) -> str | None:
-    """`neg/00001.JPEG` of a photo of other things in the archive of the authors' code."""
-    match = _OTHER.fullmatch(member)
-    return match[1] if match else None
 
 
 def matching(pattern: str) -> Wanted:
@@ -35,6 +28,10 @@ def matching(pattern: str) -> Wanted:
         return match[1] if match else None
 
     return wanted
+
+
+# The photos of other things in the archive of the authors' code.
+other_photo = matching(r"[^/]+/data/(neg/\d{5}\.JPEG)")
 
 
 def fetch(

@@ -61,6 +61,12 @@ def open_builder(
     )
 
 
+def _builder(config: Mapping[str, Any], data_dir: str | None) -> tfds.core.DatasetBuilder:
+    return open_builder(
+        config["name"], config["category"], data_dir=data_dir, skip_damaged=config["skip_damaged"]
+    )
+
+
 def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     """Prepare the data set of a configuration, unless that is done, and open its splits.
 
@@ -74,11 +80,11 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
       ValueError: for an unknown data set or category, or damaged source files.
       FileNotFoundError: where source files are missing.
     """
-    options = {"data_dir": config["data_dir"] or None, "skip_damaged": config["skip_damaged"]}
-    task = source = open_builder(config["name"], config["category"], **options)
+    data_dir = config["data_dir"] or None
+    task = source = _builder(config, data_dir)
     negatives = config.get("negatives", PHOTOS)
     if negatives == CATEGORIES:
-        source = open_builder(config["name"], ALL, **options)
+        source = _builder({**config, "category": ALL}, data_dir)
     download = tfds.download.DownloadConfig(manual_dir=config["manual_dir"] or None)
     source.download_and_prepare(download_config=download)
     # The categories of "all" may be known only now.
