@@ -4,6 +4,7 @@ import functools
 import http.server
 import io
 import pickle
+import re
 import shutil
 import threading
 import zipfile
@@ -28,7 +29,7 @@ from animal_part_folder import (
 from PIL import Image
 
 from interp_cnn.data import animal_part_files as files
-from interp_cnn.data import ilsvrc_animal_part
+from interp_cnn.data import archives, ilsvrc_animal_part, photos
 from interp_cnn.data.ilsvrc_animal_part import IlsvrcAnimalPart
 
 
@@ -129,8 +130,8 @@ def test_photos_of_other_things_are_whole_and_grey_ones_become_rgb(cat, publishe
     grey = np.asarray(Image.open(published / "neg" / "00003.JPEG"))
     np.testing.assert_array_equal(others["neg/00003"]["image"], np.stack([grey] * 3, -1))
     rgb = (published / "neg" / "00001.JPEG").read_bytes()
-    assert files.rgb_bytes(rgb) is rgb  # as published
-    stored = files.rgb_bytes((published / "neg" / "00003.JPEG").read_bytes())
+    assert photos.rgb_bytes(rgb) is rgb  # as published
+    stored = photos.rgb_bytes((published / "neg" / "00003.JPEG").read_bytes())
     assert Image.open(io.BytesIO(stored)).mode == "RGB"
 
 
@@ -145,7 +146,7 @@ def test_identical_photos_share_their_id_and_split(cat):
 
 
 def test_split_of_a_photo_is_the_same_in_every_config(cat, published, tmp_path):
-    both = records(prepare(tmp_path, published, config="goldfish-cat"))
+    both = records(prepare(tmp_path, published, config="goldfish+cat"))
     for split, content in cat[1].items():
         # The goldfish are additional, everything else stays where it was.
         ids = {e["photo_id"] for e in both[split] if not e["photo_id"].startswith(GOLDFISH)}
@@ -153,7 +154,7 @@ def test_split_of_a_photo_is_the_same_in_every_config(cat, published, tmp_path):
 
 
 def test_several_categories_and_heads_only(published, tmp_path):
-    builder = prepare(tmp_path, published, config="goldfish-cat")
+    builder = prepare(tmp_path, published, config="goldfish+cat")
     assert builder.info.features["label"].names == ["other", "goldfish", "cat"]
     summary = builder.info.metadata["summary"]
     assert summary["goldfish"]["parts"] == {"head": 6}
@@ -162,6 +163,22 @@ def test_several_categories_and_heads_only(published, tmp_path):
     assert builder.landmarks == builder.parts == ("head", "front_legs")
     # Workers of the input pipeline get the builder pickled.
     assert len(pickle.loads(pickle.dumps(builder)).as_data_source("train")) > 0
+
+
+def test_all_categories_of_the_copy(published, tmp_path):
+    builder = prepare(tmp_path, published, config="all")
+    assert builder.categories == ("goldfish", "cat")  # in the official order
+    assert builder.info.metadata["contents"] == "2 of 30 categories"
+    again = IlsvrcAnimalPart(config="all", data_dir=tmp_path)
+    assert again.categories == builder.categories
+    labels = {e["photo_id"][:9]: e["label"] for s in records(builder).values() for e in s}
+    assert (labels[GOLDFISH], labels[CAT], labels["neg/00001"]) == (1, 2, 0)
+
+
+def test_goldfish_have_one_landmark(tmp_path):
+    builder = IlsvrcAnimalPart(config="goldfish", data_dir=tmp_path)
+    assert builder.landmarks == builder.parts == ("head",)
+    assert builder.categories == ("goldfish",)
 
 
 def test_category_of_no_known_name(copy, tmp_path):
@@ -177,9 +194,17 @@ def test_config_names(tmp_path):
     assert tfds.builder("ilsvrc_animal_part/fox", data_dir=tmp_path).builder_config.categories == (
         "n02118333",
     )
-    assert len(IlsvrcAnimalPart.builder_configs) == 30
-    for wrong in ("unicorn", "cat-", "n123", "cat-n02121808"):
-        with pytest.raises(ValueError, match=f"config '{wrong}'"):
+    assert len(IlsvrcAnimalPart.builder_configs) == 31
+    for wrong, bad in (
+        ("unicorn", "unicorn"),
+        ("cat+", ""),
+        ("n123", "n123"),
+        ("cat-fox", "cat-fox"),
+    ):
+        with pytest.raises(ValueError, match=f"'{bad}' is no category; give one of goldfish, "):
+            IlsvrcAnimalPart(config=wrong, data_dir=tmp_path)
+    for wrong in ("cat+n02121808", "fox+cat+fox"):
+        with pytest.raises(ValueError, match="names one twice"):
             IlsvrcAnimalPart(config=wrong, data_dir=tmp_path)
 
 
@@ -293,9 +318,7 @@ def served(published, tmp_path, monkeypatch):
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setattr(ilsvrc_animal_part, "DETANIMALPART_URL", f"{address}/detanimalpart.zip")
-        monkeypatch.setattr(
-            ilsvrc_animal_part, "INTERPRETABLE_CNN_URL", f"{address}/interpretableCNN.zip"
-        )
+        monkeypatch.setattr(archives, "INTERPRETABLE_CNN_URL", f"{address}/interpretableCNN.zip")
         yield www
         server.shutdown()
         thread.join()
@@ -310,6 +333,11 @@ def test_download_gives_the_same_as_the_folder(cat, served, published, tmp_path)
     assert (unpacked / "neg" / "00001.JPEG").read_bytes() == (
         published / "neg" / "00001.JPEG"
     ).read_bytes()
+
+
+def test_downloads_are_pinned_by_whole_commits():
+    for url in (ilsvrc_animal_part.DETANIMALPART_URL, archives.INTERPRETABLE_CNN_URL):
+        assert re.fullmatch(r"https://github\.com/zqs1022/\w+/archive/[0-9a-f]{40}\.zip", url)
 
 
 def test_failed_download_says_what_to_do(served, tmp_path):

@@ -24,6 +24,7 @@ def tiny_data(folder) -> Data:
     return Data(
         train=read_split(builder, "train"),
         test=read_split(builder, "test"),
+        categories=builder.categories,
         parts=builder.parts,
         landmarks=builder.landmarks,
         has_masks=True,

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from interp_cnn.data.categories import SEPARATOR, named_categories
 from interp_cnn.data.drawing import CATEGORIES, MIN_SIZE, PARTS, encoded_example
 
 LANDMARKS: tuple[str, ...] = ("head", "torso", "legs", "tail")
 
+_OBJECTS = 1500  # of all categories of a config together, and so many others
 _PER_WORKER = 200  # fewer pictures are not worth the start of a process
 _MAX_WORKERS = 8
 
@@ -70,8 +72,9 @@ class EmbeddedConfig(tfds.core.BuilderConfig):
 class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
     """Drawn animals that differ in their parts alone, and pictures of scattered parts as label 0.
 
-    The config `"all"` has all categories, a category's name that category against the rest, in
-    equal numbers; give an `EmbeddedConfig` for other numbers, sizes or seeds.
+    The config is one category (`"cat"`), several joined by `+` (`"cat+rabbit"`), or `"all"`: as
+    many pictures of them together as pictures of scattered parts. Give an `EmbeddedConfig` for
+    other numbers, sizes or seeds. `info.metadata["summary"]` counts by category what was drawn.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -81,7 +84,7 @@ class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
             EmbeddedConfig(
                 name=category,
                 categories=(category,),
-                num_per_category=1500,
+                num_per_category=_OBJECTS,
                 description=f"{category} against other",
             )
             for category in CATEGORIES
@@ -92,8 +95,21 @@ class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
     parts = PARTS
     landmarks = LANDMARKS
 
-    def __init__(self, *, file_format: str = "array_record", **kwargs: Any) -> None:
-        super().__init__(file_format=file_format, **kwargs)
+    def __init__(
+        self,
+        *,
+        config: str | EmbeddedConfig | None = None,
+        file_format: str = "array_record",
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(config, str):
+            config = _config_named(config)
+        super().__init__(config=config, file_format=file_format, **kwargs)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the labels 1, 2, ..."""
+        return self.builder_config.categories
 
     def _info(self) -> tfds.core.DatasetInfo:
         config, size = self.builder_config, self.builder_config.image_size
@@ -116,6 +132,7 @@ class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
                     "parts": tfds.features.Sequence(part),
                 }
             ),
+            metadata=tfds.core.MetadataDict(),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
@@ -131,13 +148,38 @@ class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
                 raise ValueError(
                     f"config {config.name!r} has no pictures for the {split} split: ask for more."
                 )
-        return {split: self._generate_examples(jobs) for split, jobs in splits.items()}
+        summary: dict[str, Any] = {}
+        for name in (*config.categories, "other"):
+            summary[name] = {"examples": 0, "photos": 0, "parts": {}, "left_out": {}}
+        self.info.metadata["summary"] = summary  # counted while they are drawn
+        return {split: self._generate_examples(jobs, summary) for split, jobs in splits.items()}
 
-    def _generate_examples(self, jobs: list[Job]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(
+        self, jobs: list[Job], summary: dict[str, Any]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         labels = {c: k for k, c in enumerate((None, *self.builder_config.categories))}
         with contextlib.closing(_drawn(jobs)) as examples:
             for (category, *_), example in zip(jobs, examples, strict=True):
+                counts = summary[category or "other"]
+                counts["examples"] += 1
+                counts["photos"] += 1
+                for part in example["parts"]:
+                    counts["parts"][part["name"]] = counts["parts"].get(part["name"], 0) + 1
                 yield example["photo_id"], example | {"label": labels[category]}
+
+
+def _config_named(text: str) -> EmbeddedConfig:
+    """The config of `"cat"`, `"cat+rabbit"` or `"all"`."""
+    categories = named_categories(text, CATEGORIES)
+    for config in EmbeddedAnimals.BUILDER_CONFIGS:
+        if config.categories == categories:
+            return config
+    return EmbeddedConfig(
+        name=SEPARATOR.join(categories),
+        categories=categories,
+        num_per_category=_OBJECTS // len(categories),
+        description=f"{', '.join(categories)} and other",
+    )
 
 
 def in_test(category: str | None, index: int, seed: int = 0) -> bool:

@@ -1,6 +1,7 @@
 """From a prepared data set to batches: read, crop, flip, shuffle, shard, batch. No TensorFlow.
 
 Every data set stores the features `image`, `photo_id`, `label` (0 is "other"), `bbox`, `parts`.
+A task takes the examples of its categories from them and numbers the labels anew.
 Positions are (y, x) in continuous pixels: pixel i covers [i, i + 1).
 """
 
@@ -17,6 +18,8 @@ from PIL import Image
 from interp_cnn.metrics.parts import part_boxes_to_masks
 
 Example = dict[str, Any]
+
+PHOTOS, CATEGORIES, NONE = "photos", "categories", "none"  # what the negatives of a task are
 
 
 class Source(Protocol):
@@ -41,7 +44,7 @@ class Split:
     Attributes:
       source: random access to the stored examples, images still encoded.
       indices: the examples that belong to the task, in a fixed order.
-      labels: of these examples, 0 for "other".
+      labels: of these examples in the task, 0 for "other".
     """
 
     source: Source
@@ -52,7 +55,8 @@ class Split:
         return len(self.indices)
 
     def __getitem__(self, position: int) -> Example:
-        return self.source[int(self.indices[position])]
+        example = self.source[int(self.indices[position])]
+        return example | {"label": self.labels[position]}
 
     def take(self, positions: np.ndarray) -> "Split":
         """The examples at these positions."""
@@ -83,6 +87,8 @@ def read_split(
     builder: tfds.core.DatasetBuilder,
     split: str,
     *,
+    categories: tuple[str, ...] | None = None,
+    negatives: str = PHOTOS,
     negatives_per_positive: float | None = None,
     seed: int = 0,
 ) -> Split:
@@ -91,24 +97,38 @@ def read_split(
     Args:
       builder: of a data set that is prepared.
       split: `"train"` or `"test"`.
-      negatives_per_positive: keep this many "other" examples for each object, chosen by the seed;
-        None keeps all.
+      categories: of the task, in the order of their labels 1, 2, ...; None for all that are stored.
+      negatives: what gets label 0: `"photos"` the images of other things that the data set has,
+        `"categories"` the objects of all other categories, `"none"` nothing.
+      negatives_per_positive: keep this many examples with label 0 for each object, chosen by the
+        seed; None keeps all.
       seed: of that choice.
 
     Raises:
-      ValueError: where the split has no objects, no other images, or too few for the ratio.
+      ValueError: where the arguments do not fit the data set or each other, or the split has no
+        objects, no negatives, or too few for the ratio.
     """
+    task = _task_labels(builder, categories, negatives)
+    if negatives == NONE and negatives_per_positive is not None:
+        raise ValueError(
+            f"negatives_per_positive={negatives_per_positive} needs negatives; with"
+            f" negatives={NONE!r} leave it unset"
+        )
     decoders: dict[str, Any] = {"image": _Encoded()}
-    if "mask" in builder.info.features["parts"]:  # type: ignore[operator, index]
-        decoders["parts"] = {"mask": _Encoded()}
+    for name in ("parts", "fine_parts"):
+        features = builder.info.features
+        if name in features and "mask" in features[name]:  # type: ignore[operator, index]
+            decoders[name] = {"mask": _Encoded()}
     source = builder.as_data_source(split=split, decoders=decoders)
-    labels = np.array([source[index]["label"] for index in range(len(source))], np.int32)
+    stored = np.array([source[index]["label"] for index in range(len(source))], np.int32)
+    labels = task[stored]
     positive, negative = np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)
     where = f"the {split} split of {builder.info.full_name}"
-    if not len(positive) or not len(negative):
+    if not len(positive) or (not len(negative) and negatives != NONE):
         raise ValueError(
             f"{where} has {len(positive)} objects and {len(negative)} other images;"
-            " both are needed, add photos to the source and prepare it again"
+            " both are needed, add photos to the source (neg/ for the other ones) and prepare it"
+            " again, or choose other negatives"
         )
     if negatives_per_positive is not None:
         wanted = round(negatives_per_positive * len(positive))
@@ -122,6 +142,36 @@ def read_split(
         negative = np.sort(negative[chosen])
     indices = np.concatenate([positive, negative])
     return Split(source, indices, labels[indices])
+
+
+def _task_labels(
+    builder: tfds.core.DatasetBuilder, categories: tuple[str, ...] | None, negatives: str
+) -> np.ndarray:
+    """The label in the task of each stored label, -1 for examples that are left out."""
+    if negatives not in (PHOTOS, CATEGORIES, NONE):
+        raise ValueError(
+            f"negatives={negatives!r} is unknown; give {PHOTOS!r}, {CATEGORIES!r} or {NONE!r}"
+        )
+    stored = builder.info.features["label"].names[1:]  # type: ignore[index]
+    chosen = tuple(stored) if categories is None else categories
+    if missing := [name for name in chosen if name not in stored]:
+        raise ValueError(
+            f"{builder.info.full_name} has no category {missing[0]!r}, only {', '.join(stored)}"
+        )
+    if negatives == NONE and len(chosen) < 2:
+        raise ValueError(
+            f"negatives={NONE!r} needs several categories, here is {chosen[0]!r} alone;"
+            f" give {PHOTOS!r} or {CATEGORIES!r}"
+        )
+    if negatives == CATEGORIES and len(chosen) == len(stored):
+        raise ValueError(
+            f"negatives={CATEGORIES!r} needs a category beside those of the task;"
+            f" give {PHOTOS!r} or {NONE!r}"
+        )
+    rest = 0 if negatives == CATEGORIES else -1
+    other = 0 if negatives == PHOTOS else -1
+    objects = [chosen.index(name) + 1 if name in chosen else rest for name in stored]
+    return np.array([other, *objects], np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,9 +218,16 @@ class CropWithParts(Crop):
         """Adds landmarks float32 [K, 2] (NaN = missing) and masks bool [parts, size, size].
 
         Where the data set has no masks the parts' boxes are filled.
+
+        Raises:
+          ValueError: where parts are wanted of a data set that has neither.
         """
         result = super().map(element)
         stored = element["parts"]
+        if self.parts and "mask" not in stored and "box" not in stored:
+            raise ValueError(
+                f"parts={self.parts}: the parts of this data set are points, without boxes or masks"
+            )
         names = [name.decode() for name in stored["name"]]
         top, left, bottom, right = self.frame(element, _image_size(element["image"]))
         scale = self.size / np.array([bottom - top, right - left], np.float32)

@@ -6,63 +6,100 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from interp_cnn.data.categories import ALL
+from interp_cnn.data.cub_200_2011 import Cub2002011
 from interp_cnn.data.embedded import EmbeddedAnimals
 from interp_cnn.data.ilsvrc_animal_part import IlsvrcAnimalPart
-from interp_cnn.data.pipeline import Split, read_split
+from interp_cnn.data.pascal_voc_part import PascalVocPart
+from interp_cnn.data.pipeline import CATEGORIES, PHOTOS, Split, read_split
 
-EMBEDDED = "embedded_animals"
-ILSVRC = "ilsvrc_animal_part"
+EMBEDDED = EmbeddedAnimals.name
+PUBLISHED = {b.name: b for b in (IlsvrcAnimalPart, PascalVocPart, Cub2002011)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A prepared data set for one category against others.
+    """A prepared data set for one category against others, or for several.
 
     Attributes:
       train: training examples.
       test: test examples; no photo is in both.
-      parts: names of the parts for part interpretability.
+      categories: names of the labels 1, 2, ...
+      parts: names of the parts for part interpretability; empty where parts are points.
       landmarks: names of the parts whose centres the location metrics use.
       has_masks: whether the parts have masks, else boxes.
     """
 
     train: Split
     test: Split
+    categories: tuple[str, ...]
     parts: tuple[str, ...]
     landmarks: tuple[str, ...]
     has_masks: bool
 
 
-def _builder(config: Mapping[str, Any], data_dir: str | None) -> tfds.core.DatasetBuilder:
-    name, category = config["name"], config["category"]
+def open_builder(
+    name: str, category: str, *, data_dir: str | None, skip_damaged: bool
+) -> tfds.core.DatasetBuilder:
+    """The builder of a data set, not prepared.
+
+    Args:
+      name: of the data set.
+      category: a name, several joined by `+`, or `"all"`.
+      data_dir: where prepared data sets are kept; None is tfds' own default.
+      skip_damaged: leave damaged images out instead of stopping.
+
+    Raises:
+      ValueError: for an unknown data set or category.
+    """
     if name == EMBEDDED:
         return EmbeddedAnimals(config=category, data_dir=data_dir)
-    if name == ILSVRC:
-        return IlsvrcAnimalPart(
-            config=category, data_dir=data_dir, skip_damaged=config["skip_damaged"]
-        )
-    raise ValueError(f"unknown data set {name!r}; config.data.name is {EMBEDDED!r} or {ILSVRC!r}")
+    if name in PUBLISHED:
+        return PUBLISHED[name](config=category, data_dir=data_dir, skip_damaged=skip_damaged)
+    raise ValueError(
+        f"unknown data set {name!r}; config.data.name is one of {', '.join([EMBEDDED, *PUBLISHED])}"
+    )
+
+
+def _builder(config: Mapping[str, Any], data_dir: str | None) -> tfds.core.DatasetBuilder:
+    return open_builder(
+        config["name"], config["category"], data_dir=data_dir, skip_damaged=config["skip_damaged"]
+    )
 
 
 def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     """Prepare the data set of a configuration, unless that is done, and open its splits.
 
     Args:
-      config: the fields of `config.data`.
+      config: the fields of `config.data`. Its `negatives`, what gets label 0, are `"photos"`
+        (images of other things), `"categories"` (the objects of the
+        other categories of the data set, which are all prepared then) or `"none"`.
       seed: of the choice of negatives.
 
     Raises:
       ValueError: for an unknown data set or category, or damaged source files.
       FileNotFoundError: where source files are missing.
     """
-    builder = _builder(config, config["data_dir"] or None)
+    data_dir = config["data_dir"] or None
+    task = source = _builder(config, data_dir)
+    negatives = config.get("negatives", PHOTOS)
+    if negatives == CATEGORIES:
+        source = _builder({**config, "category": ALL}, data_dir)
     download = tfds.download.DownloadConfig(manual_dir=config["manual_dir"] or None)
-    builder.download_and_prepare(download_config=download)
-    options = {"negatives_per_positive": config["negatives_per_positive"], "seed": seed}
+    source.download_and_prepare(download_config=download)
+    # The categories of "all" may be known only now.
+    categories = task.categories or source.categories
+    how: dict[str, Any] = {
+        "categories": categories,
+        "negatives": negatives,
+        "negatives_per_positive": config["negatives_per_positive"],
+        "seed": seed,
+    }
     return Data(
-        train=read_split(builder, "train", **options),
-        test=read_split(builder, "test", **options),
-        parts=builder.parts,
-        landmarks=builder.landmarks,
-        has_masks="mask" in builder.info.features["parts"],
+        train=read_split(source, "train", **how),
+        test=read_split(source, "test", **how),
+        categories=categories,
+        parts=task.parts,
+        landmarks=task.landmarks,
+        has_masks="mask" in source.info.features["parts"],
     )

@@ -1,0 +1,67 @@
+"""Prepares a data set and prints what it found.
+
+python -m interp_cnn.data --name pascal_voc_part --category all --manual_dir DIR
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from interp_cnn.data.categories import ALL
+from interp_cnn.data.prepare import EMBEDDED, PUBLISHED, open_builder
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; what a user can set right ends it with one sentence."""
+    options = _parser().parse_args(arguments)
+    try:
+        builder = open_builder(
+            options.name,
+            options.category,
+            data_dir=options.data_dir,
+            skip_damaged=options.skip_damaged,
+        )
+        download = tfds.download.DownloadConfig(manual_dir=options.manual_dir)
+        builder.download_and_prepare(download_config=download)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(report(builder))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m interp_cnn.data", description=__doc__)
+    parser.add_argument("--name", required=True, choices=[EMBEDDED, *PUBLISHED])
+    parser.add_argument(
+        "--category", default=ALL, help='a name, several joined by "+", or "all" (the default)'
+    )
+    parser.add_argument("--manual_dir", help="folder with the published files; else downloaded")
+    parser.add_argument("--data_dir", help="where prepared data are kept (tfds' own default)")
+    parser.add_argument(
+        "--skip_damaged", action="store_true", help="leave damaged images out, and count them"
+    )
+    return parser
+
+
+def report(builder: tfds.core.DatasetBuilder) -> str:
+    """What was found when a data set was prepared: objects, photos, parts, left out and why."""
+    metadata: dict[str, Any] = dict(builder.info.metadata.items())  # type: ignore[union-attr]
+    lines = [f"{builder.info.full_name} in {builder.data_dir}"]
+    if "contents" in metadata:
+        lines.append(f"source: {metadata['contents']}")
+    for name, split in sorted(builder.info.splits.items()):
+        lines.append(f"{name}: {split.num_examples} examples")
+    for name, counts in metadata.get("summary", {}).items():
+        what = "images" if name == "other" else "objects"
+        lines.append(f"{name}: {counts['examples']} {what} in {counts['photos']} photos")
+        for title, numbers in (("parts", counts["parts"]), ("left out", counts["left_out"])):
+            if numbers:
+                listed = ", ".join(f"{key} {number}" for key, number in numbers.items())
+                lines.append(f"  {title}: {listed}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

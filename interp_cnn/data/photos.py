@@ -1,0 +1,214 @@
+"""What all sets of photos share: checked images, identity and split by photo, counts.
+
+Needs neither tfds nor the network.
+"""
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+MIN_AREA = 50 * 50  # pixels; smaller objects are left out, as the authors do
+TOO_SMALL = f"objects under {MIN_AREA} pixels"
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One object, or one photo of something else.
+
+    Attributes:
+        key: unique.
+        path: the photo.
+        photo_id: of identical photos the same.
+        in_test: whether the photo belongs to the test split.
+        label: 0, or the number of the category from 1.
+        bbox: [4] float32: ymin, xmin, ymax, xmax in continuous pixels of the photo.
+        parts: name, center [2], and what else the data set knows of each annotated part.
+        extra: further lists of parts, by the name of their feature.
+    """
+
+    key: str
+    path: Path
+    photo_id: str
+    in_test: bool
+    label: int
+    bbox: np.ndarray
+    parts: list[dict[str, Any]]
+    extra: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Counts:
+    """What was found of one category, and what was left out and why."""
+
+    parts: dict[str, int] = dataclasses.field(default_factory=dict)
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
+    photos: set[str] = dataclasses.field(default_factory=set)
+    examples: int = 0
+
+    def add(self, example: Example) -> None:
+        """Count an example and its parts."""
+        self.examples += 1
+        self.photos.add(example.photo_id)
+        for part in example.parts:
+            self.parts[part["name"]] = self.parts.get(part["name"], 0) + 1
+
+    def leave_out(self, why: str) -> None:
+        """Count something that was left out."""
+        self.left_out[why] = self.left_out.get(why, 0) + 1
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers, ready for JSON."""
+        return {
+            "examples": self.examples,
+            "photos": len(self.photos),
+            "parts": self.parts,
+            "left_out": self.left_out,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """A whole photo.
+
+    Attributes:
+        photo_id: the name of the first photo with the same bytes.
+        in_test: whether its bytes put it into the test split, one third of all.
+        size: height and width in pixels.
+    """
+
+    photo_id: str
+    in_test: bool
+    size: tuple[int, int]
+
+
+class Photos:
+    """Opens photos and knows which of them are identical.
+
+    Args:
+        skip_damaged: leave damaged ones out instead of stopping.
+    """
+
+    def __init__(self, skip_damaged: bool) -> None:
+        self.skip_damaged = skip_damaged
+        self._ids: dict[bytes, str] = {}
+
+    def open(self, path: Path, name: str) -> Photo | None:
+        """The photo of a file, None for a damaged one.
+
+        Args:
+            path: of the image.
+            name: its id, unless the same photo was there before.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged and such photos are not left out.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"The image {path} is missing: copy it there.")
+        data = path.read_bytes()
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()  # decodes all of it: a truncated file shows only here
+                size = image.height, image.width
+        except (OSError, SyntaxError, ValueError) as error:
+            if self.skip_damaged:
+                logging.warning("Left out the damaged image %s (%s).", path, error)
+                return None
+            raise ValueError(
+                f"The image {path} is damaged ({error}): copy it again, or leave such images out "
+                "with skip_damaged=True."
+            ) from error
+        # One photo of several objects may be there once per object, under different names; the
+        # bytes tell. The split hangs on them alone, so it is the same in every config.
+        digest = hashlib.sha256(data).digest()
+        in_test = int.from_bytes(digest[:8], "big") % 3 == 0
+        return Photo(self._ids.setdefault(digest, name), in_test, size)
+
+
+def area(box: np.ndarray) -> float:
+    """Pixels within ymin, xmin, ymax, xmax."""
+    return float((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def read_others(paths: Iterable[Path], photos: Photos) -> tuple[list[Example], Counts]:
+    """The photos of other things as examples with label 0, each as a whole.
+
+    Raises:
+        ValueError: for a damaged one, unless such photos are left out.
+    """
+    examples, counts = [], Counts()
+    for path in paths:
+        photo = photos.open(path, f"neg/{path.stem}")
+        if photo is None:
+            counts.leave_out("damaged images")
+            continue
+        bbox = np.array([0, 0, *photo.size], np.float32)
+        key = f"neg/{path.stem}"
+        examples.append(Example(key, path, photo.photo_id, photo.in_test, 0, bbox, []))
+        counts.add(examples[-1])
+    return examples, counts
+
+
+def other_photos(source: Path) -> list[Path]:
+    """The authors' photos of other things in the folder `neg/`, none where there is no such folder.
+
+    Raises:
+        FileNotFoundError: if the folder is there and empty.
+    """
+    folder = source / "neg"
+    if not folder.is_dir():
+        return []
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpeg", ".jpg"))
+    if not paths:
+        raise FileNotFoundError(f"The folder {folder} has no .JPEG image: copy the photos there.")
+    return paths
+
+
+def folder(path: Path, what: str, layout: str) -> Path:
+    """The path, if there is such a folder.
+
+    Args:
+        path: of the folder.
+        what: it holds.
+        layout: what `manual_dir` must hold.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"The folder {path} ({what}) is missing: manual_dir must hold {layout}."
+        )
+    return path
+
+
+def rgb_bytes(data: bytes) -> bytes:
+    """The file's bytes as published if it is RGB, else (grey ones) an RGB PNG."""
+    with Image.open(io.BytesIO(data)) as image:
+        if image.mode == "RGB":
+            return data
+        png = io.BytesIO()
+        image.convert("RGB").save(png, "PNG")
+    return png.getvalue()
+
+
+def fingerprint(source: Path, paths: Iterable[Path], skip_damaged: bool) -> str:
+    """A hash of every file that a copy is made from, to tell one source from another.
+
+    Raises:
+        FileNotFoundError: if one of the files is missing.
+    """
+    total = hashlib.sha256(str(skip_damaged).encode())
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"The annotation file {path} is missing: copy it there.")
+        total.update(str(path.relative_to(source)).encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
