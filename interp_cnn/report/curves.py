@@ -60,7 +60,9 @@ def _draw(name: str, curves: Curves) -> CurvePicture:
     figure = Figure(figsize=(4.2, 2.7), layout="constrained")
     axes = figure.add_subplot()
     texts = []
-    for (network, steps), (colour, dashes) in zip(curves.items(), itertools.cycle(_STYLES), strict=False):
+    for (network, steps), (colour, dashes) in zip(
+        curves.items(), itertools.cycle(_STYLES), strict=False
+    ):
         points = np.array([(step["step"], step[name]) for step in steps if name in step])
         if len(points):
             x, y = _thinned(points)

@@ -114,7 +114,7 @@ class GalleryCollector:
 
 
 class _Strongest:
-    """The strongest maps of one layer: peaks and numbers [top, filters], maps [top, h, w, filters]."""
+    """Of one layer: peaks and image numbers [top, filters], maps [top, height, width, filters]."""
 
     def __init__(self, top: int, shape: tuple[int, ...]):
         self.peaks = np.zeros((top, shape[-1]), np.float32)
@@ -145,7 +145,8 @@ class LayerFilters:
       name: of the layer.
       categories: of each filter, [filters].
       parts: names of the parts.
-      shares: P_{f,k}, share of the images with part k on which the filter hits it, [filters, parts].
+      shares: P_{f,k}, share of the images with part k on which the filter hits it,
+        [filters, parts].
       landmarks: names of the landmarks.
       tracking: tracking ratio, [filters, landmarks].
       instability: location instability, mean over landmarks, [filters].

@@ -51,7 +51,7 @@ class ExplainedPrediction(NamedTuple):
 
 
 class ExtraFigure(NamedTuple):
-    """One more figure for the summary: its title, what it shows in words, and a PNG file's bytes."""
+    """One more figure for the summary: its title, what it shows in words, the bytes of a PNG."""
 
     title: str
     text: str
@@ -131,9 +131,7 @@ def write_report(
     for index, figure in enumerate(figures):
         (folder / f"figure-{index}.png").write_bytes(figure.png)
     for index, prediction in enumerate(explained):
-        pictures.save_photo(
-            Image.fromarray(prediction.picture), folder / f"explained-{index}.jpg"
-        )
+        pictures.save_photo(Image.fromarray(prediction.picture), folder / f"explained-{index}.jpg")
     page = environment.get_template("index.html.j2").render(
         summary=summary,
         layers=cards,
@@ -269,7 +267,9 @@ def _write_filters(
             ],
             height=round(100 * top.maps.shape[2] / top.maps.shape[3]),
             shares=list(zip(_spaced(layer.parts), layer.shares[unit].tolist(), strict=True)),
-            tracking=list(zip(_spaced(layer.landmarks), layer.tracking[unit].tolist(), strict=True)),
+            tracking=list(
+                zip(_spaced(layer.landmarks), layer.tracking[unit].tolist(), strict=True)
+            ),
             terms={name: float(values[unit]) for name, values in layer.terms.items()},
             radius=layer.radius,
             before=cards[unit - 1].page if unit else None,

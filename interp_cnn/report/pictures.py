@@ -9,42 +9,41 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from interp_cnn.report.gallery import Gallery, LayerFilters, TopMaps
+from interp_cnn.report.gallery import Gallery, TopMaps
 
 # Both can be told apart with any kind of colour vision; as in `figure`.
 ACTIVATIONS, MASK = "viridis", "RdBu_r"
 _OUTLINE, _RIM = (255, 217, 47), (0, 0, 0)
-_DIMMED = 0.65  # brightness outside the region
+_DIMMED = (0.65 * np.arange(256)).astype(np.uint8)  # brightness outside the region
 _EMPTY = 236  # grey of a place without an image
 _QUALITY = 80
 
 Pixels = NDArray[np.uint8]
 
 
-def discs(centers_y: NDArray, centers_x: NDArray, radius: float, side: int) -> NDArray[np.float32]:
-    """1 within `radius` of each position's centre, else 0, in pixels: [positions, side * side]."""
+def discs(centers_y: NDArray, centers_x: NDArray, radius: float, side: int) -> NDArray[np.bool_]:
+    """Pixels within `radius` of each position's centre, [positions, side, side]."""
     pixels = np.arange(side) + 0.5
     y = np.square(pixels - np.asarray(centers_y)[:, None])  # [h, side]
     x = np.square(pixels - np.asarray(centers_x)[:, None])  # [w, side]
     inside = y[:, None, :, None] + x[None, :, None, :] <= radius**2
-    return inside.reshape(-1, side * side).astype(np.float32)
+    return inside.reshape(-1, side, side)
 
 
 def regions(maps: NDArray[np.floating], threshold: float, disc: NDArray) -> NDArray[np.bool_]:
     """What a filter covers: the discs of all positions above its threshold, united.
 
-    The peak always counts. Maps [images, height, width], discs of `discs`; bool [images, side, side].
+    The peak always counts. From maps [images, height, width] and `discs` to bool
+    [images, side, side].
     """
     flat = maps.reshape(len(maps), -1)
-    peak = flat.max(axis=1, keepdims=True)
-    valid = ((flat > threshold) | (flat == peak)) & (peak > 0)
-    side = int(np.sqrt(disc.shape[1]))
-    return (valid.astype(np.float32) @ disc > 0).reshape(-1, side, side)
+    valid = (flat > threshold) | (flat == flat.max(axis=1, keepdims=True))
+    return np.stack([np.logical_or.reduce(disc[positions]) for positions in valid])
 
 
 def outlined(pictures: Pixels, region: NDArray[np.bool_]) -> Pixels:
     """Photos [images, side, side, 3], dark outside their region, with its outline in yellow."""
-    result = np.where(region[..., None], pictures, pictures * _DIMMED).astype(np.uint8)
+    result = np.where(region[..., None], pictures, _DIMMED[pictures])
     inner, outer = _spread(region, np.logical_and), _spread(region, np.logical_or)
     rim = _spread(outer, np.logical_or) & ~_spread(inner, np.logical_and)
     result[rim] = _RIM
@@ -56,7 +55,9 @@ def _spread(region: NDArray[np.bool_], combine: np.ufunc) -> NDArray[np.bool_]:
     """Combines each pixel with its four neighbours; those outside the picture are False."""
     height, width = region.shape[1:]
     wide = np.pad(region, ((0, 0), (1, 1), (1, 1)))
-    neighbours = (wide[:, y : y + height, x : x + width] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)))
+    neighbours = (
+        wide[:, y : y + height, x : x + width] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))
+    )
     return combine.reduce([region, *neighbours])
 
 

@@ -3,14 +3,17 @@
 "use strict";
 
 const form = document.querySelector("form.controls");
-const list = document.querySelector("ul.cards");
 const fields = form.elements;
 const count = form.querySelector(".count");
-const cards = [...list.children].map((element) => ({
-  element,
-  values: element.dataset,
-  text: element.textContent.toLowerCase(),
-}));
+const layers = [...document.querySelectorAll("div.layer")].map((element) => {
+  const list = element.querySelector("ul");
+  const cards = [...list.children].map((card) => {
+    const { category, part, landmark } = card.dataset;
+    const text = ["filter", category, part, landmark].join(" ").toLowerCase();
+    return { element: card, values: card.dataset, text };
+  });
+  return { element, list, cards };
+});
 
 // Of two filters the first in the order chosen; what is unknown comes last in both directions.
 function compare(key, reversed) {
@@ -30,20 +33,25 @@ function compare(key, reversed) {
       const order = b.values.interpretability - a.values.interpretability;
       if (order) return order;
     }
-    return a.values.layer - b.values.layer || a.values.unit - b.values.unit;
+    return a.values.unit - b.values.unit;
   };
+}
+
+// A number is that of a filter; other words may stand anywhere in category, part or landmark.
+function found({ values, text }, words) {
+  return words.every((word) => (/^\d+$/.test(word) ? word === values.unit : text.includes(word)));
 }
 
 function show() {
   const words = fields.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const layer = fields.layer.value;
   const pressed = fields.direction.getAttribute("aria-pressed") === "true";
   const descending = "descending" in fields.sort.selectedOptions[0].dataset;
+  layers.forEach(({ element }, index) => (element.hidden = index !== fields.layer.selectedIndex));
+  const { list, cards } = layers[fields.layer.selectedIndex];
   let number = 0;
-  for (const { element, values, text } of cards) {
-    const shown = (layer === "" || values.layer === layer) && words.every((word) => text.includes(word));
-    element.hidden = !shown;
-    number += shown;
+  for (const card of cards) {
+    card.element.hidden = !found(card, words);
+    number += !card.element.hidden;
   }
   cards.sort(compare(fields.sort.value, descending !== pressed));
   list.append(...cards.map(({ element }) => element));
