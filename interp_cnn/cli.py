@@ -33,7 +33,9 @@ def _parse(argv: list[str]) -> list[str]:
         _unknown_field(error)
     except flags.Error as error:
         # ml_collections puts the traceback of a config file into its message; the last line counts.
-        sys.exit("error: " + str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: "))
+        sys.exit(
+            "error: " + str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+        )
     config = flags.FLAGS["config"]
     if config.value is not None:
         file, _, _ = config_flags.get_config_filename(config).partition(":")
