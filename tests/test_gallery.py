@@ -68,6 +68,19 @@ def test_fewer_images_than_places():
     assert gallery.layers["conv"].image.tolist() == [[0, -1, -1]] * 2
 
 
+def test_images_that_do_not_count(stream):
+    images, maps = stream
+    where = np.random.default_rng(5).random((23, 5)) < 0.5
+    collector = GalleryCollector(top=3, side=8)
+    for part in (slice(0, 9), slice(9, 23)):
+        collector.update(images[part], {"top": maps["top"][part]}, {"top": where[part]})
+    gallery = collector.result()
+    peaks = np.where(where, maps["top"].max(axis=(1, 2)), -1)
+    for unit in range(5):
+        order = np.argsort(-peaks[:, unit], kind="stable")[:3]
+        assert gallery.numbers[gallery.layers["top"].image[unit]].tolist() == order.tolist()
+
+
 def test_nothing_fires():
     images = np.zeros((2, 4, 4, 3), np.uint8)
     gallery = collected(images, {"conv": np.zeros((2, 2, 2, 2))}, batch=1, top=3, side=4)

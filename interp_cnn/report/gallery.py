@@ -60,12 +60,19 @@ class GalleryCollector:
         self._pictures: dict[int, NDArray[np.uint8]] = {}
         self._layers: dict[str, _Strongest] = {}
 
-    def update(self, images: ArrayLike, maps: Mapping[str, ArrayLike]) -> None:
+    def update(
+        self,
+        images: ArrayLike,
+        maps: Mapping[str, ArrayLike],
+        where: Mapping[str, NDArray[np.bool_]] | None = None,
+    ) -> None:
         """Take a batch.
 
         Args:
           images: uint8 [batch, size, size, 3].
           maps: of each layer, float [batch, height, width, filters].
+          where: of each layer, bool [batch, filters], which images count for which filter, such as
+            those of its category; all by default.
 
         Raises:
           ValueError: maps of another number of images.
@@ -80,7 +87,10 @@ class GalleryCollector:
                 )
             if name not in self._layers:
                 self._layers[name] = _Strongest(self._top, x.shape[1:])
-            self._layers[name].update(self._seen, x)
+            peaks = x.max(axis=(1, 2))
+            if where is not None:
+                peaks = np.where(where[name], peaks, 0)
+            self._layers[name].update(self._seen, x, peaks)
         wanted = self._wanted()
         self._pictures = {n: self._pictures[n] for n in wanted if n in self._pictures} | {
             n: _resized(images[n - self._seen], self._side) for n in wanted if n >= self._seen
@@ -121,9 +131,9 @@ class _Strongest:
         self.numbers = np.full((top, shape[-1]), -1)
         self.maps = np.zeros((top, *shape), np.float32)
 
-    def update(self, first: int, x: NDArray[np.float32]) -> None:
+    def update(self, first: int, x: NDArray[np.float32], peaks: NDArray[np.float32]) -> None:
         number = np.broadcast_to(first + np.arange(len(x))[:, None], (len(x), x.shape[-1]))
-        peaks = np.concatenate([self.peaks, x.max(axis=(1, 2))])
+        peaks = np.concatenate([self.peaks, peaks])
         order = np.argsort(-peaks, axis=0, kind="stable")[: len(self.peaks)]
         self.peaks = np.take_along_axis(peaks, order, 0)
         self.numbers = np.take_along_axis(np.concatenate([self.numbers, number]), order, 0)
