@@ -19,6 +19,7 @@ def layer_results(instability):
         },
         "tracking_ratio": {"value": 0.8, "filters": 6, "below_1": 0.5, "below_0.8": 0.25},
         "part_interpretability": {"value": 0.5, "filters": 6, "images": 9, "radius": 15.4},
+        "filters_of_category": {NASTY: 7},
         "dead": 1,
         "collapsed": 0,
         "mutual_information": 0.4,
@@ -30,6 +31,7 @@ def made_results(networks=("ordinary", "interpretable"), layers=("top_conv", "ne
         "experiment": {
             "network": "small",
             "category": NASTY,
+            "task": "single",
             "dataset": "embedded_animals",
             "image_size": 96,
             "date": "2026-11-23T12:00:00+00:00",
@@ -43,6 +45,7 @@ def made_results(networks=("ordinary", "interpretable"), layers=("top_conv", "ne
             "location_images": 20,
             "location_split": "test",
             "parts": list(PARTS),
+            "categories": [NASTY],
             "landmarks": list(LANDMARKS),
             "part_regions": "masks",
         },
@@ -97,13 +100,15 @@ def _layer(name, top, rng, filters):
         values[0] = np.nan
         return values
 
+    shares = unknown_first(rng.random((filters, len(PARTS))))
+    shares[-1] = 0  # the last filter hits no part
     centers = (np.arange(6) + 0.5) * 16
     masks = np.clip(1 - 2 * rng.random(top.maps.shape), -1, 1)
     return LayerFilters(
         name=name,
         categories=["cat" if unit % 2 else NASTY for unit in range(filters)],
         parts=PARTS,
-        shares=unknown_first(rng.random((filters, len(PARTS)))),
+        shares=shares,
         landmarks=LANDMARKS,
         tracking=unknown_first(rng.uniform(0.3, 1.5, (filters, len(LANDMARKS)))),
         instability=unknown_first(rng.uniform(0.03, 0.15, filters)),

@@ -66,7 +66,7 @@ class FilterCard(NamedTuple):
     unit: int
     page: str  # name of its files, without the ending
     category: str
-    part: str  # the part that it hits most often, "" for none
+    part: str  # the part that it hits most often, "" where it hits none or there are none
     interpretability: float | None  # how often
     instability: float | None
     landmark: str  # the landmark that it follows best, "" for none
@@ -189,6 +189,7 @@ def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> l
     top = network.gallery.layers[layer.name]
     filters = len(layer.instability)
     part, interpretability = _best(layer.shares, layer.parts, sign=1)
+    part = [name if value else "" for name, value in zip(part, interpretability, strict=True)]
     landmark, tracking = _best(layer.tracking, layer.landmarks, sign=-1)
     known = [value for value in interpretability if value is not None]
     rank = interpretability if known else [None if v is None else -v for v in tracking]

@@ -16,25 +16,21 @@ const layers = [...document.querySelectorAll("div.layer")].map((element) => {
 });
 
 // Of two filters the first in the order chosen; what is unknown comes last in both directions.
-function compare(key, reversed) {
+function byKey(key, sign) {
   const words = key === "category" || key === "part";
-  const sign = reversed ? -1 : 1;
   return (a, b) => {
-    const x = a.values[key];
-    const y = b.values[key];
-    if (x === "" || y === "") {
-      if (x !== y) return x === "" ? 1 : -1;
-    } else {
-      const order = words ? x.localeCompare(y) : x - y;
-      if (order) return sign * order;
-    }
-    if (words) {
-      // Within a part or a category the most interpretable first.
-      const order = b.values.interpretability - a.values.interpretability;
-      if (order) return order;
-    }
-    return a.values.unit - b.values.unit;
+    const [x, y] = [a.values[key], b.values[key]];
+    if (x === "" || y === "") return (x === "") - (y === "");
+    return sign * (words ? x.localeCompare(y) : x - y);
   };
+}
+
+function compare(key, reversed) {
+  const chosen = byKey(key, reversed ? -1 : 1);
+  // Within a part or a category the most interpretable first.
+  const interpretable = byKey("interpretability", -1);
+  const number = byKey("unit", 1);
+  return (a, b) => chosen(a, b) || interpretable(a, b) || number(a, b);
 }
 
 // A number is that of a filter; other words may stand anywhere in category, part or landmark.
