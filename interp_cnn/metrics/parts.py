@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from interp_cnn.metrics.threshold import CHUNK, activation_threshold, as_maps, as_where
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _packed_discs(
     centers_y: tuple[float, ...],
     centers_x: tuple[float, ...],
