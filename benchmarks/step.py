@@ -14,9 +14,10 @@ import numpy as np
 import optax
 
 from interp_cnn.models import create_model
+from interp_cnn.objective import Objective
 from interp_cnn.optim import make_optimizer
 from interp_cnn.state import init_params, init_state
-from interp_cnn.steps import FilterLoss, train_step
+from interp_cnn.steps import train_step
 
 
 def main() -> None:
@@ -47,13 +48,13 @@ def main() -> None:
                     batch,
                     network=network,
                     optimizer=optimizer,
-                    objective=FilterLoss(),
+                    objective=Objective(),
                     mean=(128.0, 128.0, 128.0),
                     seed=0,
                 )
 
             steps[variant] = jax.jit(step)
-        state = init_state(init_params(create_model(name), 0), optimizer)
+        state = init_state(init_params(create_model(name), 0), optimizer, create_model(name))
         times: dict[bool, list[float]] = {False: [], True: []}
         for repeat in range(options.repeats + 1):
             for variant, function in steps.items():

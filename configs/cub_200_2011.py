@@ -12,34 +12,9 @@ paper does, with frozen_through=none,epochs=50,schedule=paper.
 
 import ml_collections
 
-from interp_cnn.config import default_config, parse_arguments
+from interp_cnn.config import photo_config
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Arguments: category, negatives, epochs, schedule, frozen_through, seed."""
-    arguments = parse_arguments(
-        text,
-        category="bird",
-        negatives="photos",
-        epochs=4,
-        schedule="constant",
-        frozen_through="conv4_3",
-        seed=0,
-    )
-    config = default_config()
-    config.seed = arguments.seed
-    config.model.name = "vgg16"
-    config.model.dropout = 0.5
-    config.model.new_init_std = 0.01
-    frozen = arguments.frozen_through
-    config.model.frozen_through = None if frozen == "none" else frozen
-    config.weights = "download"
-    config.data.name = "cub_200_2011"
-    config.data.category = arguments.category
-    config.data.negatives = arguments.negatives
-    config.train.epochs = arguments.epochs
-    config.train.schedule = arguments.schedule
-    config.train.learning_rate = 1e-3
-    config.checkpoint.every_steps = 50
-    config.log_every_steps = 5
-    return config
+    """Arguments: category, negatives, task, epochs, schedule, frozen_through, seed."""
+    return photo_config(text, name="cub_200_2011", category="bird")

@@ -25,11 +25,11 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.data.std = 64.0
     config.train.epochs = arguments.epochs
     config.train.schedule = "cosine"
-    config.train.learning_rate = 0.02
+    config.train.learning_rate = 0.03
     config.train.warmup_steps = 60
     config.train.clip_norm = 1.0
-    # From scratch the task has to shape the filters first, and the pull stays gentle.
-    config.filter_loss.weight = 0.1
-    config.filter_loss.start_epoch = arguments.epochs // 2
+    # From scratch the task has to shape the filters before they are tied to parts.
+    config.interpretable.start_epoch = 0.3 * arguments.epochs
+    config.interpretable.ramp_epochs = 0.2 * arguments.epochs
     config.eval.batch_size = 100
     return config

@@ -1,8 +1,9 @@
-"""The paper's single-category experiment on ILSVRC Animal-Part, from ImageNet weights.
+"""The paper's experiments on ILSVRC Animal-Part, from ImageNet weights.
 
     python train.py --config configs/ilsvrc_animal_part.py:category=cat \
         --config.data.manual_dir=FOLDER --config.weights=WEIGHTS.h5
 
+Several categories: category=cat+elephant+fox or category=all, with task=logistic or task=softmax.
 Without manual_dir the authors' files are downloaded, without weights Keras' published ones. On two
 cores use frozen_through=conv4_3; on an accelerator train all layers as the paper does, with
 frozen_through=none,epochs=50,schedule=paper.
@@ -10,28 +11,11 @@ frozen_through=none,epochs=50,schedule=paper.
 
 import ml_collections
 
-from interp_cnn.config import default_config, parse_arguments
+from interp_cnn.config import photo_config
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Arguments: category, epochs, schedule, frozen_through, seed."""
-    arguments = parse_arguments(
-        text, category="cat", epochs=4, schedule="constant", frozen_through="conv4_3", seed=0
-    )
-    config = default_config()
-    config.seed = arguments.seed
-    config.model.name = "vgg16"
-    config.model.dropout = 0.5
-    config.model.new_init_std = 0.01
-    frozen = arguments.frozen_through
-    config.model.frozen_through = None if frozen == "none" else frozen
-    config.weights = "download"
-    config.data.name = "ilsvrc_animal_part"
-    config.data.category = arguments.category
-    config.train.epochs = arguments.epochs
-    config.train.schedule = arguments.schedule
-    config.train.learning_rate = 1e-3
-    config.checkpoint.every_steps = 50
-    config.log_every_steps = 5
+    """Arguments: category, negatives, task, epochs, schedule, frozen_through, seed."""
+    config = photo_config(text, name="ilsvrc_animal_part", category="cat")
     config.eval.images = "all"  # every annotated object, as the authors do
     return config

@@ -5,13 +5,20 @@ modules (`interp_cnn.layers`, `interp_cnn.models`, ...), which need Flax and the
 """
 
 from interp_cnn import metrics
-from interp_cnn.losses import filter_categories, filter_diagnostics, filter_loss, scale_free
+from interp_cnn.losses import (
+    filter_categories,
+    filter_diagnostics,
+    filter_loss,
+    information_shortfall,
+    scale_free,
+)
 from interp_cnn.templates import masked, template_bank, template_mask, template_prior
 
 __all__ = [
     "filter_categories",
     "filter_diagnostics",
     "filter_loss",
+    "information_shortfall",
     "masked",
     "metrics",
     "scale_free",

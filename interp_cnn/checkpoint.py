@@ -8,6 +8,7 @@ import grain
 import jax
 import orbax.checkpoint as ocp
 
+from interp_cnn.activity import FilterActivity
 from interp_cnn.state import TrainState
 
 _GIB = 2**30
@@ -99,8 +100,8 @@ class Checkpoints:
             ) from error
         return restored["state"]
 
-    def restore_params(self) -> tuple[int, Any]:
-        """Step and parameters of the latest checkpoint, for evaluation.
+    def restore_for_evaluation(self) -> tuple[int, Any, dict[str, FilterActivity]]:
+        """Step, parameters and filters' activity of the latest checkpoint.
 
         Raises:
           FileNotFoundError: where there is no checkpoint.
@@ -109,7 +110,9 @@ class Checkpoints:
         restored = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
         )
-        return step, restored["state"]["params"]
+        state = restored["state"]
+        activity = {name: FilterActivity(**sums) for name, sums in state["activity"].items()}
+        return step, state["params"], activity
 
     def _step_to_restore(self) -> int:
         step = self.latest_step

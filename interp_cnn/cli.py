@@ -34,8 +34,9 @@ def _parse(argv: list[str]) -> list[str]:
         _unknown_field(error)
     except flags.Error as error:
         # ml_collections puts the traceback of a config file into its message; the last line counts.
-        last = str(error).strip().splitlines()[-1].strip()
-        sys.exit("error: " + last.removeprefix("ValueError: "))
+        sys.exit(
+            "error: " + str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+        )
     config = flags.FLAGS["config"] if "config" in flags.FLAGS else None
     if config is not None and config.value is not None:
         file, _, _ = config_flags.get_config_filename(config).partition(":")

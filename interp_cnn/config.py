@@ -32,7 +32,10 @@ def default_config() -> ml_collections.ConfigDict:
             "weights": "",
             "data": {
                 "name": "embedded_animals",
+                # One category, several joined by "+", or "all".
                 "category": "cat",
+                # What has label 0: "photos" of other things, the other "categories", or "none".
+                "negatives": "photos",
                 # Where prepared data sets are kept; "" is tfds' own default.
                 "data_dir": "",
                 # Folder with a copy of the published files; "" downloads them.
@@ -46,6 +49,10 @@ def default_config() -> ml_collections.ConfigDict:
                 "threads": 4,
             },
             "train": {
+                # "logistic" log loss with one output per category, or "softmax" without negatives.
+                "task": "logistic",
+                # "none", or "balanced": each category counts alike.
+                "class_weights": "none",
                 "batch_size": 32,
                 "epochs": 50,
                 "schedule": "paper",
@@ -59,15 +66,22 @@ def default_config() -> ml_collections.ConfigDict:
                 # number, such as (("fc8/.*", 10.0),).
                 "rate_factors": (),
             },
+            # Epochs before masks and filter loss set in, and until they are at full strength.
+            "interpretable": {"start_epoch": 0.0, "ramp_epochs": 0.0},
+            # See interp_cnn/objective.py.
             "filter_loss": {
-                # "scale_free", "balanced", "constant" or "paper", see interp_cnn/steps.py.
-                "weighting": "scale_free",
-                "weight": 1.5,
-                # Epochs before it sets in.
-                "start_epoch": 0,
+                # "shortfall", "constant" or "paper".
+                "weighting": "shortfall",
+                "weight": 2.0,
+                # Mutual information in nats that each filter should have (shortfall).
+                "wanted": 0.4,
                 "sharpness": 60.0,
+                # Images that "mi" sees: those of the filter's "category", or "all".
+                "images": "category",
                 "estimator": "mi",
                 "alpha": config_dict.placeholder(float),
+                # Activity that decides on a filter's category: "sum" (paper) or "max" (code).
+                "category_rule": "sum",
             },
             "checkpoint": {"every_steps": 200, "keep": 2},
             "log_every_steps": 20,
@@ -117,6 +131,45 @@ def parse_arguments(text: str | None, **defaults: Any) -> Any:
                 f"config argument {name}={value!r} must be of the type {kind.__name__}"
             ) from None
     return ml_collections.FrozenConfigDict(values)
+
+
+def photo_config(text: str | None, *, name: str, category: str) -> ml_collections.ConfigDict:
+    """What the configurations of published photos share: VGG-16 from ImageNet weights.
+
+    Args:
+      text: of the arguments category, negatives, task, epochs, schedule, frozen_through and seed,
+        see `parse_arguments`.
+      name: of the data set.
+      category: that is the default.
+    """
+    arguments = parse_arguments(
+        text,
+        category=category,
+        negatives="",
+        task="logistic",
+        epochs=4,
+        schedule="constant",
+        frozen_through="conv4_3",
+        seed=0,
+    )
+    config = default_config()
+    config.seed = arguments.seed
+    config.model.dropout = 0.5
+    config.model.new_init_std = 0.01
+    frozen = arguments.frozen_through
+    config.model.frozen_through = None if frozen == "none" else frozen
+    config.weights = "download"
+    config.data.name = name
+    config.data.category = arguments.category
+    # The softmax tells categories from each other alone.
+    default_negatives = "none" if arguments.task == "softmax" else "photos"
+    config.data.negatives = arguments.negatives or default_negatives
+    config.train.task = arguments.task
+    config.train.epochs = arguments.epochs
+    config.train.schedule = arguments.schedule
+    config.checkpoint.every_steps = 50
+    config.log_every_steps = 5
+    return config
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

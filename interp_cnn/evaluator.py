@@ -5,6 +5,7 @@ import datetime
 import functools
 import importlib.metadata
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,11 +14,13 @@ import numpy as np
 from tqdm import tqdm
 
 from interp_cnn import metrics, parallel
+from interp_cnn.activity import FilterActivity, categories_of, no_activity, update_activity
 from interp_cnn.data.pipeline import CropWithParts, Split, eval_batches, join
 from interp_cnn.data.prepare import Data
 from interp_cnn.losses import filter_loss, scale_free
 from interp_cnn.metrics import ActivationThreshold
 from interp_cnn.models import Network
+from interp_cnn.objective import SOFTMAX
 from interp_cnn.report.figure import FilterRow
 from interp_cnn.steps import predict_step
 from interp_cnn.templates import template_mask
@@ -35,11 +38,15 @@ class _StrongPositions:
         self._found: list[tuple[np.ndarray, ...]] = []
         self._shape: tuple[int, ...] = ()
 
-    def update(self, first: int, maps: np.ndarray) -> None:
-        """Maps [images, height, width, filters] of the images from number `first` on."""
+    def update(self, first: int, maps: np.ndarray, where: np.ndarray) -> None:
+        """Maps [images, height, width, filters] of the images from number `first` on.
+
+        `where` [images, filters] says which count for which filter.
+        """
         self._shape = maps.shape[1:]
-        self.threshold.update(maps)
-        image, *place = np.nonzero(maps > self.threshold.result())
+        self.threshold.update(maps, where=where)
+        above = (maps > self.threshold.result()) & where[:, None, None]
+        image, *place = np.nonzero(above)
         self._found.append((image + first, *place, maps[(image, *place)]))
 
     def valid(self) -> tuple[np.ndarray, np.ndarray]:
@@ -60,10 +67,12 @@ class _StrongPositions:
 
 @dataclasses.dataclass
 class _Layer:
-    positions: list[np.ndarray]
-    peaks: list[np.ndarray]
-    information: list[np.ndarray]
+    """What is gathered of a layer while images stream by."""
+
     strong: _StrongPositions
+    positions: list[np.ndarray] = dataclasses.field(default_factory=list)
+    peaks: list[np.ndarray] = dataclasses.field(default_factory=list)
+    information: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -73,15 +82,22 @@ class Evaluation:
     Attributes:
       result: the figures, as they go into `metrics.json`.
       controls: instability of units that ignore the image.
+      categories: category of each filter, int [filters], of each layer.
+      instability: of each layer, [filters, landmarks].
       ratios: tracking ratio of each layer, [filters, landmarks].
-      peaks: peak of each map on each object, [objects, filters], of each layer.
+      interpretability: of each layer, [filters, parts].
+      peaks: peak of each map on each object, [objects, filters], of each layer; -inf where the
+        object is not of the filter's category.
       objects: the examples behind them.
       predict: the compiled network, see `Evaluator.predictor`.
     """
 
     result: dict[str, Any]
     controls: metrics.InstabilityControls
+    categories: dict[str, np.ndarray]
+    instability: dict[str, np.ndarray]
     ratios: dict[str, np.ndarray]
+    interpretability: dict[str, np.ndarray]
     peaks: dict[str, np.ndarray]
     objects: Split
     predict: Any
@@ -156,23 +172,68 @@ class Evaluator:
             logits = parallel.unshard(
                 predict(params, parallel.shard({"image": batch["image"]}))["logits"]
             )
-            one, count = metrics.accuracy(
-                logits, (batch["label"] > 0)[:, None].astype(np.int32), batch["weight"]
-            )
+            labels = batch["label"]
+            if self.config.train.task == SOFTMAX:
+                answers = labels - 1
+            else:
+                answers = labels[:, None] == np.arange(1, logits.shape[1] + 1)
+            one, count = metrics.accuracy(logits, answers, batch["weight"])
             right, number = right + float(one), number + float(count)
         return {"value": right / number, "images": int(number)}
 
-    def evaluate(self, network: Network, params: Any, step: int) -> Evaluation:
-        """Measure one network.
+    def _categories(
+        self,
+        network: Network,
+        params: Any,
+        predict: Any,
+        activity: Mapping[str, FilterActivity] | None,
+    ) -> dict[str, np.ndarray]:
+        """Category of each filter, from training or else from the objects at hand."""
+        if network.num_outputs == 1:
+            return {name: np.zeros(n, int) for name, n in network.map_filters.items()}
+        if activity is None:
+            activity = {
+                name: no_activity(network.num_outputs, filters)
+                for name, filters in network.map_filters.items()
+            }
+            for batch in self._batches(self._objects(), network):
+                maps = parallel.unshard(
+                    predict(params, parallel.shard({"image": batch["image"]}))["maps"]
+                )
+                labels = np.where(batch["weight"] > 0, batch["label"], 0)
+                activity = {
+                    name: update_activity(
+                        activity[name],
+                        x,
+                        labels,
+                        rule=self.config.filter_loss.category_rule,
+                        decay=1.0,
+                    )
+                    for name, x in maps.items()
+                }
+        return {name: np.asarray(categories_of(values)) for name, values in activity.items()}
+
+    def evaluate(
+        self,
+        network: Network,
+        params: Any,
+        step: int,
+        activity: Mapping[str, FilterActivity] | None = None,
+    ) -> Evaluation:
+        """Measure one network, each filter on the objects of its own category.
 
         Args:
           network: to measure.
           params: its parameters.
           step: number of training steps behind them.
+          activity: of the filters in training, which decides on their categories; without it the
+            objects that are measured do.
         """
         predict = self.predictor(network)
         objects = self._objects()
-        layers: dict[str, _Layer] = {}
+        categories = self._categories(network, params, predict, activity)
+        members = {name: objects.labels[:, None] - 1 == of for name, of in categories.items()}
+        layers = {name: _Layer(_StrongPositions(len(objects))) for name in members}
         landmarks: list[np.ndarray] = []
         done = 0
         for batch in tqdm(
@@ -184,34 +245,35 @@ class Evaluator:
             count = int(batch["weight"].sum())
             output = parallel.unshard(predict(params, parallel.shard({"image": batch["image"]})))
             landmarks.append(batch["landmarks"][:count])
-            for name, maps in output["maps"].items():
-                layer = layers.setdefault(name, _Layer([], [], [], _StrongPositions(len(objects))))
+            for name, layer in layers.items():
+                maps = output["maps"][name][:count]
+                where = members[name][done : done + count]
                 layer.positions.append(output["positions"][name][:count])
                 layer.peaks.append(output["peaks"][name][:count])
                 if count == self.batch_size or not layer.information:
-                    layer.information.append(-np.asarray(filter_loss(scale_free(maps[:count]))))
-                layer.strong.update(done, maps[:count])
+                    scaled = scale_free(maps, where=where)
+                    layer.information.append(-np.asarray(filter_loss(scaled, where=where)))
+                layer.strong.update(done, maps, where)
             done += count
         points = np.concatenate(landmarks)
         size = (network.input_size, network.input_size)
         fields = network.receptive_fields()
         radius = self.config.eval.radius or metrics.default_radius(size)
-        hits = self._part_hits(network, objects, layers, radius)
+        shares = self._part_shares(network, objects, layers, members, radius)
+        controls = metrics.instability_controls(points, image_size=size)
         result: dict[str, Any] = {"step": step, "layers": {}}
-        ratios, peaks = {}, {}
+        evaluation = Evaluation(result, controls, categories, {}, {}, shares, {}, objects, predict)
         for name, layer in layers.items():
             positions, values = np.concatenate(layer.positions), np.concatenate(layer.peaks)
-            summary = metrics.summarize_location(
-                positions, values, points, image_size=size, top=self.config.eval.top
+            how: dict[str, Any] = {"top": self.config.eval.top, "where": members[name]}
+            evaluation.instability[name] = metrics.location_instability(
+                positions, values, points, image_size=size, **how
             )
-            ratios[name] = metrics.tracking_ratio(
-                positions, values, points, top=self.config.eval.top
-            )
-            peaks[name] = values
-            associated, having = hits[name]
-            parts = metrics.summarize_parts(
-                np.divide(associated, having, out=np.full(having.shape, np.nan), where=having > 0)
-            )
+            evaluation.ratios[name] = metrics.tracking_ratio(positions, values, points, **how)
+            evaluation.peaks[name] = np.where(members[name], values, -np.inf)
+            summary = metrics.summarize_location(positions, values, points, image_size=size, **how)
+            parts = metrics.summarize_parts(shares[name])
+            numbers = np.bincount(categories[name], minlength=network.num_outputs)
             result["layers"][name] = {
                 "location_instability": {
                     "value": _number(summary.instability),
@@ -231,40 +293,59 @@ class Evaluator:
                     "images": len(objects),
                     "radius": radius,
                 },
+                "filters_of_category": {
+                    name: int(number)
+                    for name, number in zip(self.data.categories, numbers, strict=True)
+                },
                 "dead": summary.dead,
                 "collapsed": summary.collapsed,
                 "mutual_information": float(np.mean(layer.information)),
                 "receptive_field": dataclasses.asdict(fields[name]),
             }
         result["accuracy"] = self._accuracy(network, params, predict)
-        controls = metrics.instability_controls(points, image_size=size)
-        return Evaluation(result, controls, ratios, peaks, objects, predict)
+        return evaluation
 
-    def _part_hits(
-        self, network: Network, objects: Split, layers: dict[str, _Layer], radius: float
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Second pass, over the part masks alone: the network is not needed for it."""
+    def _part_shares(
+        self,
+        network: Network,
+        objects: Split,
+        layers: dict[str, _Layer],
+        members: dict[str, np.ndarray],
+        radius: float,
+    ) -> dict[str, np.ndarray]:
+        """Part interpretability P_{f,k} of each layer, [filters, parts].
+
+        A second pass, over the part masks alone: the network is not needed for it.
+        """
+        filters = network.map_filters
+        if not self.data.parts:  # the data set has points alone
+            return {name: np.full((n, 0), np.nan) for name, n in filters.items()}
         valid = {name: layer.strong.valid() for name, layer in layers.items()}
         fields = network.receptive_fields()
-        totals: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        shape = len(self.data.parts)
+        hits = {name: np.zeros((n, shape), int) for name, n in filters.items()}
+        having = {name: np.zeros((n, shape), int) for name, n in filters.items()}
         done = 0
         for batch in self._batches(objects, network):
             count = int(batch["weight"].sum())
             for name, layer in layers.items():
                 maps = layer.strong.maps(*valid[name], done, count)
-                _, height, width, filters = maps.shape
-                hits, counts = metrics.part_hits(
+                new = metrics.part_hits(
                     maps,
                     batch["masks"][:count],
-                    np.full(filters, 0.5),
-                    centers_y=fields[name].centers(height),
-                    centers_x=fields[name].centers(width),
+                    np.full(maps.shape[3], 0.5),
+                    centers_y=fields[name].centers(maps.shape[1]),
+                    centers_x=fields[name].centers(maps.shape[2]),
                     radius=radius,
+                    where=members[name][done : done + count],
                 )
-                old = totals.get(name, (0, 0))
-                totals[name] = (old[0] + hits, old[1] + counts)
+                hits[name] += new[0]
+                having[name] += new[1]
             done += count
-        return totals
+        return {
+            name: np.where(having[name] > 0, hits[name] / np.maximum(having[name], 1), np.nan)
+            for name in layers
+        }
 
     def filter_rows(
         self,
@@ -303,7 +384,7 @@ class Evaluator:
             part = self.data.landmarks[int(known.argmin())].replace("_", " ")
             for index in range(len(strongest)):
                 raw = output["maps"][layer][index, :, :, unit]
-                mask = np.ones_like(raw)
+                mask = None
                 if network.interpretable:
                     mask = np.asarray(
                         template_mask(
@@ -319,7 +400,7 @@ class Evaluator:
                         image=batch["image"][index],
                         raw_map=raw,
                         mask=mask,
-                        masked_map=np.maximum(raw * mask, 0.0),
+                        masked_map=None if mask is None else np.maximum(raw * mask, 0.0),
                         region=_disc(
                             output["positions"][layer][index, unit], radius, network.input_size
                         ),
@@ -340,6 +421,7 @@ def experiment_record(config: ml_collections.ConfigDict, network: Network) -> di
     return {
         "network": config.model.name,
         "category": config.data.category,
+        "task": "single" if network.num_outputs == 1 else f"multi_{config.train.task}",
         "dataset": config.data.name,
         "image_size": network.input_size,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -358,5 +440,6 @@ def data_record(config: ml_collections.ConfigDict, data: Data, objects: int) -> 
         "location_split": config.eval.images,
         "parts": list(data.parts),
         "landmarks": list(data.landmarks),
-        "part_regions": "masks" if data.has_masks else "boxes",
+        "categories": list(data.categories),
+        "part_regions": "none" if not data.parts else "masks" if data.has_masks else "boxes",
     }

@@ -7,20 +7,63 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from interp_cnn.config import first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
+from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
 from interp_cnn.state import init_params
 from interp_cnn.weights import Pretrained, download_keras_vgg16, load_weights, merge_pretrained
 
 
-def make_network(config: ml_collections.ConfigDict, variant: str) -> Network:
+def make_network(config: ml_collections.ConfigDict, variant: str, outputs: int = 1) -> Network:
     """The ordinary or the interpretable network of a configuration.
+
+    Args:
+      config: see `interp_cnn.config`.
+      variant: `"ordinary"` or `"interpretable"`.
+      outputs: number of categories.
 
     Raises:
       ValueError: for a field of `config.model` that is out of range.
     """
-    return create_model(interpretable=is_interpretable(variant), **config.model)
+    return create_model(
+        num_outputs=outputs, interpretable=is_interpretable(variant), **config.model
+    )
+
+
+def make_objective(
+    config: ml_collections.ConfigDict, labels: np.ndarray, *, categories: int, steps_per_epoch: int
+) -> Objective:
+    """What the networks of a configuration are trained for.
+
+    Args:
+      config: see `interp_cnn.config`.
+      labels: of all training images, 0 for "other".
+      categories: number of categories.
+      steps_per_epoch: to count epochs.
+
+    Raises:
+      ValueError: for a field out of range, or a task that the labels do not fit.
+    """
+    task, weights = config.train.task, config.train.class_weights
+    if weights not in ("none", "balanced"):
+        raise ValueError(f"train.class_weights must be 'none' or 'balanced', got {weights!r}")
+    if task == SOFTMAX and (categories < 2 or not labels.all()):
+        raise ValueError(
+            f"train.task='softmax' needs several categories and no negatives, got {categories}"
+            f" and {int((labels == 0).sum())}; set config.data.negatives='none' and name several"
+            " categories in config.data.category, or set config.train.task='logistic'"
+        )
+    return Objective(
+        task=task,
+        class_weights=balanced_class_weights(labels, categories=categories, task=task)
+        if weights == "balanced"
+        else None,
+        steps_per_epoch=steps_per_epoch,
+        **config.interpretable,
+        **config.filter_loss,
+    )
 
 
 def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:

@@ -74,11 +74,8 @@ def _contributions(
     filters_at_once: int,
 ) -> jax.Array:
     def head(maps: jax.Array) -> jax.Array:
-        # The maps replace what the layers below compute, so the compiler leaves these out.
-        logits, _ = network.apply(
-            {"params": params}, images, tap=lambda name, x: maps if name == layer else x
-        )
-        return logits
+        # Nothing below the maps is used, so the compiler leaves the backbone out.
+        return network.apply({"params": params}, images, given_maps={layer: maps})[0]
 
     _, maps = network.apply({"params": params}, images)
     if method == "gradient":

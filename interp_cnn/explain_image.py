@@ -48,8 +48,9 @@ def explain_image(
     """
     data = _checked_image(image, box)
     config = experiment.read_config(workdir)
-    network, step, params = restore_network(config, workdir, variant)
-    parts = filter_parts(config, workdir, variant, network, params, step)
+    restored = restore_network(config, workdir, variant)
+    network, params = restored.network, restored.params
+    parts = filter_parts(config, workdir, variant, restored)
 
     crop = Crop(network.input_size, "image" if box is None else "object")
     pixels = crop.map({"image": data, "bbox": box, "label": 0})["image"]

@@ -1,7 +1,7 @@
-"""Which part each filter of a trained network stands for, measured on the test images and kept."""
+"""Which part each filter of a trained network stands for, measured on its objects and kept."""
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,13 +9,49 @@ import ml_collections
 import numpy as np
 from numpy.typing import NDArray
 
-from interp_cnn import experiment, metrics, parallel
+from interp_cnn import experiment
+from interp_cnn.activity import FilterActivity
 from interp_cnn.checkpoint import Checkpoints
-from interp_cnn.data.pipeline import CropWithParts, eval_batches
 from interp_cnn.data.prepare import Data, prepare
-from interp_cnn.evaluator import Evaluator
+from interp_cnn.evaluator import Evaluation, Evaluator
 from interp_cnn.explain import part_of_filters
 from interp_cnn.models import NEW_CONV, Network
+
+
+class Restored(NamedTuple):
+    """A trained network.
+
+    Attributes:
+      network: itself.
+      params: its parameters.
+      step: number of training steps.
+      activity: of its filters in training.
+    """
+
+    network: Network
+    params: Any
+    step: int
+    activity: Mapping[str, FilterActivity]
+
+
+def restore_network(config: ml_collections.ConfigDict, workdir: Path, variant: str) -> Restored:
+    """The latest checkpoint of a network of a work directory.
+
+    Raises:
+      FileNotFoundError: where there is none.
+      ValueError: where it is of another network.
+    """
+    folder = workdir / variant / "checkpoints"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
+    checkpoints = Checkpoints(folder)
+    step, params, activity = checkpoints.restore_for_evaluation()
+    checkpoints.close()
+    # Data tell the number of categories too, but an explanation can do without them.
+    outputs = len(params["fc8"]["bias"]) if "fc8" in params else 1
+    network = experiment.make_network(config, variant, outputs)
+    experiment.check_params(network, params, folder)
+    return Restored(network, params, step, activity)
 
 
 class FilterParts(NamedTuple):
@@ -32,95 +68,10 @@ class FilterParts(NamedTuple):
     categories: tuple[str, ...]
 
 
-def restore_network(
-    config: ml_collections.ConfigDict, workdir: Path, variant: str
-) -> tuple[Network, int, Any]:
-    """A network of a work directory: itself, its number of steps, its parameters.
-
-    Raises:
-      FileNotFoundError: where it has no checkpoint.
-      ValueError: where the checkpoint is of another network.
-    """
-    network = experiment.make_network(config, variant)
-    folder = workdir / variant / "checkpoints"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
-    checkpoints = Checkpoints(folder)
-    step, params = checkpoints.restore_params()
-    checkpoints.close()
-    experiment.check_params(network, params, folder)
-    return network, step, params
-
-
-def interpretability_at(
-    config: ml_collections.ConfigDict,
-    data: Data,
-    network: Network,
-    params: Any,
-    radii: Sequence[float],
-    *,
-    layer: str = NEW_CONV,
-) -> NDArray[np.float64]:
-    """Part interpretability P_{f,k} on the objects of the test split at several radii.
-
-    The images stream by twice, once for the thresholds.
-
-    Args:
-      config: see `interp_cnn.config`.
-      data: with part regions.
-      network: to measure.
-      params: its parameters.
-      radii: of the units' image regions in pixels.
-      layer: name of the maps.
-
-    Returns:
-      [radii, filters, parts]; NaN where no image has the part.
-    """
-    evaluator = Evaluator(config, data)
-    predict = evaluator.predictor(network)
-    objects = data.test.take(np.flatnonzero(data.test.labels > 0))
-    crop = CropWithParts(network.input_size, config.data.crop, parts=tuple(data.parts))
-
-    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for batch in eval_batches(
-            objects, crop, batch_size=evaluator.batch_size, threads=config.data.threads
-        ):
-            count = int(batch["weight"].sum())
-            output = predict(params, parallel.shard({"image": batch["image"]}))
-            yield parallel.unshard(output["maps"][layer])[:count], batch["masks"][:count]
-
-    threshold = metrics.ActivationThreshold(len(objects))
-    for maps, _ in batches():
-        threshold.update(maps)
-    field = network.receptive_fields()[layer]
-    return metrics.radius_sensitivity(
-        batches(),
-        threshold.result(),
-        radii=radii,
-        centers_y=field.centers(maps.shape[1]),
-        centers_x=field.centers(maps.shape[2]),
-    )
-
-
-def measure_filter_parts(
-    config: ml_collections.ConfigDict, data: Data, network: Network, params: Any, step: int
-) -> FilterParts:
-    """Measure which part each filter of the new convolution stands for.
-
-    Args:
-      config: see `interp_cnn.config`.
-      data: prepared data.
-      network: to measure.
-      params: its parameters.
-      step: number of training steps behind them.
-    """
-    if data.parts:
-        radius = config.eval.radius or metrics.default_radius((network.input_size,) * 2)
-        shares = interpretability_at(config, data, network, params, [radius])[0]
-        return FilterParts(part_of_filters(shares, shares), data.parts, data.categories)
-    ratios = Evaluator(config, data).evaluate(network, params, step).ratios[NEW_CONV]
-    none = np.zeros((len(ratios), 0))
-    return FilterParts(part_of_filters(none, ratios), data.landmarks, data.categories)
+def filter_parts_of(evaluation: Evaluation, data: Data) -> FilterParts:
+    """What the filters stand for, from an evaluation on these data."""
+    part = part_of_filters(evaluation.interpretability[NEW_CONV], evaluation.ratios[NEW_CONV])
+    return FilterParts(part, tuple(data.parts or data.landmarks), tuple(data.categories))
 
 
 def write_filter_parts(file: Path, step: int, found: FilterParts) -> None:
@@ -147,12 +98,7 @@ def read_filter_parts(file: Path, step: int) -> FilterParts | None:
 
 
 def filter_parts(
-    config: ml_collections.ConfigDict,
-    workdir: Path,
-    variant: str,
-    network: Network,
-    params: Any,
-    step: int,
+    config: ml_collections.ConfigDict, workdir: Path, variant: str, restored: Restored
 ) -> FilterParts:
     """What the filters stand for: from `filters.npz`, or measured and kept there.
 
@@ -160,14 +106,13 @@ def filter_parts(
       config: of the work directory.
       workdir: of a training run.
       variant: of the network.
-      network: restored from there.
-      params: its parameters.
-      step: number of training steps behind them.
+      restored: the network, from there.
     """
     file = workdir / variant / "filters.npz"
-    found = read_filter_parts(file, step)
+    found = read_filter_parts(file, restored.step)
     if found is None:
         data = prepare(config.data, seed=config.seed)
-        found = measure_filter_parts(config, data, network, params, step)
-        write_filter_parts(file, step, found)
+        evaluation = Evaluator(config, data).evaluate(*restored)
+        found = filter_parts_of(evaluation, data)
+        write_filter_parts(file, restored.step, found)
     return found

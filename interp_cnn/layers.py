@@ -28,12 +28,14 @@ class TemplateMask(nn.Module):
     enabled: bool = True
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Mask feature maps [batch, height, width, filters]."""
+    def __call__(self, x: jax.Array, *, strength: ArrayLike = 1.0) -> jax.Array:
+        """Mask feature maps [batch, height, width, filters]; `strength` as in `masked`."""
         self.sow("feature_maps", "x", x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
         if not self.enabled:
             return x
-        return templates.masked(x, norm=self.norm, beta=self.beta, position=self.position)
+        return templates.masked(
+            x, norm=self.norm, beta=self.beta, position=self.position, strength=strength
+        )
 
 
 def local_response_norm(

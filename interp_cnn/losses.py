@@ -36,7 +36,7 @@ def _posterior(
 ) -> _Posterior:
     scores = templates.template_scores(x, bank)
     if where is not None:
-        scores = jnp.where(where[None, :, None], scores, -jnp.inf)
+        scores = jnp.where(where[None], scores, -jnp.inf)
     # log p(x|T) = S - log Z_T, a logsumexp over the images of all devices.
     top = scores.max(axis=1, keepdims=True)
     if axis_name is not None:
@@ -51,7 +51,7 @@ def _posterior(
     marginal = jnp.sum(prior[:, None, None] * conditional, axis=0, keepdims=True)
     log_ratio = shifted - jnp.log(total) - jnp.log(jnp.maximum(marginal, _TINY))
     if where is not None:
-        log_ratio = jnp.where(where[None, :, None], log_ratio, 0.0)
+        log_ratio = jnp.where(where[None], log_ratio, 0.0)
     return _Posterior(conditional, log_ratio, marginal)
 
 
@@ -122,19 +122,22 @@ def _bank_and_prior(
 
 
 def _check_where(where: ArrayLike | None, x: jax.Array) -> jax.Array | None:
+    """Which images count, [batch, 1] or [batch, filters]."""
     if where is None:
         return None
     used = jnp.asarray(where, bool)
-    if used.shape != x.shape[:1]:
+    batch, filters = x.shape[0], x.shape[-1]
+    if used.shape not in ((batch,), (batch, 1), (batch, filters)):
         raise ValueError(
-            f"where must have the shape [batch] = [{x.shape[0]}], got {tuple(used.shape)}"
+            f"where must have the shape [batch] = [{batch}] or [batch, filters] ="
+            f" [{batch}, {filters}], got {tuple(used.shape)}"
         )
-    return used
+    return used.reshape(batch, -1)
 
 
 def _without(x: jax.Array, used: jax.Array | None) -> jax.Array:
     """Zero for images left out, whatever they hold (a product would keep their NaN)."""
-    return x if used is None else jnp.where(used[:, None, None, None], x, 0.0)
+    return x if used is None else jnp.where(used[:, None, None, :], x, 0.0)
 
 
 def filter_loss(
@@ -169,7 +172,8 @@ def filter_loss(
       norm: `"l1"` or `"l2"`, see `template_bank`.
       beta: slope of the templates, a number or one per filter [filters].
       alpha: see `template_prior`.
-      where: bool [batch], False for images to leave out, such as padding.
+      where: bool [batch] or [batch, filters], False for images to leave out: padding, or images
+        that are not of the filter's category.
       axis_name: mapped axis (pmap, vmap or shard_map) whose members together hold the batch. The
         result is then the same on all of them.
 
@@ -244,7 +248,7 @@ def scale_free(
       x: feature maps after ReLU, [batch, height, width, filters].
       sharpness: of the result; a typical map's root mean square is half of it. The larger, the
         closer a map need come to one blob at one position to be told from others.
-      where: bool [batch], see `filter_loss`.
+      where: see `filter_loss`.
       axis_name: see `filter_loss`.
 
     Returns:
@@ -265,12 +269,36 @@ def scale_free(
     mean_square = jnp.square(x).mean(axis=(1, 2))  # [batch, filters]
     fires = mean_square > 0
     size = jnp.where(fires, jnp.sqrt(jnp.where(fires, mean_square, 1.0)), 0.0)
-    weights = jnp.ones(len(x)) if used is None else used.astype(jnp.float32)
-    images = jnp.maximum(_global_sum(weights.sum(), axis_name), 1.0)
+    weights = jnp.ones((len(x), 1)) if used is None else used.astype(jnp.float32)
+    images = jnp.maximum(_global_sum(weights.sum(axis=0), axis_name), 1.0)
     mean_size = _global_sum(size.sum(axis=0), axis_name) / images  # left-out images are zero
     scale = size + mean_size[None]
     factor = sharpness / jnp.where(scale > 0, scale, 1.0)
     return x * factor[:, None, None, :]
+
+
+def information_shortfall(loss: ArrayLike, *, wanted: float = 0.4) -> jax.Array:
+    """What a filter lacks of the wanted information: `max(wanted - MI, 0)^2 / (2 * wanted)`.
+
+    The pull on a filter is `1 - MI / wanted` times the plain loss's and ends where it has what
+    is wanted. To maximise MI to its end is not the aim: MI is largest where no two images have the
+    same position, and that scatters the peaks over all parts and the background.
+
+    Args:
+      loss: `Loss_f = -MI` of each filter, from `filter_loss` of `scale_free` maps.
+      wanted: information in nats. 0.4 is about what a part's position gives at the default
+        sharpness (`filter_loss` is bounded by log batch).
+
+    Returns:
+      float32 of the shape of loss, in [0, wanted / 2].
+
+    Raises:
+      ValueError: where wanted is not positive.
+    """
+    if wanted <= 0:
+        raise ValueError(f"wanted must be positive, got {wanted}")
+    lack = jnp.maximum(wanted + jnp.asarray(loss, jnp.float32), 0.0)
+    return jnp.square(lack) / (2.0 * wanted)
 
 
 def filter_categories(
@@ -306,7 +334,7 @@ def filter_categories(
     members = jax.nn.one_hot(labels, num_categories, dtype=jnp.float32)
     used = _check_where(where, x)
     if used is not None:
-        members = members * used[:, None]
+        members = members * used[:, :1]
     activation = _without(x.astype(jnp.float32), used).sum(axis=(1, 2))
     exact = jax.lax.Precision.HIGHEST
     sums = _global_sum(jnp.einsum("bc,bf->cf", members, activation, precision=exact), axis_name)

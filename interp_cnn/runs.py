@@ -1,6 +1,7 @@
 """The two jobs: train the networks of a configuration, and evaluate them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import ml_collections
 from tqdm import tqdm
 
 from interp_cnn import experiment
+from interp_cnn.activity import FilterActivity
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
@@ -40,7 +42,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict
     states = {}
     for variant in config.networks:
         state = train(config, variant, data, workdir / variant)
-        states[variant] = (int(state.step), state.params)
+        states[variant] = (int(state.step), state.params, state.activity)
         del state  # frees the optimiser's memory
     return _measure(config, data, states, workdir)
 
@@ -67,9 +69,8 @@ def evaluate_workdir(config: ml_collections.ConfigDict, workdir: Path) -> dict[s
     states = {}
     for variant, folder in folders.items():
         checkpoints = Checkpoints(folder)
-        step, params = checkpoints.restore_params()
+        states[variant] = checkpoints.restore_for_evaluation()
         checkpoints.close()
-        states[variant] = (step, params)
     return _measure(config, data, states, workdir)
 
 
@@ -86,10 +87,13 @@ def evaluate_weights(config: ml_collections.ConfigDict, workdir: Path) -> dict[s
     Raises:
       ValueError, FileNotFoundError: as `train_and_evaluate`.
     """
-    networks = {variant: experiment.make_network(config, variant) for variant in config.networks}
     data = prepare(config.data, seed=config.seed)
+    networks = {
+        variant: experiment.make_network(config, variant, len(data.categories))
+        for variant in config.networks
+    }
     states = {
-        variant: (0, experiment.starting_params(config, network))
+        variant: (0, experiment.starting_params(config, network), None)
         for variant, network in networks.items()
     }
     return _measure(config, data, states, workdir)
@@ -98,17 +102,17 @@ def evaluate_weights(config: ml_collections.ConfigDict, workdir: Path) -> dict[s
 def _measure(
     config: ml_collections.ConfigDict,
     data: Data,
-    states: dict[str, tuple[int, Any]],
+    states: dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]],
     workdir: Path,
 ) -> dict[str, Any]:
-    """Evaluate networks given as (step, params), and write metrics.json, table.md, filters.png."""
+    """Evaluate networks given as (step, params, activity); write table, figures and picture."""
     workdir.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(config, data)
     results: dict[str, Any] = {"networks": {}}
     rows = []
-    for variant, (step, params) in states.items():
-        network = experiment.make_network(config, variant)
-        evaluation = evaluator.evaluate(network, params, step)
+    for variant, (step, params, activity) in states.items():
+        network = experiment.make_network(config, variant, len(data.categories))
+        evaluation = evaluator.evaluate(network, params, step, activity)
         results["networks"][variant] = evaluation.result
         results["controls"] = evaluation.controls._asdict()
         results["data"] = data_record(config, data, len(evaluation.objects))

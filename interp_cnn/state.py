@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from interp_cnn.activity import FilterActivity, no_activity
 from interp_cnn.models import Network
 
 
@@ -17,11 +18,13 @@ class TrainState(flax.struct.PyTreeNode):
       step: number of steps done, int32 [].
       params: parameters of the network.
       opt_state: state of the optimiser.
+      activity: of the filters of each interpretable layer, in each category.
     """
 
     step: jax.Array
     params: Any
     opt_state: optax.OptState
+    activity: dict[str, FilterActivity]
 
 
 def init_params(network: Network, seed: int) -> Any:
@@ -31,6 +34,12 @@ def init_params(network: Network, seed: int) -> Any:
     return jax.jit(network.init)(jax.random.key(seed), images)["params"]
 
 
-def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+def init_state(
+    params: Any, optimizer: optax.GradientTransformation, network: Network
+) -> TrainState:
     """State before the first step."""
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    activity = {
+        name: no_activity(network.num_outputs, filters)
+        for name, filters in network.map_filters.items()
+    }
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), activity)

@@ -243,7 +243,12 @@ def mask_at(
 
 
 def masked(
-    x: jax.Array, *, norm: Norm = "l1", beta: ArrayLike = 4.0, position: Position = "argmax"
+    x: jax.Array,
+    *,
+    norm: Norm = "l1",
+    beta: ArrayLike = 4.0,
+    position: Position = "argmax",
+    strength: ArrayLike = 1.0,
 ) -> jax.Array:
     """Masked maps `max(x * M_mu_hat, 0)`: what an interpretable layer passes on.
 
@@ -252,6 +257,8 @@ def masked(
       norm: see `template_mask`.
       beta: see `template_mask`.
       position: see `template_mask`.
+      strength: s in [0, 1]; the mask is `1 - s + s * M_mu_hat`. 1 is the paper's mask, 0 none: for
+        masks that set in while a network trains.
 
     Returns:
       The shape and dtype of x; each map keeps only its strongest blob.
@@ -260,4 +267,6 @@ def masked(
       ValueError: see `template_mask`.
     """
     mask = template_mask(x, norm=norm, beta=beta, position=position)
+    if not (isinstance(strength, float | int) and strength == 1):
+        mask = 1.0 - strength * (1.0 - mask)
     return jnp.maximum(x.astype(jnp.float32) * mask, 0.0).astype(x.dtype)

@@ -21,7 +21,7 @@ from interp_cnn.data.prepare import Data
 from interp_cnn.models import Network
 from interp_cnn.optim import learning_rate, make_optimizer
 from interp_cnn.state import TrainState, init_state
-from interp_cnn.steps import FilterLoss, train_step
+from interp_cnn.steps import train_step
 from interp_cnn.writers import MetricWriter
 
 
@@ -92,7 +92,7 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
       Interrupted: after SIGTERM, when the state is saved.
     """
     check_batch_size(config)
-    network = experiment.make_network(config, variant)
+    network = experiment.make_network(config, variant, len(data.categories))
     settings = config.train
     steps_per_epoch = len(data.train) // settings.batch_size
     iterator = _iterator(config, network, data)  # also says where the batch is too large
@@ -113,7 +113,10 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
         rate_factors=dict(settings.rate_factors),
         clip_norm=settings.clip_norm,
     )
-    state = init_state(experiment.starting_params(config, network), optimizer)
+    objective = experiment.make_objective(
+        config, data.train.labels, categories=len(data.categories), steps_per_epoch=steps_per_epoch
+    )
+    state = init_state(experiment.starting_params(config, network), optimizer, network)
     checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
     if checkpoints.latest_step is not None:
         state = checkpoints.restore(state, iterator)
@@ -124,7 +127,7 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
             train_step,
             network=network,
             optimizer=optimizer,
-            objective=FilterLoss(steps_per_epoch=steps_per_epoch, **config.filter_loss),
+            objective=objective,
             mean=tuple(config.data.mean),
             std=config.data.std,
             seed=config.seed,

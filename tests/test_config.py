@@ -80,7 +80,11 @@ def run(script, *arguments, cwd):
         ("train.py", ["--config.nonsense=1"], "nonsense"),
         ("train.py", ["--config.model.name=resnet"], "unknown network 'resnet'"),
         ("train.py", ["--config=nowhere.py"], "nowhere.py does not exist"),
-        ("train.py", [f"--config={ROOT}/configs/embedded.py:colour=red"], "'colour=red' is unknown"),
+        (
+            "train.py",
+            [f"--config={ROOT}/configs/embedded.py:colour=red"],
+            "'colour=red' is unknown",
+        ),
         ("train.py", ["--config.train.epochs=many"], "many"),
         ("eval.py", ["--workdir=nowhere"], "config.json is missing"),
         ("eval.py", [], "needs --workdir"),

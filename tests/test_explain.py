@@ -1,5 +1,6 @@
 """Contributions of filters against forward passes without them, shares of parts, explain.py."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
-from interp_cnn import explain, filter_parts, masked, trainer
+from interp_cnn import explain, filter_parts, masked, metrics, radius_study, trainer
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data import prepare
+from interp_cnn.evaluator import Evaluator
 from interp_cnn.experiment import check_params, claim_workdir, make_network
 from interp_cnn.explain_image import explain_image
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
@@ -47,7 +49,7 @@ def test_leave_one_out_is_the_difference_of_two_forward_passes(small, layer, con
     assert values.shape == (2, 8) and values.dtype == jnp.float32
     assert np.abs(values).max() > 0.1 * np.abs(whole).max()
     for unit in range(8):
-        # Without its weights the filter is silent, so this pass knows nothing of taps and maps.
+        # Without its weights the filter is silent, so this pass knows nothing of given maps.
         without = jax.tree.map(np.array, params)
         without[convolution]["kernel"][..., unit] = 0
         without[convolution]["bias"][unit] = 0
@@ -58,9 +60,11 @@ def test_leave_one_out_is_the_difference_of_two_forward_passes(small, layer, con
 def test_the_gradient_is_that_of_scaling_each_filter(small):
     network, params, images = small
 
+    maps = network.apply({"params": params}, images)[1][NEW_CONV]
+
     def logits(scale):
-        tap = lambda name, x: x * scale if name == NEW_CONV else x  # noqa: E731
-        return network.apply({"params": params}, images, tap=tap)[0][:, 0]
+        given = {NEW_CONV: maps * scale}
+        return network.apply({"params": params}, images, given_maps=given)[0][:, 0]
 
     expected = jax.jit(jax.jacrev(logits))(jnp.ones((2, 1, 1, 8)))  # [batch, batch, 1, 1, filters]
     values = explain.filter_contributions(network, params, images, method="gradient")
@@ -205,24 +209,28 @@ def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
     assert done.stdout.splitlines()[0] == sentence
 
 
-def test_what_the_filters_stand_for_equals_the_metric(run, monkeypatch):
+def test_the_radius_study(run, monkeypatch):
     workdir, builder, _ = run
     monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
     config = tiny_config()
-    network, step, params = filter_parts.restore_network(config, workdir, "interpretable")
+    restored = filter_parts.restore_network(config, workdir, "interpretable")
     data = prepare.prepare(config.data, seed=0)
-    shares = filter_parts.interpretability_at(config, data, network, params, [8.0, 15.36])
-    found = filter_parts.measure_filter_parts(config, data, network, params, step)
-    assert shares.shape == (2, len(found.part), len(data.parts)) and found.names == data.parts
+    evaluation = Evaluator(config, data).evaluate(*restored)
+    radius = evaluation.result["layers"][NEW_CONV]["part_interpretability"]["radius"]
+    shares = radius_study.interpretability_at(config, data, restored, evaluation, [8.0, radius])
+    np.testing.assert_array_equal(shares[1], evaluation.interpretability[NEW_CONV])
+    found = filter_parts.filter_parts_of(evaluation, data)
     np.testing.assert_array_equal(found.part, explain.part_of_filters(shares[1], None))
-    evaluated = filter_parts.Evaluator(config, data).evaluate(network, params, step)
-    value = evaluated.result["layers"][NEW_CONV]["part_interpretability"]["value"]
-    assert np.nanmax(shares[1], axis=1).mean() == pytest.approx(value)
+    assert found.names == data.parts and found.categories == ("cat",)
+    points = dataclasses.replace(data, parts=())  # a data set without part regions
+    assert filter_parts.filter_parts_of(evaluation, points).names == data.landmarks
 
-    points = filter_parts.prepare(config.data, seed=0)
-    points = type(points)(**{**vars(points), "parts": ()})  # a data set without part regions
-    by_ratio = filter_parts.measure_filter_parts(config, points, network, params, step)
-    assert by_ratio.names == data.landmarks and by_ratio.part.max() < len(data.landmarks)
+    field = radius_study.empirical_field(config, restored, evaluation, top=1, images=2, stride=16)
+    fires = (evaluation.peaks[NEW_CONV] > 0).any(axis=0)
+    assert not (field.images[~fires]).any() and 0 < field.images.max() <= 2
+    radii = metrics.effective_radius(field)[field.images > 0]
+    theoretical = restored.network.receptive_fields()[NEW_CONV].size
+    assert (radii > 0).all() and (radii < theoretical).all()
 
 
 def test_a_file_of_another_step_or_a_damaged_one(tmp_path):
@@ -259,7 +267,7 @@ def test_a_checkpoint_of_another_network(run):
     workdir, *_ = run
     folder = workdir / "interpretable" / "checkpoints"
     checkpoints = Checkpoints(folder)
-    _, params = checkpoints.restore_params()
+    _, params, _ = checkpoints.restore_for_evaluation()
     checkpoints.close()
     config = tiny_config()
     check_params(make_network(config, "ordinary"), params, folder)
@@ -288,7 +296,7 @@ def test_the_picture_takes_any_name(tmp_path):
         title="cat <&> $x$",
         shares={"$head$": 0.7, "no part": 0.3, "tail": 0.0},
         names=["$head$", "tail"],
-        highlights=[Highlight("1 (+0.1)", 0, np.array([3.0, 4.0])), Highlight("$2", -1, [9, 9])],
+        highlights=[Highlight("1 (+0.1)", 0, np.array([3.0, 4.0])), Highlight("$2", -1, np.array([9, 9]))],
         radius=4.0,
     )
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -130,7 +130,7 @@ def test_data_know_no_model():
 EFFECTS = ("interp_cnn.data", "interp_cnn.checkpoint", "interp_cnn.writers")
 JOBS = (
     *("interp_cnn.trainer", "interp_cnn.evaluator", "interp_cnn.runs", "interp_cnn.filter_parts"),
-    *("interp_cnn.explain_image", "train", "eval", "explain"),
+    *("interp_cnn.explain_image", "interp_cnn.radius_study", "train", "eval", "explain"),
 )
 
 

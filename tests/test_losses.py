@@ -18,7 +18,6 @@ STATIC = ("estimator", "norm", "alpha")
 filter_loss = jax.jit(losses.filter_loss, static_argnames=STATIC)
 filter_diagnostics = jax.jit(losses.filter_diagnostics, static_argnames=STATIC[1:])
 filter_categories = jax.jit(losses.filter_categories, static_argnames=("num_categories",))
-scale_free = jax.jit(losses.scale_free, static_argnames=("sharpness",))
 
 ESTIMATORS = ("mi", "paper")
 SQUARE, WIDE, TALL = (5, 3, 3, 2), (3, 2, 4, 2), (4, 4, 2, 3)
@@ -201,6 +200,20 @@ def test_where_leaves_images_out(estimator):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_where_of_each_filter(estimator):
+    shape = (6, 3, 4, 2)
+    x, target, used = random_maps(shape), random_target(shape), random_target(shape, seed=5)
+    value, gradient = value_and_gradient(x, estimator, target, where=used)
+    for k in range(2):
+        mine = used[:, k]
+        options = (estimator, target[mine, k : k + 1])
+        expected_value, expected = value_and_gradient(x[mine][..., k : k + 1], *options)
+        np.testing.assert_allclose(value[k], expected_value[0], rtol=1e-5)
+        assert_close(gradient[mine][..., k : k + 1], expected)
+        assert not gradient[~mine][..., k].any()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_order_of_images_and_filters(estimator):
     shape = (5, 3, 3, 4)
     x, target = random_maps(shape), random_target(shape)
@@ -301,53 +314,6 @@ def test_a_step_lowers_the_loss():
         assert (np.asarray(then) < first).all(), estimator
 
 
-# Scale-free maps
-
-
-def test_scale_free_maps():
-    x = random_maps(SQUARE)
-    x[..., 1] *= 1000
-    x[3] *= 50
-    np.testing.assert_allclose(
-        scale_free(x, sharpness=30.0), reference.scale_free(x, 30.0), rtol=1e-5, atol=1e-5
-    )
-    # By hand, two maps of one position: r = 1 and 3, mean r = 2; 6 / (1 + 2), 18 / (3 + 2).
-    np.testing.assert_allclose(
-        scale_free(np.array([1.0, 3.0]).reshape(2, 1, 1, 1), sharpness=6.0).ravel(), [2, 3.6]
-    )
-    for size in (1e-30, 1e30):  # their squares are no float32
-        np.testing.assert_allclose(scale_free(x * size), scale_free(x), rtol=1e-5)
-
-    def total(x):
-        return filter_loss(scale_free(x)).sum()
-
-    value, gradient = jax.jit(jax.value_and_grad(total))(x)
-    np.testing.assert_allclose(jax.jit(total)(7 * x), value, rtol=1e-5)
-    along = (gradient * x).sum(axis=(0, 1, 2))
-    size = np.sqrt((gradient**2).sum(axis=(0, 1, 2)) * (x**2).sum(axis=(0, 1, 2)))
-    np.testing.assert_allclose(along / size, 0, atol=1e-5)
-
-
-def test_scale_free_leaves_images_out_and_survives_dead_filters():
-    x = random_maps((6, 3, 3, 2))
-    x[..., 1] = 0
-    used = np.array([True, True, False, True, False, True])
-
-    def total(x, used):
-        return filter_loss(scale_free(x, where=used), where=used).sum()
-
-    x[2] = np.nan  # whatever the padding holds
-    value_and_grad = jax.jit(jax.value_and_grad(total))
-    value, gradient = value_and_grad(x, used)
-    expected_value, expected = value_and_grad(x[used], None)
-    np.testing.assert_allclose(value, expected_value, rtol=1e-5)
-    assert_close(gradient[used], expected)
-    assert not gradient[~used].any() and not gradient[..., 1].any()
-    none = value_and_grad(x, np.zeros(6, bool))
-    assert none[0] == 0 and not none[1].any()
-    assert scale_free(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.float32
-
-
 # Categories and diagnostics
 
 
@@ -441,7 +407,8 @@ LABELS = np.zeros(2, np.int32)
         (lambda: interp_cnn.filter_loss(MAPS, alpha=0.0), "alpha"),
         (lambda: interp_cnn.filter_loss(MAPS, alpha=1.5), "alpha .*1.5"),
         (lambda: interp_cnn.filter_loss(MAPS, where=np.ones(3, bool)), r"where .*2.*\(3,\)"),
-        (lambda: interp_cnn.filter_loss(MAPS, where=np.ones((2, 4), bool)), "where"),
+        (lambda: interp_cnn.filter_loss(MAPS, where=np.ones((2, 9), bool)), "where"),
+        (lambda: interp_cnn.information_shortfall(np.zeros(3), wanted=0.0), "wanted must be"),
         (lambda: interp_cnn.scale_free(MAPS[0]), "x must"),
         (lambda: interp_cnn.scale_free(MAPS, where=np.ones(3, bool)), "where"),
         (lambda: interp_cnn.filter_diagnostics(MAPS[0]), "x must"),

@@ -157,11 +157,12 @@ def test_every_radius_equals_part_interpretability_of_it():
     options = {"centers_y": 2 + 4 * np.arange(4), "centers_x": 2 + 4 * np.arange(4)}
     thresholds = metrics.activation_threshold(maps, quantile=0.1)
     radii = (1.5, 3.0, 6.0)
-    batches = ((maps[i : i + 4], masks[i : i + 4]) for i in range(0, 10, 4))
+    where = rng.random((10, 3)) < 0.8
+    batches = ((maps[i : i + 4], masks[i : i + 4], where[i : i + 4]) for i in range(0, 10, 4))
     values = metrics.radius_sensitivity(batches, thresholds, radii=radii, **options)
     for radius, value in zip(radii, values, strict=True):
         expected = metrics.part_interpretability(
-            maps, masks, radius=radius, thresholds=thresholds, **options
+            maps, masks, radius=radius, thresholds=thresholds, where=where, **options
         )
         np.testing.assert_array_equal(value, expected)
     assert len(np.unique(values)) > 3

@@ -11,10 +11,12 @@ from jax.sharding import Mesh, PartitionSpec
 from tiny import leaves, quick_compilation  # noqa: F401
 
 from interp_cnn import parallel
+from interp_cnn.activity import categories_of, no_activity, update_activity
 from interp_cnn.models import create_model
+from interp_cnn.objective import Objective, balanced_class_weights
 from interp_cnn.optim import learning_rate, make_optimizer, paper_schedule
 from interp_cnn.state import TrainState, init_params, init_state
-from interp_cnn.steps import FilterLoss, predict_step, train_step
+from interp_cnn.steps import predict_step, train_step
 
 MEAN = (120.0, 110.0, 100.0)
 FROZEN = "conv2"
@@ -24,7 +26,7 @@ def network_of(interpretable=True, **options):
     return create_model(
         "small",
         interpretable=interpretable,
-        **{"width": 0.1, "dropout": 0.0, "new_init_std": None, **options},
+        **{"width": 0.1, "dropout": 0.0, "new_init_std": None, "num_outputs": 3, **options},
     )
 
 
@@ -42,7 +44,7 @@ def batch():
 
 def step_of(network, objective, axis_name=None):
     optimizer = make_optimizer(optax.constant_schedule(0.1), frozen=network.frozen_layers)
-    state = init_state(init_params(network, 0), optimizer)
+    state = init_state(init_params(network, 0), optimizer, network)
     step = functools.partial(
         train_step,
         network=network,
@@ -76,8 +78,8 @@ def on_devices(step, mapping):
 
 
 OBJECTIVES = {
-    "mi": FilterLoss(),
-    "paper": FilterLoss("paper", weight=0.01, estimator="paper", steps_per_epoch=3),
+    "mi": Objective(weight=20.0, wanted=1.0),
+    "paper": Objective(weighting="paper", weight=0.01, estimator="paper", steps_per_epoch=3),
 }
 
 
@@ -132,7 +134,7 @@ def test_frozen_layers_stay_and_all_others_learn(one_device, estimator):
 
 def test_the_filter_loss_changes_the_step(one_device, batch):
     before, with_loss, _ = one_device("mi")
-    step, _ = step_of(network_of(frozen_through=FROZEN), FilterLoss(weight=0.0))
+    step, _ = step_of(network_of(frozen_through=FROZEN), Objective(weight=0.0))
     without, scalars = jax.jit(step)(before, batch)
     assert not any(name.startswith("mi/") for name in scalars)
     difference = with_loss.params["new_conv"]["kernel"] - without.params["new_conv"]["kernel"]
@@ -141,7 +143,7 @@ def test_the_filter_loss_changes_the_step(one_device, batch):
 
 def test_ordinary_networks_have_no_filter_loss(batch):
     results = []
-    for objective in (FilterLoss(), FilterLoss(weight=7.0)):
+    for objective in (Objective(), Objective(weight=7.0, start_epoch=3.0, ramp_epochs=1.0)):
         step, state = step_of(network_of(interpretable=False), objective)
         results.append(jax.jit(step)(state, batch))
     assert set(results[0][1]) == {"loss", "accuracy", "peak/top_conv", "peak/new_conv"}
@@ -149,16 +151,81 @@ def test_ordinary_networks_have_no_filter_loss(batch):
         np.testing.assert_array_equal(a, b)
 
 
-def test_loss_and_accuracy_are_those_of_the_logits(batch):
+def test_before_its_start_the_interpretable_network_learns_as_the_ordinary_one(batch):
+    after = {}
+    for interpretable in (False, True):
+        step, state = step_of(network_of(interpretable), Objective(start_epoch=1.0))
+        after[interpretable] = jax.jit(step)(state, batch)[0]
+    for a, b in zip(leaves(after[False].params), leaves(after[True].params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+def test_strength_of_masks_and_filter_loss():
+    objective = Objective(start_epoch=1.5, ramp_epochs=0.5, steps_per_epoch=10)
+    strength = [float(objective.strength(jnp.asarray(step))) for step in (0, 15, 18, 20, 40)]
+    assert strength == pytest.approx([0, 0, 0.6, 1, 1])
+    sudden = Objective(start_epoch=1.0, steps_per_epoch=10)
+    assert [float(sudden.strength(jnp.asarray(step))) for step in (9, 10)] == [0, 1]
+    assert Objective().strength(jnp.asarray(0)) == 1
+
+
+@pytest.mark.parametrize("task", ["logistic", "softmax"])
+def test_loss_and_accuracy_are_those_of_the_logits(batch, task):
+    batch = batch | {"label": np.maximum(batch["label"], int(task == "softmax"))}
     network = network_of()
-    step, state = step_of(network, FilterLoss())
+    step, state = step_of(network, Objective(task))
     logits = np.asarray(
         predict_step(state.params, batch, network=network, mean=MEAN)["logits"], np.float64
-    )[:, 0]
+    )
     _, scalars = jax.jit(step)(state, batch)
-    sign = np.where(batch["label"] > 0, 1, -1)
-    np.testing.assert_allclose(scalars["loss"], np.log1p(np.exp(-sign * logits)).mean(), rtol=1e-4)
-    np.testing.assert_allclose(scalars["accuracy"], (sign * logits > 0).mean(), rtol=1e-6)
+    target = batch["label"][:, None] == [1, 2, 3]
+    if task == "logistic":
+        sign = np.where(target, 1, -1)
+        losses, right = np.log1p(np.exp(-sign * logits)), (sign * logits > 0)
+    else:
+        losses = np.log(np.exp(logits).sum(axis=1)) - logits[target]
+        right = logits.argmax(axis=1) == batch["label"] - 1
+    np.testing.assert_allclose(scalars["loss"], losses.mean(), rtol=1e-4)
+    np.testing.assert_allclose(scalars["accuracy"], right.mean(), rtol=1e-6)
+
+
+def test_balanced_class_weights_make_categories_count_alike():
+    labels = np.array([0, 0, 1, 1, 1, 2])
+    logistic = np.array(balanced_class_weights(labels, categories=2, task="logistic"))
+    np.testing.assert_allclose(logistic, [[1, 0.6], [1, 0.6], [1, 3]])
+    assert logistic[labels].mean(axis=0) == pytest.approx([1, 1])
+    softmax = np.array(balanced_class_weights(labels[2:], categories=2, task="softmax"))
+    np.testing.assert_allclose(softmax[1:, 0], [2 / 3, 2])
+    objective = Objective("softmax", class_weights=tuple(map(tuple, softmax)))
+    logits = jnp.array([[0.0, 0.0], [1.0, 0.0]])
+    expected = (2 / 3 * np.log(2) + 2 * np.log(1 + np.e)) / 2
+    np.testing.assert_allclose(objective.task_loss(logits, jnp.array([1, 2])), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="0 of the 4 training images are of category number 3"):
+        balanced_class_weights(labels[2:], categories=3, task="softmax")
+
+
+def test_activity_runs_over_steps_and_decides_on_categories(batch):
+    network = network_of()
+    step, state = step_of(network, Objective())
+    predicted = predict_step(state.params, batch, network=network, mean=MEAN)
+    after, _ = jax.jit(step)(state, batch)
+    sums = np.asarray(predicted["maps"]["new_conv"], np.float64).sum(axis=(1, 2))
+    labels = batch["label"]
+    activity = after.activity["new_conv"]
+    for label in (1, 2, 3):
+        np.testing.assert_allclose(
+            activity.total[label - 1], sums[labels == label].sum(axis=0), rtol=1e-4
+        )
+    np.testing.assert_array_equal(activity.images, [(labels == k).sum() for k in (1, 2, 3)])
+    expected = np.argmax([sums[labels == k].mean(axis=0) for k in (1, 2, 3)], axis=0)
+    np.testing.assert_array_equal(categories_of(activity), expected)
+    again = update_activity(activity, predicted["maps"]["new_conv"], labels, decay=0.5)
+    np.testing.assert_allclose(again.total, 1.5 * activity.total, rtol=1e-3)
+    peaks = update_activity(
+        no_activity(3, sums.shape[1]), predicted["maps"]["new_conv"], labels, rule="max"
+    )
+    expected = predicted["maps"]["new_conv"].max(axis=(1, 2))[labels == 2].sum(axis=0)
+    np.testing.assert_allclose(peaks.total[1], expected, rtol=1e-5)
 
 
 def test_shard_needs_a_divisible_batch():
@@ -171,11 +238,17 @@ def test_shard_needs_a_divisible_batch():
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"weighting": "other"}, "weighting must be"), ({"weight": -1.0}, "must not be negative")],
+    [
+        ({"weighting": "other"}, "weighting must be"),
+        ({"weight": -1.0}, "must not be negative"),
+        ({"task": "hinge"}, "task must be one of 'logistic', 'softmax', got 'hinge'"),
+        ({"images": "some"}, "images must be"),
+        ({"category_rule": "mean"}, "category_rule must be"),
+    ],
 )
-def test_bad_filter_loss(fields, message):
+def test_bad_objective(fields, message):
     with pytest.raises(ValueError, match=message):
-        FilterLoss(**fields)
+        Objective(**fields)
 
 
 def test_schedule_of_the_paper():
@@ -208,7 +281,7 @@ PARAMS = {
 
 def changes(optimizer, gradient, steps=1):
     """Change of every parameter in the last of some steps, by path."""
-    state = init_state(PARAMS, optimizer)
+    state = init_state(PARAMS, optimizer, network_of())
     gradients = jax.tree.map(lambda x: jnp.full_like(x, gradient), PARAMS)
     opt_state = state.opt_state
     for _ in range(steps):
@@ -266,9 +339,9 @@ def test_a_pattern_without_parameters_is_refused():
             optax.constant_schedule(0.1), frozen=("conv1",), rate_factors={pattern: 2.0}
         )
         with pytest.raises(ValueError, match="matches no trained parameter"):
-            init_state(PARAMS, optimizer)
+            init_state(PARAMS, optimizer, network_of())
 
 
 def test_state_starts_at_zero():
-    state = init_state(PARAMS, optax.sgd(0.1))
+    state = init_state(PARAMS, optax.sgd(0.1), network_of())
     assert isinstance(state, TrainState) and int(state.step) == 0

@@ -141,7 +141,7 @@ def test_a_learning_rate_that_is_far_too_large(data, tmp_path):
     step = latest_step(tmp_path)
     if step is not None:
         checkpoints = Checkpoints(tmp_path / "checkpoints")
-        _, params = checkpoints.restore_params()
+        _, params, _ = checkpoints.restore_for_evaluation()
         checkpoints.close()
         assert all(np.isfinite(leaf).all() for leaf in leaves(params))
 

@@ -11,7 +11,7 @@ from interp_cnn.data.cub_200_2011 import Cub2002011
 from interp_cnn.data.embedded import EmbeddedAnimals
 from interp_cnn.data.ilsvrc_animal_part import IlsvrcAnimalPart
 from interp_cnn.data.pascal_voc_part import PascalVocPart
-from interp_cnn.data.pipeline import CATEGORIES, PHOTOS, Split, read_split
+from interp_cnn.data.pipeline import CATEGORIES, Split, read_split
 
 EMBEDDED = EmbeddedAnimals.name
 PUBLISHED = {b.name: b for b in (IlsvrcAnimalPart, PascalVocPart, Cub2002011)}
@@ -82,7 +82,7 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     """
     data_dir = config["data_dir"] or None
     task = source = _builder(config, data_dir)
-    negatives = config.get("negatives", PHOTOS)
+    negatives = config["negatives"]
     if negatives == CATEGORIES:
         source = _builder({**config, "category": ALL}, data_dir)
     download = tfds.download.DownloadConfig(manual_dir=config["manual_dir"] or None)

@@ -202,8 +202,9 @@ class _Sums:
                 high = max(low, min(start + count, 2 * reach + 1))
                 window.append(slice(low, high))
                 kept.append(slice(low - start, high - start))
-            self._sums[filters, *window] += by_filter[filters, *kept]
-            self._counts[filters, *window] += 1
+            rows_at, columns_at = window
+            self._sums[filters, rows_at, columns_at] += by_filter[filters, kept[0], kept[1]]
+            self._counts[filters, rows_at, columns_at] += 1
 
     def mean(self) -> EmpiricalField:
         if self._sums is None:

@@ -9,7 +9,7 @@ from interp_cnn.metrics.parts import part_hits
 
 
 def radius_sensitivity(
-    batches: Iterable[tuple[ArrayLike, ArrayLike]],
+    batches: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike | None]],
     thresholds: ArrayLike,
     *,
     radii: Sequence[float],
@@ -20,8 +20,9 @@ def radius_sensitivity(
     """Part interpretability P_{f,k} at several radii, in one pass over a stream of images.
 
     Args:
-      batches: pairs of feature maps [images, height, width, filters] and part masks, bool [images,
-        parts, H, W].
+      batches: of each batch the feature maps [images, height, width, filters], the part masks, bool
+        [images, parts, H, W], and which images count (for which filter), bool [images] or [images,
+        filters] or None.
       thresholds: T_f of all images, [filters], see `ActivationThreshold`.
       radii: in pixels of the masks.
       centers_y: [height], centres of the receptive fields in continuous pixels of the masks.
@@ -36,7 +37,7 @@ def radius_sensitivity(
       ValueError: no batch, no radius, or as `part_hits`.
     """
     hits: NDArray[np.int64] | None = None
-    for maps, masks in batches:
+    for maps, masks, where in batches:
         found = [
             part_hits(
                 maps,
@@ -46,6 +47,7 @@ def radius_sensitivity(
                 centers_x=centers_x,
                 radius=radius,
                 iou=iou,
+                where=where,
             )
             for radius in radii
         ]

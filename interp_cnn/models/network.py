@@ -1,7 +1,8 @@
 """A convolutional backbone of 2014 with the paper's two interpretable layers and its head."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import flax.linen as nn
 import jax
@@ -14,8 +15,6 @@ from interp_cnn.templates import Norm, Position
 
 TOP_CONV = "top_conv"
 NEW_CONV = "new_conv"
-
-Tap = Callable[[str, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,15 +142,21 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, *, train: bool = False, tap: Tap | None = None
+        self,
+        images: jax.Array,
+        *,
+        train: bool = False,
+        mask_strength: ArrayLike = 1.0,
+        given_maps: Mapping[str, jax.Array] = MappingProxyType({}),
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify images.
 
         Args:
           images: RGB, 0..255 minus the mean, [batch, height, width, 3].
           train: whether dropout is on, which needs the random stream "dropout".
-          tap: `tap(name, maps) -> maps` stands between each of the maps below and its mask; it is
-            where training attaches the filter loss.
+          mask_strength: of both masks, see `masked`; below 1 only while they set in.
+          given_maps: by name, maps that stand in for those computed from the images: what the head
+            makes of other maps. `jax.jit` leaves out the layers whose result is not used then.
 
         Returns:
           float32 logits [batch, num_outputs], and the maps of both interpretable layers before
@@ -176,8 +181,8 @@ class Network(nn.Module):
                 )
             else:
                 x = _max_pool(x, stage)
-        maps = {TOP_CONV: x}
-        x = self._mask("mask_a", x if tap is None else tap(TOP_CONV, x))
+        maps = {TOP_CONV: given_maps.get(TOP_CONV, x)}
+        x = self._mask("mask_a", maps[TOP_CONV], mask_strength)
         new_init = (
             nn.initializers.he_normal()
             if self.new_init_std is None
@@ -186,8 +191,8 @@ class Network(nn.Module):
         x = self._conv(x, Conv(NEW_CONV, x.shape[-1]), new_init, scale=False)
         if self.second_layer == "after_pool":
             x = _max_pool(x, self.backbone.last_pool)
-        maps[NEW_CONV] = x
-        x = self._mask("mask_b", x if tap is None else tap(NEW_CONV, x))
+        maps[NEW_CONV] = given_maps.get(NEW_CONV, x)
+        x = self._mask("mask_b", maps[NEW_CONV], mask_strength)
         if self.second_layer == "before_pool":
             x = _max_pool(x, self.backbone.last_pool)
         x = x.reshape(x.shape[0], -1)
@@ -214,9 +219,16 @@ class Network(nn.Module):
         )
         return nn.relu(layer(x))
 
-    def _mask(self, name: str, x: jax.Array) -> jax.Array:
+    def _mask(self, name: str, x: jax.Array, strength: ArrayLike) -> jax.Array:
         layer = TemplateMask(self.norm, self.beta, self.position, self.interpretable, name=name)
-        return layer(x)
+        return layer(x, strength=strength)
+
+    @property
+    def map_filters(self) -> dict[str, int]:
+        """Number of filters of each of the maps."""
+        last = [stage for stage in self.backbone.stages if isinstance(stage, Conv)][-1]
+        filters = _scaled(last.features, self.width, self.backbone.groups)
+        return {TOP_CONV: filters, NEW_CONV: filters}
 
     def receptive_fields(self) -> dict[str, ReceptiveField]:
         """Where the positions of each map of `maps` look, in continuous pixels of the input."""

@@ -34,16 +34,16 @@ class FilterRow(NamedTuple):
       label: which filter; rows of equal label stand together as one filter.
       image: uint8 [S, S, 3].
       raw_map: feature map after ReLU, float [h, w].
-      mask: template mask, float [h, w] in [-1, 1].
-      masked_map: float [h, w].
+      mask: template mask, float [h, w] in [-1, 1]; None for a filter without one.
+      masked_map: float [h, w]; None as well then.
       region: bool [S, S], what the filter covers in the image.
     """
 
     label: str
     image: NDArray[np.uint8]
     raw_map: NDArray[np.floating]
-    mask: NDArray[np.floating]
-    masked_map: NDArray[np.floating]
+    mask: NDArray[np.floating] | None
+    masked_map: NDArray[np.floating] | None
     region: NDArray[np.bool_]
 
 
@@ -165,6 +165,9 @@ def _draw_row(panels: Sequence[Axes], row: FilterRow, scale: Normalize) -> None:
         (panels[2], row.mask, _MASK, Normalize(-1, 1)),
         (panels[3], row.masked_map, _ACTIVATIONS, scale),
     ):
+        if values is None:
+            panel.text(0.5, 0.5, "none", transform=panel.transAxes, ha="center", va="center")
+            continue
         panel.imshow(values, cmap=colours, norm=norm, extent=extent, interpolation="nearest")
     for panel in panels:
         panel.set(xlim=(0, size), ylim=(size, 0), xticks=[], yticks=[])
@@ -187,8 +190,11 @@ def _checked(index: int, row: FilterRow) -> FilterRow:
     if region.shape != (size, size) or region.dtype != np.bool_:
         refuse("region", region, f"bool [S, S] = {(size, size)}")
     shape = np.shape(row.raw_map)
-    maps = {}
+    maps: dict[str, Any] = {}
     for name in ("raw_map", "mask", "masked_map"):
+        if name != "raw_map" and getattr(row, name) is None:
+            maps[name] = None
+            continue
         values = np.asarray(getattr(row, name))
         floating = values.dtype.kind == "f" or values.dtype.name == "bfloat16"
         if len(shape) != 2 or 0 in shape or values.shape != shape or not floating:
@@ -198,7 +204,8 @@ def _checked(index: int, row: FilterRow) -> FilterRow:
             raise ValueError(
                 f"{name} of rows[{index}] ({row.label!r}) is not finite; give finite values."
             )
-    lowest, highest = float(maps["mask"].min()), float(maps["mask"].max())
+    mask = np.zeros(1) if maps["mask"] is None else maps["mask"]
+    lowest, highest = float(mask.min()), float(mask.max())
     if lowest < -1 - 1e-3 or highest > 1 + 1e-3:
         raise ValueError(
             f"mask of rows[{index}] ({row.label!r}) goes from {lowest:g} to {highest:g}; "

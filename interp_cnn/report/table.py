@@ -17,6 +17,7 @@ _DATASET_NAMES = {
     "pascal_voc_part": "Pascal VOC Part",
     "cub_200_2011": "CUB-200-2011",
 }
+_FILTERS_OF = "filters_of_category"
 _DASH = "—"
 _WIDTH = 100  # of the prose; the table is as wide as its columns need
 
@@ -139,6 +140,10 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
             _paper(results, "part_interpretability", _number),
             ", ".join(count(_at("part_interpretability", of), of) for of in ("filters", "images")),
         ),
+        *[
+            _Row(f"- filters of {_plain(category)}", cells(_at(_FILTERS_OF, category), _integer))
+            for category in (known[0][_FILTERS_OF] if len(known[0][_FILTERS_OF]) > 1 else ())
+        ],
         _Row("dead filters", cells(_at("dead"), _integer), behind=of_all),
         _Row("collapsed filters", cells(_at("collapsed"), _integer), behind=of_all),
         _Row("mutual information, nats", cells(_at("mutual_information"), _number)),
@@ -210,6 +215,7 @@ def _paper_figure(results: Tree, metric: str) -> PaperFigure | None:
         network=experiment["network"],
         dataset=experiment["dataset"],
         category=experiment["category"],
+        task=experiment["task"],
     )
 
 
@@ -319,6 +325,16 @@ def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> li
         notes.append(
             "This data set has no part masks: filled part boxes served as masks, so part "
             "interpretability does not compare with figures measured on masks."
+        )
+    if data["part_regions"] == "none":
+        notes.append(
+            "The parts of this data set are points without regions, so there is no part "
+            "interpretability."
+        )
+    if len(data["categories"]) > 1:
+        notes.append(
+            "Each filter is measured on the objects of its own category, the one that it is most "
+            "active on."
         )
     notes.append(
         "Dead filters fire on no image; the peaks of collapsed ones hardly vary over images. "
