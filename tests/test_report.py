@@ -24,6 +24,7 @@ def layer(instability, ratio, parts, *, filters=510, left_out=2, radius=22.4, de
         },
         "tracking_ratio": {"value": ratio, "filters": 509, "below_1": 0.231, "below_0.8": 0.042},
         "part_interpretability": {"value": parts, "filters": 512, "images": 187, "radius": radius},
+        "filters_of_category": {"cat": filters + left_out},
         "dead": dead,
         "collapsed": 1,
         "mutual_information": 0.0291,
@@ -38,6 +39,7 @@ def results():
                 "network": "vgg16",
                 "category": "cat",
                 "dataset": "ilsvrc_animal_part",
+                "task": "single",
                 "image_size": 224,
                 "date": "2025-11-23",
                 "device": "cpu",
@@ -51,6 +53,7 @@ def results():
                 "location_split": "all",
                 "parts": ["head", "frontal legs"],
                 "landmarks": ["head", "frontal legs"],
+                "categories": ["cat"],
                 "part_regions": "boxes",
             },
             "controls": {"center": 0.0712, "random": 0.1451, "images": 558},
@@ -203,11 +206,26 @@ def test_paper_column_of_one_category(results):
     assert "marked 'mean of 6'" in prose(text)
 
 
+def test_several_categories(results):
+    results["experiment"].update(category="cat+fox", task="multi_logistic")
+    results["data"]["categories"] = ["cat", "fox"]
+    for network in results["networks"].values():
+        for figures in network["layers"].values():
+            figures["filters_of_category"] = {"cat": 312, "fox": 200}
+    text = markdown_table(results)
+    _, sections = table(text)
+    assert sections["new_conv"]["- filters of fox"][:2] == ["200", "200"]
+    assert "Each filter is measured on the objects of its own category" in prose(text)
+    assert "→" not in text  # the paper has no such figures of VGG-16 on this data set
+
+
 def test_notes(results):
     text = prose(markdown_table(results))
     assert "filled part boxes served as masks" in text
     assert "all 559 annotated images" in text
     assert "discs of radius 22.4 pixels; the paper does not give" in text
+    results["data"]["part_regions"] = "none"
+    assert "points without regions" in prose(markdown_table(results))
     results["data"].update(part_regions="masks", location_split="test")
     for network in results["networks"].values():
         network["layers"]["new_conv"]["part_interpretability"]["radius"] = 30.0
