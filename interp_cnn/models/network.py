@@ -143,8 +143,7 @@ class Network(nn.Module):
             )
         if not self.width > 0 or not 0 <= self.dropout < 1:
             raise ValueError(
-                "width must be positive and dropout in [0, 1),"
-                f" got {self.width} and {self.dropout}"
+                f"width must be positive and dropout in [0, 1), got {self.width} and {self.dropout}"
             )
         super().__post_init__()
 

@@ -62,7 +62,9 @@ def draw_explanation(
     picture, bars = figure.subplots(1, 2)
     size = len(image)
     picture.imshow(image, extent=(0, size, size, 0))
-    dark = [patheffects.withStroke(linewidth=4, foreground="black")]
+    dark: list[patheffects.AbstractPathEffect] = [
+        patheffects.withStroke(linewidth=4, foreground="black")
+    ]
     for highlight in reversed(highlights):  # the strongest on top
         y, x = (float(value) for value in highlight.center)
         circle = Circle((x, y), radius, fill=False, linewidth=2, color=_colour(highlight.part))
@@ -72,7 +74,7 @@ def draw_explanation(
             x, y, highlight.label, color="white", ha="center", va="center", fontsize=9,
             parse_math=False, clip_on=True,
         )  # fmt: skip
-        text.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="black")])
+        text.set_path_effects(dark)
     picture.set(xlim=(0, size), ylim=(size, 0), xticks=[], yticks=[])
     picture.set_xlabel("filters that added most to the logit, and where they look")
 
