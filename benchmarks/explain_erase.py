@@ -71,7 +71,7 @@ def main(workdir: Path, variant: str, number: int) -> None:
         line(f"{name}: before", before[having], logits[having])
         line(f"{name} erased", after, logits_after)
         fell = (after[:, k] < before[having, k]).mean()
-        print(f"  the {name}'s share fell in {100 * fell:.0f} % of {len(having)} images")
+        print(f"  the share of the {name} fell in {100 * fell:.0f} % of {len(having)} images")
 
 
 if __name__ == "__main__":

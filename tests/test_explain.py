@@ -303,3 +303,12 @@ def test_the_picture_takes_any_name(tmp_path):
         radius=4.0,
     )
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    draw_explanation(
+        tmp_path / "nothing.png",
+        np.zeros((16, 16, 3), np.uint8),
+        title="not cat",
+        shares={"head": 0.0},
+        names=["head"],
+        highlights=[],
+        radius=4.0,
+    )
