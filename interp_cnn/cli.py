@@ -1,4 +1,4 @@
-"""What train.py and eval.py share: errors as one sentence, the default directories."""
+"""What train.py, eval.py and explain.py share: errors as one sentence, the default directories."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +27,7 @@ def _unknown_field(error: AttributeError) -> NoReturn:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    flags.FLAGS.set_gnu_getopt()  # options may stand behind other arguments
     try:
         rest = flags.FLAGS(argv)
     except AttributeError as error:
@@ -36,8 +37,8 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(
             "error: " + str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
         )
-    config = flags.FLAGS["config"]
-    if config.value is not None:
+    config = flags.FLAGS["config"] if "config" in flags.FLAGS else None
+    if config is not None and config.value is not None:
         file, _, _ = config_flags.get_config_filename(config).partition(":")
         if not Path(file).is_file():
             sys.exit(f"error: {file} does not exist; the project's config files are in {CONFIGS}")

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -102,6 +104,36 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
             f"config.data.std is {data.std} but the weights of {pretrained.source} want 1; set"
             " --config.data.std=1"
         )
+
+
+def check_params(network: Network, params: Any, source: Path) -> None:
+    """Check that parameters are those of a network.
+
+    Args:
+      network: that they should fit.
+      params: from a checkpoint.
+      source: what the message calls them by.
+
+    Raises:
+      ValueError: where one is missing, superfluous or of another shape.
+    """
+
+    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+
+    image = jax.ShapeDtypeStruct((1, network.input_size, network.input_size, 3), jnp.float32)
+    wanted = shapes(jax.eval_shape(network.init, jax.random.key(0), image)["params"])
+    found = shapes(params)
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(
+                f"the checkpoint in {source} is of another network: {name} has the shape"
+                f" {found.get(name)} there and {wanted.get(name)} in {network.backbone.name};"
+                " use the config it was trained with"
+            )
 
 
 def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:

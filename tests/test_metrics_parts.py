@@ -153,3 +153,10 @@ def test_part_boxes_fill_the_pixels_whose_centres_they_hold():
     expected[0, 0, 1:3, 2:4] = True
     expected[1, 0, 0, 1:] = True  # centre 0.5 is in from 0.5 on, 1.5 is out: max is exclusive
     np.testing.assert_array_equal(masks, expected)
+
+
+def test_data_without_part_regions():
+    maps = np.ones((2, 3, 3, 4), np.float32)
+    options = {"centers_y": np.arange(3), "centers_x": np.arange(3), "radius": 1.0}
+    hits, counts = metrics.part_hits(maps, np.zeros((2, 0, 8, 8), bool), np.zeros(4), **options)
+    assert hits.shape == counts.shape == (4, 0)

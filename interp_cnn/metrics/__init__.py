@@ -5,6 +5,13 @@ Coordinates are (y, x) in continuous pixels: pixel i covers [i, i + 1), its cent
 
 from interp_cnn.metrics.accuracy import accuracy
 from interp_cnn.metrics.controls import InstabilityControls, instability_controls
+from interp_cnn.metrics.empirical import (
+    EmpiricalField,
+    effective_radius,
+    empirical_pattern,
+    empirical_receptive_field,
+    top_images,
+)
 from interp_cnn.metrics.location import (
     LocationSummary,
     collapsed_filters,
@@ -21,14 +28,27 @@ from interp_cnn.metrics.parts import (
     part_interpretability,
     summarize_parts,
 )
-from interp_cnn.metrics.receptive_field import ReceptiveField, compose, default_radius
+from interp_cnn.metrics.receptive_field import (
+    Box,
+    Disc,
+    Pattern,
+    ReceptiveField,
+    compose,
+    default_radius,
+    image_region,
+)
+from interp_cnn.metrics.sensitivity import radius_sensitivity
 from interp_cnn.metrics.threshold import ActivationThreshold, activation_threshold
 
 __all__ = [
     "ActivationThreshold",
+    "Box",
+    "Disc",
+    "EmpiricalField",
     "InstabilityControls",
     "LocationSummary",
     "PartSummary",
+    "Pattern",
     "ReceptiveField",
     "accuracy",
     "activation_threshold",
@@ -36,13 +56,19 @@ __all__ = [
     "compose",
     "dead_filters",
     "default_radius",
+    "effective_radius",
+    "empirical_pattern",
+    "empirical_receptive_field",
+    "image_region",
     "instability_controls",
     "location_instability",
     "part_boxes_to_masks",
     "part_hits",
     "part_interpretability",
     "peaks",
+    "radius_sensitivity",
     "summarize_location",
     "summarize_parts",
+    "top_images",
     "tracking_ratio",
 ]

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from interp_cnn.metrics.threshold import CHUNK, activation_threshold, as_maps, as_where
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _packed_discs(
     centers_y: tuple[float, ...],
     centers_x: tuple[float, ...],
@@ -114,7 +114,7 @@ def part_hits(
     hits = np.zeros((filters, masks.shape[1]), np.int64)
     counts = np.zeros_like(hits)
     for x, mask, used_by in zip(maps, masks, used, strict=True):
-        parts = _packed(mask.reshape(len(mask), -1))
+        parts = _packed(mask.reshape(len(mask), size[0] * size[1]))
         areas = _count(parts)
         counts[np.ix_(used_by, areas > 0)] += 1
         valid = np.ascontiguousarray((x.reshape(-1, filters) > thresholds).T)

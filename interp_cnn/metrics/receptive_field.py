@@ -1,10 +1,16 @@
-"""Receptive fields of the positions of a feature map, in continuous pixels of the input."""
+"""Where the positions of a feature map look, and which pixels count as theirs.
+
+`ReceptiveField` has the centres of the positions in continuous pixels of the input. Three shapes
+say which pixels around a centre are a unit's: the theoretical `Box`, a `Disc`, and the `Pattern`
+that `empirical_receptive_field` measures. `image_region` draws any of them.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 # About a third of the image's side across: roughly what units of AlexNet's last conv layer respond
 # to when measured (Zhou et al., ICLR 2015), and far less than their theoretical receptive field.
@@ -82,3 +88,77 @@ def default_radius(image_size: tuple[int, int]) -> float:
     """
     height, width = image_size
     return RADIUS_FRACTION * float(np.sqrt(height * width))
+
+
+class Shape(Protocol):
+    """Which pixels belong to a unit, by their place relative to its centre."""
+
+    def covers(self, dy: NDArray[np.floating], dx: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whether pixels so far below and right of the centre belong to it; broadcasts."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """The theoretical receptive field: a square of `side` pixels, `ReceptiveField.size`."""
+
+    side: float
+
+    def covers(self, dy: NDArray[np.floating], dx: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """See `Shape`."""
+        return np.maximum(np.abs(dy), np.abs(dx)) < self.side / 2
+
+
+@dataclass(frozen=True)
+class Disc:
+    """A disc of `radius` pixels, its border included: what part interpretability uses."""
+
+    radius: float
+
+    def covers(self, dy: NDArray[np.floating], dx: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """See `Shape`."""
+        return np.square(dy) + np.square(dx) <= self.radius**2
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Any shape, as cells of `spacing` pixels: bool [rows, columns], centred on the middle one."""
+
+    cells: NDArray[np.bool_]
+    spacing: float
+
+    def covers(self, dy: NDArray[np.floating], dx: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """See `Shape`."""
+        rows, columns = self.cells.shape
+        row = np.floor(dy / self.spacing + 0.5).astype(int) + rows // 2
+        column = np.floor(dx / self.spacing + 0.5).astype(int) + columns // 2
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        return inside & self.cells[row.clip(0, rows - 1), column.clip(0, columns - 1)]
+
+
+def image_region(shape: Shape, centers: ArrayLike, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels of an image that belong to a unit: the union of its shape at some centres.
+
+    A pixel belongs to it if its centre does.
+
+    Args:
+      shape: `Box`, `Disc` or `Pattern`.
+      centers: [positions, 2], (y, x) in continuous pixels; none give an empty region.
+      size: (height, width) of the image.
+
+    Returns:
+      bool [height, width].
+
+    Raises:
+      ValueError: centres of another shape.
+
+    >>> image_region(Disc(1.0), [[1.5, 1.5]], (3, 4)).astype(int).tolist()
+    [[0, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]]
+    """
+    points = np.asarray(centers, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"centers has shape {points.shape}; give [positions, 2].")
+    pixel_y, pixel_x = np.arange(size[0])[:, None] + 0.5, np.arange(size[1])[None, :] + 0.5
+    region = np.zeros(size, bool)
+    for y, x in points:
+        region |= shape.covers(pixel_y - y, pixel_x - x)
+    return region

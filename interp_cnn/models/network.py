@@ -1,7 +1,8 @@
 """A convolutional backbone of 2014 with the paper's two interpretable layers and its head."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import flax.linen as nn
 import jax
@@ -161,7 +162,12 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, *, train: bool = False, mask_strength: ArrayLike = 1.0
+        self,
+        images: jax.Array,
+        *,
+        train: bool = False,
+        mask_strength: ArrayLike = 1.0,
+        given_maps: Mapping[str, jax.Array] = MappingProxyType({}),
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify images.
 
@@ -169,6 +175,8 @@ class Network(nn.Module):
           images: RGB, 0..255 minus the mean, [batch, height, width, 3].
           train: whether dropout is on, which needs the random stream "dropout".
           mask_strength: of both masks, see `masked`; below 1 only while they set in.
+          given_maps: by name, maps that stand in for those computed from the images: what the head
+            makes of other maps. `jax.jit` leaves out the layers whose result is not used then.
 
         Returns:
           float32 logits [batch, num_outputs], and the maps of both interpretable layers before
@@ -193,8 +201,8 @@ class Network(nn.Module):
                 )
             else:
                 x = _max_pool(x, stage)
-        maps = {TOP_CONV: x}
-        x = self._mask("mask_a", x, mask_strength)
+        maps = {TOP_CONV: given_maps.get(TOP_CONV, x)}
+        x = self._mask("mask_a", maps[TOP_CONV], mask_strength)
         new_init = (
             nn.initializers.he_normal()
             if self.new_init_std is None
@@ -203,8 +211,8 @@ class Network(nn.Module):
         x = self._conv(x, Conv(NEW_CONV, x.shape[-1]), new_init, scale=False)
         if self.second_layer == "after_pool":
             x = _max_pool(x, self.backbone.last_pool)
-        maps[NEW_CONV] = x
-        x = self._mask("mask_b", x, mask_strength)
+        maps[NEW_CONV] = given_maps.get(NEW_CONV, x)
+        x = self._mask("mask_b", maps[NEW_CONV], mask_strength)
         if self.second_layer == "before_pool":
             x = _max_pool(x, self.backbone.last_pool)
         x = x.reshape(x.shape[0], -1)

@@ -1,0 +1,83 @@
+"""Erase a part in the test images: its share in the explanation must fall, other shares rise.
+
+    python benchmarks/explain_erase.py --workdir runs/embedded [--images 200] [--network ordinary]
+
+The pixels of one part's mask become the mean colour, and the network explains the image again. A
+line of the table is what was erased; the numbers are the mean share of each part over all images
+that have the erased part, and the mean logit. "before" is over the same images as each line.
+"""
+
+import argparse
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from interp_cnn import experiment
+from interp_cnn.data.pipeline import CropWithParts
+from interp_cnn.data.prepare import prepare
+from interp_cnn.explain import contributions_by_part, filter_contributions
+from interp_cnn.filter_parts import filter_parts, restore_network
+from interp_cnn.steps import normalise
+
+BATCH = 10
+
+
+def erased(image: np.ndarray, mask: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Image uint8 [S, S, 3] with the mean colour where the mask bool [S, S] is True."""
+    return np.where(mask[..., None], np.round(mean), image).astype(np.uint8)
+
+
+def main(workdir: Path, variant: str, number: int) -> None:
+    config = experiment.read_config(workdir)
+    restored = restore_network(config, workdir, variant)
+    network, params = restored.network, restored.params
+    parts = filter_parts(config, workdir, variant, restored)
+    data = prepare(config.data, seed=config.seed)
+    objects = data.test.take(np.flatnonzero(data.test.labels > 0)[:number])
+    crop = CropWithParts(network.input_size, config.data.crop, parts=tuple(data.parts))
+    examples = [crop.map(objects[index]) for index in range(len(objects))]
+    masks = np.stack([example["masks"] for example in examples])  # [images, parts, S, S]
+    mean, std = tuple(config.data.mean), config.data.std
+    predict = jax.jit(lambda params, images: network.apply({"params": params}, images)[0])
+
+    def explained(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Shares [images, parts] in the file's order of parts, and logits [images]."""
+        shares, logits = [], []
+        for start in range(0, len(images), BATCH):
+            batch = normalise(np.stack(images[start : start + BATCH]), mean, std)
+            logits.append(np.asarray(predict(params, batch))[:, 0])
+            for values in np.asarray(filter_contributions(network, params, batch)):
+                found = contributions_by_part(values, parts.part, parts.names)
+                shares.append([found[name] for name in parts.names])
+        return np.array(shares), np.concatenate(logits)
+
+    originals = [example["image"] for example in examples]
+    before, logits = explained(originals)
+    print(f"{variant}, {len(examples)} test images; mean share of each part, %")
+    print(f"{'':28s}" + "".join(f"{name:>12s}" for name in parts.names) + f"{'logit':>12s}")
+
+    def line(label: str, shares: np.ndarray, values: np.ndarray) -> None:
+        cells = [*(100 * shares.mean(axis=0)), values.mean()]
+        print(f"{label:28s}" + "".join(f"{cell:12.1f}" for cell in cells), flush=True)
+
+    for k, name in enumerate(data.parts):
+        having = np.flatnonzero(masks[:, k].any(axis=(1, 2)))
+        if not len(having):
+            continue
+        after, logits_after = explained(
+            [erased(originals[i], masks[i, k], np.array(mean)) for i in having]
+        )
+        line(f"{name}: before", before[having], logits[having])
+        line(f"{name} erased", after, logits_after)
+        fell = (after[:, k] < before[having, k]).mean()
+        print(f"  the share of the {name} fell in {100 * fell:.0f} % of {len(having)} images")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--network", default="interpretable", choices=["ordinary", "interpretable"])
+    parser.add_argument("--images", type=int, default=200)
+    arguments = parser.parse_args()
+    main(arguments.workdir, arguments.network, arguments.images)

@@ -1,0 +1,213 @@
+"""Why a network said so: what each interpretable filter contributed to a logit, summed by part."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+
+from interp_cnn.models import NEW_CONV, TOP_CONV, Network
+
+Head = Callable[[jax.Array], jax.Array]
+Method = Literal["leave_one_out", "gradient"]
+
+NO_PART = "no part"
+
+
+def leave_one_out(
+    head: Head, maps: jax.Array, *, output: int = 0, filters_at_once: int = 16
+) -> jax.Array:
+    """Exact contribution of each filter: the logit minus the logit with its map set to zero.
+
+    Contributions need not add up to the logit: filters interact in what comes behind them.
+
+    Args:
+      head: of any network, maps [batch, height, width, filters] -> logits [batch, outputs].
+      maps: feature maps that the head starts from.
+      output: index of the logit.
+      filters_at_once: what is computed in parallel; memory grows with it times the maps.
+
+    Returns:
+      float32 [batch, filters].
+    """
+    filters = jnp.arange(maps.shape[-1])
+    logit = head(maps)[:, output]
+
+    def contribution(left_out: jax.Array) -> jax.Array:
+        kept = (filters != left_out)[None, None, None, :]
+        return logit - head(jnp.where(kept, maps, 0))[:, output]
+
+    values = jax.lax.map(contribution, filters, batch_size=filters_at_once)
+    return values.astype(jnp.float32).T
+
+
+def gradient_times_activation(head: Head, maps: jax.Array, *, output: int = 0) -> jax.Array:
+    """First-order estimate of `leave_one_out`: `sum_ij x_ij dlogit/dx_ij`, exact for linear heads.
+
+    Args:
+      head: of any network, maps [batch, height, width, filters] -> logits [batch, outputs].
+      maps: feature maps that the head starts from.
+      output: index of the logit.
+
+    Returns:
+      float32 [batch, filters].
+    """
+    gradient = jax.grad(lambda x: head(x)[:, output].sum())(maps)
+    return jnp.sum((gradient * maps).astype(jnp.float32), axis=(1, 2))
+
+
+@functools.partial(
+    jax.jit, static_argnames=("network", "layer", "output", "method", "filters_at_once")
+)
+def _contributions(
+    params: Any,
+    images: jax.Array,
+    *,
+    network: Network,
+    layer: str,
+    output: int,
+    method: Method,
+    filters_at_once: int,
+) -> jax.Array:
+    def head(maps: jax.Array) -> jax.Array:
+        # Nothing below the maps is used, so the compiler leaves the backbone out.
+        return network.apply({"params": params}, images, given_maps={layer: maps})[0]
+
+    _, maps = network.apply({"params": params}, images)
+    if method == "gradient":
+        return gradient_times_activation(head, maps[layer], output=output)
+    return leave_one_out(head, maps[layer], output=output, filters_at_once=filters_at_once)
+
+
+def filter_contributions(
+    network: Network,
+    params: Any,
+    images: ArrayLike,
+    *,
+    layer: str = NEW_CONV,
+    output: int = 0,
+    method: Method = "leave_one_out",
+    filters_at_once: int = 16,
+) -> jax.Array:
+    """What each filter of an interpretable layer contributed to a logit.
+
+    `"leave_one_out"` is exact: the logit minus the logit with the filter's masked map set to zero.
+    The backbone runs once; for each filter only what comes behind the layer is computed again.
+    `"gradient"` is the gradient of the logit times the masked map, summed over positions: one
+    backward pass, and an estimate.
+
+    Args:
+      network: to explain; not interpretable networks have contributions too.
+      params: its parameters.
+      images: as the network takes them, [batch, height, width, 3].
+      layer: `"new_conv"` or `"top_conv"`.
+      output: index of the logit.
+      method: `"leave_one_out"` or `"gradient"`.
+      filters_at_once: see `leave_one_out`.
+
+    Returns:
+      float32 [batch, filters], in units of the logit; positive where the filter speaks for it.
+
+    Raises:
+      ValueError: for an unknown layer or method, or an output that the network does not have.
+    """
+    if layer not in (NEW_CONV, TOP_CONV):
+        raise ValueError(f"layer must be {NEW_CONV!r} or {TOP_CONV!r}, got {layer!r}")
+    if method not in ("leave_one_out", "gradient"):
+        raise ValueError(f"method must be 'leave_one_out' or 'gradient', got {method!r}")
+    if not 0 <= output < network.num_outputs:
+        raise ValueError(
+            f"output is {output}, the network has {network.num_outputs}, counted from 0"
+        )
+    return _contributions(
+        params,
+        jnp.asarray(images),
+        network=network,
+        layer=layer,
+        output=output,
+        method=method,
+        filters_at_once=filters_at_once,
+    )
+
+
+def part_of_filters(interpretability: ArrayLike, tracking_ratio: ArrayLike) -> NDArray[np.int64]:
+    """The part that each filter stands for: `argmax_k P_{f,k}`.
+
+    Where the data have no part regions it is the landmark that the filter follows best,
+    `argmin_k R_{f,k}`.
+
+    Args:
+      interpretability: P_{f,k}, [filters, parts]; no parts (0 columns) where there are no regions.
+      tracking_ratio: R_{f,k}, [filters, landmarks], looked at only then.
+
+    Returns:
+      Index of a part, or of a landmark, [filters]; -1 for a filter that was never associated with
+      any part, or has no known ratio.
+    """
+    shares = np.asarray(interpretability, np.float64)
+    if shares.shape[1]:
+        score, least = shares, 0.0
+    else:
+        score, least = -np.asarray(tracking_ratio, np.float64), -np.inf
+    score = np.where(np.isnan(score), -np.inf, score)
+    return np.where(score.max(axis=1) > least, score.argmax(axis=1), -1)
+
+
+def contributions_by_part(
+    contributions: ArrayLike, part_of_filter: ArrayLike, names: Sequence[str]
+) -> dict[str, float]:
+    """Share of each part in what speaks for a logit.
+
+    Only positive contributions count: a share says how much of what speaks for the answer is the
+    part's. What speaks against it (negative contributions) has no share and is left out.
+
+    Args:
+      contributions: of one image, [filters].
+      part_of_filter: index into names, -1 for none, [filters], see `part_of_filters`.
+      names: of the parts.
+
+    Returns:
+      name -> share, largest first, in [0, 1]. They sum to 1, or are all 0 where nothing speaks for
+      the logit. `"no part"` stands for filters without a part, where there are any.
+
+    Raises:
+      ValueError: shapes that do not fit each other.
+
+    >>> contributions_by_part([3.0, 1.0, -2.0], [0, 1, 1], ["head", "torso"])
+    {'head': 0.75, 'torso': 0.25}
+    """
+    values, parts = np.asarray(contributions, np.float64), np.asarray(part_of_filter)
+    if values.ndim != 1 or parts.shape != values.shape:
+        raise ValueError(
+            f"contributions has shape {values.shape} and part_of_filter {parts.shape};"
+            " give [filters] both, of one image."
+        )
+    positive = np.maximum(values, 0)
+    total = positive.sum() or 1.0
+    indices = [*range(len(names)), *([-1] if (parts < 0).any() else [])]
+    shares = [(positive[parts == index].sum() / total).item() for index in indices]
+    labels = [NO_PART if index < 0 else names[index] for index in indices]
+    return dict(sorted(zip(labels, shares, strict=True), key=lambda item: -item[1]))
+
+
+def explanation(category: str, logit: float, shares: Mapping[str, float]) -> str:
+    """One sentence: "cat, 61 % head, 22 % torso"; parts below 1 % are left out.
+
+    Args:
+      category: that the logit stands for.
+      logit: the network says yes above 0.
+      shares: of `contributions_by_part`.
+    """
+    named = [
+        f"{100 * share:.0f} % {name.replace('_', ' ')}"
+        for name, share in shares.items()
+        if share >= 0.01
+    ]
+    if logit > 0:
+        return ", ".join([category, *named])
+    why = ", ".join(named) if named else "nothing"
+    return f"not {category}; what speaks for {category} still: {why}"

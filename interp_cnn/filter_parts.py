@@ -1,0 +1,118 @@
+"""Which part each filter of a trained network stands for, measured on its objects and kept."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+from numpy.typing import NDArray
+
+from interp_cnn import experiment
+from interp_cnn.activity import FilterActivity
+from interp_cnn.checkpoint import Checkpoints
+from interp_cnn.data.prepare import Data, prepare
+from interp_cnn.evaluator import Evaluation, Evaluator
+from interp_cnn.explain import part_of_filters
+from interp_cnn.models import NEW_CONV, Network
+
+
+class Restored(NamedTuple):
+    """A trained network.
+
+    Attributes:
+      network: itself.
+      params: its parameters.
+      step: number of training steps.
+      activity: of its filters in training.
+    """
+
+    network: Network
+    params: Any
+    step: int
+    activity: Mapping[str, FilterActivity]
+
+
+def restore_network(config: ml_collections.ConfigDict, workdir: Path, variant: str) -> Restored:
+    """The latest checkpoint of a network of a work directory.
+
+    Raises:
+      FileNotFoundError: where there is none.
+      ValueError: where it is of another network.
+    """
+    folder = workdir / variant / "checkpoints"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
+    checkpoints = Checkpoints(folder)
+    step, params, activity = checkpoints.restore_for_evaluation()
+    checkpoints.close()
+    # Data tell the number of categories too, but an explanation can do without them.
+    outputs = len(params["fc8"]["bias"]) if "fc8" in params else 1
+    network = experiment.make_network(config, variant, outputs)
+    experiment.check_params(network, params, folder)
+    return Restored(network, params, step, activity)
+
+
+class FilterParts(NamedTuple):
+    """What the filters of the new convolution stand for.
+
+    Attributes:
+      part: index into names, -1 for none, int [filters].
+      names: of the parts.
+      categories: what the outputs of the network stand for.
+    """
+
+    part: NDArray[np.int64]
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+def filter_parts_of(evaluation: Evaluation, data: Data) -> FilterParts:
+    """What the filters stand for, from an evaluation on these data."""
+    part = part_of_filters(evaluation.interpretability[NEW_CONV], evaluation.ratios[NEW_CONV])
+    return FilterParts(part, tuple(data.parts or data.landmarks), tuple(data.categories))
+
+
+def write_filter_parts(file: Path, step: int, found: FilterParts) -> None:
+    """Write `filters.npz`: what is known of the filters at a step of training."""
+    np.savez(file, step=step, **found._asdict())
+
+
+def read_filter_parts(file: Path, step: int) -> FilterParts | None:
+    """What `filters.npz` has on the filters at a step of training; None where it has nothing.
+
+    Raises:
+      ValueError: for a damaged file.
+    """
+    if not file.exists():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            if int(stored["step"]) != step:
+                return None
+            names, categories = (tuple(stored[key].tolist()) for key in ("names", "categories"))
+            return FilterParts(stored["part"], names, categories)
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it, it is made again") from error
+
+
+def filter_parts(
+    config: ml_collections.ConfigDict, workdir: Path, variant: str, restored: Restored
+) -> FilterParts:
+    """What the filters stand for: from `filters.npz`, or measured and kept there.
+
+    Args:
+      config: of the work directory.
+      workdir: of a training run.
+      variant: of the network.
+      restored: the network, from there.
+    """
+    file = workdir / variant / "filters.npz"
+    found = read_filter_parts(file, restored.step)
+    if found is None:
+        data = prepare(config.data, seed=config.seed)
+        evaluation = Evaluator(config, data).evaluate(*restored)
+        found = filter_parts_of(evaluation, data)
+        write_filter_parts(file, restored.step, found)
+    return found

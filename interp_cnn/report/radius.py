@@ -1,0 +1,52 @@
+"""How part interpretability moves with the radius, as a plot."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from interp_cnn.report.colours import COLOURS
+
+_MARKERS = "osD^vPX"
+
+
+def draw_radius_sensitivity(
+    path: str | os.PathLike[str],
+    radii: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    *,
+    used: float,
+) -> None:
+    """Writes a PNG: part interpretability of several networks over the radius of the discs.
+
+    Args:
+      path: file to write.
+      radii: in pixels.
+      curves: network -> its part interpretability at each radius.
+      used: radius of the reported figures, marked by a line.
+
+    Raises:
+      ValueError: a curve of another length than the radii.
+    """
+    figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)  # attaches itself
+    axes = figure.add_subplot()
+    axes.axvline(used, color="0.6", linestyle=":", linewidth=1.5)
+    axes.annotate(
+        f"radius used, {used:.1f}", (used, 0.01), xycoords=("data", "axes fraction"),
+        xytext=(4, 0), textcoords="offset points", color="0.35", fontsize=9,
+    )  # fmt: skip
+    for index, (name, values) in enumerate(curves.items()):
+        if len(values) != len(radii):
+            raise ValueError(f"{name!r} has {len(values)} values for {len(radii)} radii.")
+        # Networks differ by marker as well as by colour.
+        axes.plot(
+            radii, values, color=COLOURS[index % len(COLOURS)],
+            marker=_MARKERS[index % len(_MARKERS)], label=name,
+        )  # fmt: skip
+    axes.set(xlabel="radius of a unit's image region (pixels)", ylabel="part interpretability")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, format="png")
