@@ -36,8 +36,8 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(
             "error: " + str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
         )
-    config = flags.FLAGS["config"]
-    if config.value is not None:
+    config = flags.FLAGS["config"] if "config" in flags.FLAGS else None
+    if config is not None and config.value is not None:
         file, _, _ = config_flags.get_config_filename(config).partition(":")
         if not Path(file).is_file():
             sys.exit(f"error: {file} does not exist; the project's config files are in {CONFIGS}")

@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "interp_cnn"
-SCRIPTS = [path for name in ("train.py", "eval.py") if (path := ROOT / name).is_file()]
+SCRIPTS = [
+    path for name in ("train.py", "eval.py", "reproduce.py") if (path := ROOT / name).is_file()
+]
 FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = (
     *("tensorflow", "tensorflow_datasets", "matplotlib", "flax", "optax", "orbax", "grain"),
@@ -126,7 +128,11 @@ def test_data_know_no_model():
 
 # Reading data, saving and writing belong to the two jobs alone.
 EFFECTS = ("interp_cnn.data", "interp_cnn.checkpoint", "interp_cnn.writers")
-JOBS = ("interp_cnn.trainer", "interp_cnn.evaluator", "interp_cnn.runs", "train", "eval")
+JOBS = (
+    *("interp_cnn.trainer", "interp_cnn.evaluator", "interp_cnn.runs", "train", "eval"),
+    *(name for name in sorted(MODULES) if inside(name, "interp_cnn.reproduce")),
+    "reproduce",
+)
 
 
 def test_only_the_jobs_touch_data_checkpoints_and_writers():
