@@ -73,8 +73,8 @@ def default_config() -> ml_collections.ConfigDict:
                 # "shortfall", "constant" or "paper".
                 "weighting": "shortfall",
                 "weight": 2.0,
-                # Mutual information in nats that each filter should have (shortfall).
-                "wanted": 0.4,
+                # Mutual information that each filter should have, over the layer's mean before.
+                "gain": 2.0,
                 "sharpness": 60.0,
                 # Images that "mi" sees: those of the filter's "category", or "all".
                 "images": "category",

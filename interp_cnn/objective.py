@@ -14,6 +14,9 @@ from interp_cnn.models import Network
 LOGISTIC, SOFTMAX = "logistic", "softmax"
 SHORTFALL = "shortfall"
 
+# Nats; a layer whose filters do not fire yet must not make the shortfall a division by zero.
+_LEAST_INFORMATION = 1e-3
+
 
 def _one_of(name: str, value: str, *allowed: str) -> None:
     if value not in allowed:
@@ -31,7 +34,8 @@ class Objective:
         `information_shortfall` of `scale_free` maps; `"constant"`: the plain loss summed over
         filters; `"paper"`: that times `mean_x max_ij x_ij / t` of each filter in epoch t.
       weight: factor of the filter loss of each interpretable layer.
-      wanted: see `information_shortfall`.
+      gain: of the mutual information that the shortfall asks for, over the mean of the layer's
+        filters before the filter loss sets in.
       sharpness: see `scale_free`.
       images: `"category"`: the filter loss sees the images of the filter's category alone; `"all"`.
         Eq. 4 (`estimator="paper"`) tells categories apart itself and sees all.
@@ -48,7 +52,7 @@ class Objective:
     class_weights: tuple[tuple[float, ...], ...] | None = None
     weighting: str = SHORTFALL
     weight: float = 2.0
-    wanted: float = 0.4
+    gain: float = 2.0
     sharpness: float = 60.0
     images: str = "category"
     estimator: Estimator = "mi"
@@ -63,7 +67,7 @@ class Objective:
         _one_of("filter_loss.weighting", self.weighting, SHORTFALL, "constant", "paper")
         _one_of("filter_loss.images", self.images, "category", "all")
         _one_of("filter_loss.category_rule", self.category_rule, "sum", "max")
-        for name in ("weight", "wanted"):
+        for name in ("weight", "gain"):
             if getattr(self, name) < 0:
                 raise ValueError(f"filter_loss.{name} must not be negative")
 
@@ -93,28 +97,34 @@ class Objective:
             return (logits.argmax(axis=1) == labels - 1).mean()
         return ((logits > 0) == (jax.nn.one_hot(labels - 1, logits.shape[1]) > 0)).mean()
 
-    def filter_term(
-        self,
-        network: Network,
-        maps: jax.Array,
-        members: jax.Array,
-        epoch: jax.Array,
-        axis_name: str | None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """What one layer adds to the loss, and the mutual information [filters] behind it.
+    def reference(self, reference: jax.Array, information: jax.Array, step: jax.Array) -> jax.Array:
+        """Running mean of a layer's mutual information until the filter loss sets in.
+
+        Args:
+          reference: so far, float32 [].
+          information: of the filters in this batch, [filters].
+          step: number of steps before this one.
+        """
+        now = information.mean()
+        mean = jnp.where(step == 0, now, 0.9 * reference + 0.1 * now)
+        return jnp.where((step == 0) | (self.strength(step) == 0), mean, reference)
+
+    def filter_loss(
+        self, network: Network, maps: jax.Array, members: jax.Array, axis_name: str | None
+    ) -> jax.Array:
+        """Filter loss of a layer, float32 [filters].
 
         Args:
           network: whose norm and slope the templates have.
           maps: [batch, height, width, filters].
           members: bool [batch, filters], whether the image is of the filter's category.
-          epoch: t of the paper's weight, from 1.
           axis_name: mapped axis over the devices.
         """
         paper = self.estimator == "paper"
         where = members if self.images == "category" and not paper else None
         if self.weighting == SHORTFALL:
             maps = scale_free(maps, sharpness=self.sharpness, where=where, axis_name=axis_name)
-        values = filter_loss(
+        return filter_loss(
             maps,
             estimator=self.estimator,
             target=members if paper else None,
@@ -124,15 +134,26 @@ class Objective:
             where=where,
             axis_name=axis_name,
         )
+
+    def filter_term(
+        self, values: jax.Array, *, reference: jax.Array, peak: jax.Array, step: jax.Array
+    ) -> jax.Array:
+        """What one layer adds to the loss, float32 [].
+
+        Args:
+          values: filter loss, [filters].
+          reference: see `reference`.
+          peak: mean peak of the maps of each filter, [filters].
+          step: number of steps before this one.
+        """
         if self.weighting == SHORTFALL:
-            return self.weight * information_shortfall(values, wanted=self.wanted).mean(), -values
-        weights: ArrayLike = self.weight
-        if self.weighting == "paper":
-            peak = jax.lax.stop_gradient(maps).astype(jnp.float32).max(axis=(1, 2)).mean(axis=0)
-            if axis_name is not None:
-                peak = jax.lax.pmean(peak, axis_name)
-            weights = weights * peak / epoch
-        return (weights * values).sum(), -values
+            wanted = jnp.maximum(self.gain * reference, _LEAST_INFORMATION)
+            term = information_shortfall(values, wanted=wanted).mean()
+        elif self.weighting == "paper":
+            term = (peak * values).sum() / (1 + step // self.steps_per_epoch)
+        else:
+            term = values.sum()
+        return self.strength(step) * self.weight * term
 
 
 def balanced_class_weights(

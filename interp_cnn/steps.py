@@ -57,7 +57,6 @@ def train_step(
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
     labels = batch["label"]
     strength = objective.strength(state.step) if network.interpretable else 1.0
-    epoch = 1 + state.step // objective.steps_per_epoch
 
     def mean_over_devices(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
@@ -72,7 +71,7 @@ def train_step(
         )
         total = task = objective.task_loss(logits, labels)
         scalars = {"loss": task, "accuracy": objective.answers_right(logits, labels)}
-        activity = {}
+        activity, information = {}, dict(state.information)
         for name, x in maps.items():
             activity[name] = update_activity(
                 state.activity[name],
@@ -81,21 +80,30 @@ def train_step(
                 rule=objective.category_rule,
                 axis_name=axis_name,
             )
-            scalars[f"peak/{name}"] = x.max(axis=(1, 2)).mean()
-            if network.interpretable and objective.weight:
-                members = labels[:, None] - 1 == categories_of(activity[name])[None]
-                term, information = objective.filter_term(network, x, members, epoch, axis_name)
-                total = total + strength * term
-                scalars[f"mi/{name}"] = information.mean()
+            peak = jax.lax.stop_gradient(x).astype(jnp.float32).max(axis=(1, 2)).mean(axis=0)
+            scalars[f"peak/{name}"] = peak.mean()
+            if not (network.interpretable and objective.weight):
+                continue
+            members = labels[:, None] - 1 == categories_of(activity[name])[None]
+            values = objective.filter_loss(network, x, members, axis_name)
+            now = jax.lax.stop_gradient(-values)
+            information[name] = objective.reference(state.information[name], now, state.step)
+            total = total + objective.filter_term(
+                values,
+                reference=information[name],
+                peak=mean_over_devices(peak),
+                step=state.step,
+            )
+            scalars[f"mi/{name}"] = now.mean()
         scalars = jax.tree.map(lambda x: x.astype(jnp.float32), scalars)
         # The mean inside makes the gradient that of one big batch under pmap, vmap and shard_map.
-        return mean_over_devices(total), (scalars, activity)
+        return mean_over_devices(total), (scalars, activity, information)
 
-    gradient, (scalars, activity) = jax.grad(loss_of, has_aux=True)(state.params)
+    gradient, (scalars, activity, information) = jax.grad(loss_of, has_aux=True)(state.params)
     gradient = mean_over_devices(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    after = TrainState(state.step + 1, params, opt_state, activity)
+    after = TrainState(state.step + 1, params, opt_state, activity, information)
     return after, mean_over_devices(scalars)
 
 

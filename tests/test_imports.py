@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = (
     *("tensorflow", "tensorflow_datasets", "matplotlib", "flax", "optax", "orbax", "grain"),
     *("ml_collections", "h5py", "PIL", "scipy.io", "absl.flags", "tqdm", "tensorboardX"),
-    *("safetensors", "torch"),
+    *("safetensors", "torch", "jinja2"),
 )
 
 

@@ -79,4 +79,4 @@ def test_shortfall_by_hand():
     )
     pull = jax.grad(lambda loss: losses.information_shortfall(loss, wanted=0.4).sum())(loss)
     np.testing.assert_allclose(pull, [1, 0.25, 0, 0], atol=1e-6)
-    assert losses.information_shortfall(np.zeros(2, np.float16)).dtype == jnp.float32
+    assert losses.information_shortfall(np.zeros(2, np.float16), wanted=0.4).dtype == jnp.float32

@@ -24,20 +24,4 @@ def create_model(name: str, **options: Any) -> Network:
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown network {name!r}; choose one of {', '.join(BACKBONES)}")
-    network = Network(BACKBONES[name], **options)
-    if network.second_layer not in ("before_pool", "after_pool"):
-        raise ValueError(
-            f"second_layer must be 'before_pool' or 'after_pool', got {network.second_layer!r}"
-        )
-    frozen = network.frozen_through
-    if frozen is not None and frozen not in network.backbone.convolutions:
-        raise ValueError(
-            f"frozen_through names no convolution of {name}: {frozen!r};"
-            f" choose one of {', '.join(network.backbone.convolutions)}, or None"
-        )
-    if not network.width > 0 or not 0 <= network.dropout < 1:
-        raise ValueError(
-            "width must be positive and dropout in [0, 1),"
-            f" got {network.width} and {network.dropout}"
-        )
-    return network
+    return Network(BACKBONES[name], **options)

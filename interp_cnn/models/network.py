@@ -111,6 +111,9 @@ class Network(nn.Module):
       frozen_through: name of the last convolution that is not trained: no gradient is computed for
         it and the layers before it. None trains all.
       dtype: of the computation, float32 or bfloat16; parameters are float32.
+
+    Raises:
+      ValueError: for an attribute out of range.
     """
 
     backbone: Backbone
@@ -125,6 +128,23 @@ class Network(nn.Module):
     new_init_std: float | None = 0.01
     frozen_through: str | None = None
     dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        if self.second_layer not in ("before_pool", "after_pool"):
+            raise ValueError(
+                f"second_layer must be 'before_pool' or 'after_pool', got {self.second_layer!r}"
+            )
+        frozen, convolutions = self.frozen_through, self.backbone.convolutions
+        if frozen is not None and frozen not in convolutions:
+            raise ValueError(
+                f"frozen_through names no convolution of {self.backbone.name}: {frozen!r};"
+                f" choose one of {', '.join(convolutions)}, or None"
+            )
+        if not self.width > 0 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"width must be positive and dropout in [0, 1), got {self.width} and {self.dropout}"
+            )
+        super().__post_init__()
 
     @property
     def input_size(self) -> int:

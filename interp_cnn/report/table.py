@@ -27,18 +27,44 @@ class _Row(NamedTuple):
     cells: Sequence[str]  # one per network
     paper: str = ""
     behind: str = ""
+    heading: bool = False
 
 
-def markdown_table(results: Tree) -> str:
-    """Report of an evaluation: one table of the networks side by side, and what its figures mean.
+class SummaryRow(NamedTuple):
+    """A line of the table; a heading names the layer of the lines below it and has no figures."""
+
+    name: str
+    cells: Sequence[str]
+    heading: bool
+
+
+class Summary(NamedTuple):
+    """An evaluation in plain text, not yet in any markup.
+
+    Args:
+      title: network, data set and category.
+      about: paragraphs on the run and its data.
+      networks: how many columns after the first are networks.
+      header: titles of the columns that hold anything; the first, of the names, is empty.
+      rows: of the table, cells as in `header[1:]`.
+      notes: what the figures mean.
+    """
+
+    title: str
+    about: Sequence[str]
+    networks: int
+    header: Sequence[str]
+    rows: Sequence[SummaryRow]
+    notes: Sequence[str]
+
+
+def summarize(results: Tree) -> Summary:
+    """Text and table of an evaluation: the networks side by side, and what the figures mean.
 
     Args:
       results: what the evaluator writes to `metrics.json`: `experiment`, `data`, `controls`, and
         under `networks` the results of `ordinary`, of `interpretable`, or of both. None and NaN
         stand for a figure that could not be measured, and show as a dash.
-
-    Returns:
-      Markdown text that ends with a newline.
 
     Raises:
       ValueError: if there are no networks, or others than those two.
@@ -56,11 +82,30 @@ def markdown_table(results: Tree) -> str:
     rows = [_accuracy_row(results, networks)]
     for layer in layers:
         rows += _layer_rows(results, layer, [network["layers"].get(layer) for network in networks])
+    header = ["", *names, _paper_title(results["experiment"]), "behind the figures"]
+    lines = [[row.name, *row.cells, row.paper, row.behind] for row in rows]
+    keep = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
+    return Summary(
+        title=_title(results["experiment"]),
+        about=_about(results),
+        networks=len(names),
+        header=[header[i] for i in keep],
+        rows=[
+            SummaryRow(row.name, [line[i] for i in keep[1:]], row.heading)
+            for row, line in zip(rows, lines, strict=True)
+        ],
+        notes=_notes(results, networks, layers),
+    )
+
+
+def markdown_table(results: Tree) -> str:
+    """Report of an evaluation as Markdown, see `summarize`; the text ends with a newline."""
+    summary = summarize(results)
     blocks = [
-        _heading(results["experiment"]),
-        _wrapped(_about(results), bullet=""),
-        _aligned(rows, names, _paper_title(results["experiment"])),
-        _wrapped(_notes(results, networks, layers)),
+        f"# {_plain(summary.title)}",
+        _wrapped(summary.about, bullet=""),
+        _aligned(summary),
+        _wrapped(summary.notes),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -94,7 +139,7 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
     get = _at("location_instability", "value")
     values = [None if figures is None else get(figures) for figures in found]
     rows = [
-        _Row(f"**{_plain(layer)}**", [""] * len(found)),
+        _Row(layer, [""] * len(found), heading=True),
         _Row(
             "location instability ↓",
             [_number(value) for value in values],
@@ -241,15 +286,15 @@ def _paper_title(experiment: Tree) -> str:
 # Layout and prose.
 
 
-def _aligned(rows: Sequence[_Row], titles: Sequence[str], paper_title: str) -> str:
-    """The table, with columns padded to one width; without the paper's where it has nothing."""
-    header = ["", *titles, paper_title, "behind the figures"]
-    lines = [[row.name, *row.cells, row.paper, row.behind] for row in rows]
-    keep = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
-    header = [header[i] for i in keep]
-    lines = [[line[i] for i in keep] for line in lines]
-    widths = [max(3, *(len(line[i]) for line in [header, *lines])) for i in range(len(keep))]
-    right = range(1, 1 + len(titles))
+def _aligned(summary: Summary) -> str:
+    """The table, with columns padded to one width."""
+    header = [_plain(title) for title in summary.header]
+    lines = [
+        [f"**{_plain(row.name)}**" if row.heading else _plain(row.name), *map(_plain, row.cells)]
+        for row in summary.rows
+    ]
+    widths = [max(3, *(len(line[i]) for line in [header, *lines])) for i in range(len(header))]
+    right = range(1, 1 + summary.networks)
 
     def written(line: Sequence[str]) -> str:
         cells = (
@@ -268,7 +313,7 @@ def _wrapped(paragraphs: Sequence[str], bullet: str = "- ") -> str:
     indent = " " * len(bullet)
     return ("\n" if bullet else "\n\n").join(
         textwrap.fill(
-            text,
+            _plain(text),
             _WIDTH,
             initial_indent=bullet,
             subsequent_indent=indent,
@@ -279,10 +324,10 @@ def _wrapped(paragraphs: Sequence[str], bullet: str = "- ") -> str:
     )
 
 
-def _heading(experiment: Tree) -> str:
+def _title(experiment: Tree) -> str:
     network = NETWORKS.get(experiment["network"], experiment["network"])
     dataset = _DATASET_NAMES.get(experiment["dataset"], experiment["dataset"])
-    return f"# {_plain(network)} on {_plain(dataset)}: {_plain(experiment['category'])}"
+    return f"{network} on {dataset}: {experiment['category']}"
 
 
 def _about(results: Tree) -> list[str]:
@@ -291,9 +336,9 @@ def _about(results: Tree) -> list[str]:
     versions = [f"{name} {version}" for name, version in experiment["versions"].items()]
     run = [f"{size} x {size} pixels", experiment["date"], experiment["device"], *versions]
     steps = [f"{name} at step {found['step']}" for name, found in results["networks"].items()]
-    landmarks, parts = (", ".join(map(_plain, data[k])) or "none" for k in ("landmarks", "parts"))
+    landmarks, parts = (", ".join(data[k]) or "none" for k in ("landmarks", "parts"))
     return [
-        f"{', '.join(map(_plain, run))}. Networks: {', '.join(steps)}.",
+        f"{', '.join(run)}. Networks: {', '.join(steps)}.",
         f"{data['train_images']} training images, {data['test_images']} test images with "
         f"{data['test_objects']} objects. Landmarks: {landmarks}. Parts: {parts}.",
     ]
@@ -349,7 +394,7 @@ def _radius_note(networks: Sequence[Tree], layers: Sequence[str]) -> str:
     for layer in layers:
         found = [network["layers"][layer] for network in networks if layer in network["layers"]]
         radii[layer] = _counts(found, _at("part_interpretability", "radius"), "pixels", _decimal)
-    listed = ", ".join(f"{radius} ({_plain(layer)})" for layer, radius in radii.items())
+    listed = ", ".join(f"{radius} ({layer})" for layer, radius in radii.items())
     if len(set(radii.values())) == 1:
         listed = next(iter(radii.values()))
     return (
@@ -367,7 +412,7 @@ def _paper_notes(results: Tree) -> list[str]:
     means = [scope for scope in scopes if scope.startswith("mean of")]
     notes = []
     if means:
-        marked, category = " and ".join(means), _plain(experiment["category"])
+        marked, category = " and ".join(means), experiment["category"]
         notes.append(
             f"The paper's figures (ordinary → interpretable) marked '{marked}' are means over that "
             f"many categories; ours are those of {category}."

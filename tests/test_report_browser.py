@@ -1,0 +1,185 @@
+"""The report in a real headless Chromium, opened from disk, on a phone and on a desk."""
+
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+from made_filters import NASTY, made_curves, made_network, made_results
+
+from interp_cnn.report.page import ExplainedPrediction, write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+INSTALLED = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Playwright's own Chromium, or else the system's."""
+    own = next(filter(None, map(shutil.which, INSTALLED)), None)
+    with playwright.sync_playwright() as driver:
+        errors = []
+        for path in [own, None] if own else [None]:
+            try:
+                started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            except playwright.Error as error:
+                errors.append(str(error).splitlines()[0])
+            else:
+                yield started
+                started.close()
+                return
+        pytest.skip(f"no Chromium can be started: {'; '.join(errors)}")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    explained = ExplainedPrediction(
+        sentence="cat, 61 % head",
+        caption="a photo with a name that is " + "very" * 40 + " long",
+        picture=np.full((500, 700, 3), 128, np.uint8),
+        shares={"head": 0.61, NASTY: 0.39},
+        filters=[],
+    )
+    networks = [made_network("ordinary"), made_network(filters=40)]
+    folder = tmp_path_factory.mktemp("report") / 'a <b> "folder" #1'
+    return write_report(
+        folder, made_results(), networks, made_curves(), config={"seed": 0}, explained=[explained]
+    )
+
+
+def failure_of(request):
+    """What went wrong; a picture that is no longer wanted when its page is left is not wrong."""
+    aborted = request.failure == "net::ERR_ABORTED"
+    return [] if aborted else [f"{request.failure}: {request.url}"]
+
+
+@pytest.fixture(params=[400, 1400])
+def page(browser, report, request):
+    """The open report; afterwards nothing was said on the console nor fetched from outside."""
+    page = browser.new_page(viewport={"width": request.param, "height": 900})
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.on("requestfailed", lambda request: said.extend(failure_of(request)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(report.as_uri())
+    yield page
+    page.close()
+    assert said == []
+    assert asked and all(url.startswith((report.parent.as_uri(), "data:")) for url in asked)
+
+
+def shown(page):
+    """Numbers of the filters that are shown, in their order."""
+    cards = page.locator(".card:visible").evaluate_all("cards => cards.map(c => c.dataset)")
+    return [int(card["unit"]) for card in cards]
+
+
+def expected(values, *, descending=False):
+    """All filters by their value, filter 0 (unknown in everything) last."""
+    order = sorted(range(1, len(values)), key=lambda unit: values[unit], reverse=descending)
+    return [*order, 0]
+
+
+def assert_fits(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_sorting(page):
+    layer = made_network(filters=40).layers[1]
+    best = layer.shares.max(axis=1)
+    assert shown(page) == expected(best, descending=True)
+    assert page.inner_text("[role=status]") == "40 filters"
+    page.select_option("[name=sort]", "instability")
+    assert shown(page) == expected(layer.instability)
+    reverse = page.get_by_role("button", name="Reverse order")
+    reverse.click()
+    assert reverse.get_attribute("aria-pressed") == "true"
+    assert shown(page) == expected(layer.instability, descending=True)  # unknown still last
+    reverse.click()
+    page.select_option("[name=sort]", "tracking")
+    assert shown(page) == expected(layer.tracking.min(axis=1))
+    page.select_option("[name=sort]", "unit")
+    assert shown(page) == list(range(40))
+    page.select_option("[name=sort]", "part")
+    parts = layer.shares.argmax(axis=1)
+    *_, last, unknown = shown(page)
+    assert (last, unknown) == (39, 0)  # hits no part; nothing is known
+    groups = [parts[unit] for unit in shown(page)[:-2]]
+    assert len([1 for a, b in itertools.pairwise(groups) if a != b]) == 2
+    head = [unit for unit in shown(page)[:-2] if parts[unit] == 0]
+    assert head == sorted(head, key=lambda unit: -best[unit])
+    page.select_option("[name=sort]", "category")
+    odd = [unit % 2 for unit in shown(page)]
+    assert odd in (sorted(odd), sorted(odd, reverse=True))
+    page.select_option("[name=layer]", "0")
+    assert page.inner_text("[role=status]") == "7 filters"
+
+
+def test_searching(page):
+    layer = made_network(filters=40).layers[1]
+    search = page.get_by_label("Search")
+    search.fill("front LEGS")
+    parts = layer.shares.argmax(axis=1)
+    assert set(shown(page)) == {unit for unit in range(1, 39) if parts[unit] == 1}
+    search.fill("12")
+    assert shown(page) == [12] and page.inner_text("[role=status]") == "1 filter"
+    search.fill("<script>")
+    assert set(shown(page)) == set(range(0, 40, 2))
+    search.fill("no such thing")
+    assert shown(page) == [] and page.inner_text("[role=status]") == "0 filters"
+
+
+def test_opening_a_filter_and_coming_back(page):
+    assert_fits(page)
+    page.get_by_label("Search").fill("cat")
+    page.select_option("[name=sort]", "unit")
+    page.locator(".card:visible a").nth(1).click()
+    page.wait_for_url("**/interpretable-new_conv-003.html")
+    assert page.inner_text("h1") == "Filter 3 of new_conv, interpretable"
+    images = page.locator("img")
+    assert images.count() == 4
+    assert images.evaluate_all("images => images.every(i => i.complete && i.naturalWidth > 0)")
+    assert_fits(page)
+    page.get_by_role("link", name="Filter 4 →").click()
+    assert page.inner_text("h1") == "Filter 4 of new_conv, interpretable"
+    page.get_by_role("link", name="All filters").click()
+    assert page.get_by_label("Search").input_value() == "cat"
+    assert shown(page) == list(range(1, 40, 2))
+
+
+def test_with_the_keyboard_alone(page):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.get_by_label("Search").focus()
+    page.keyboard.type("12")
+    reached = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.name ?? document.activeElement.href"))
+    assert reached[:3] == ["layer", "sort", "direction"]
+    outline = page.evaluate("getComputedStyle(document.activeElement, '::after').outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/interpretable-new_conv-012.html")
+
+
+def test_every_picture_comes_and_nothing_is_wider_than_the_page(page):
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    page.locator(".curves img, .prediction img").evaluate_all(
+        "images => Promise.all(images.map(i => { i.loading = 'eager'; return i.decode(); }))"
+    )
+    assert_fits(page)
+    page.locator("#predictions").scroll_into_view_if_needed()
+    assert page.get_by_role("heading", name="cat, 61 % head").is_visible()
+
+
+def test_without_scripts_all_filters_are_there(browser, report):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator(".card").count() == 2 * 7 + 2 * 40
+    assert page.locator("form.controls").is_hidden()
+    context.close()

@@ -1,0 +1,263 @@
+"""The report as files: what is in them, what is escaped, what may be missing."""
+
+import dataclasses
+import html.parser
+import re
+
+import numpy as np
+import pytest
+from made_filters import NASTY, PARTS, made_curves, made_network, made_results
+from PIL import Image
+
+from interp_cnn.report import pictures
+from interp_cnn.report.curves import draw_curves, read_curves
+from interp_cnn.report.gallery import NetworkFilters
+from interp_cnn.report.page import (
+    Contribution,
+    ExplainedPrediction,
+    ExtraFigure,
+    write_report,
+)
+
+
+class Page(html.parser.HTMLParser):
+    """Elements of a page as (tag, attributes), its texts, and tags that were left open."""
+
+    VOID = ("meta", "link", "img", "br", "input")
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.texts, self.open = [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if data.strip():
+            self.texts.append(" ".join(data.split()))
+
+    def all(self, tag, **attributes):
+        return [a for t, a in self.elements if t == tag and attributes.items() <= a.items()]
+
+
+def write(folder, networks=None, **options):
+    networks = [made_network()] if networks is None else networks
+    curves = options.pop("curves", made_curves())
+    config = options.pop("config", {"seed": 3, "weights": NASTY, "model": {"frozen": None}})
+    return write_report(folder, made_results(), networks, curves, config=config, **options)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    explained = ExplainedPrediction(
+        sentence="cat, 61 % head",
+        caption=NASTY,
+        picture=np.zeros((8, 8, 3), np.uint8),
+        shares={"head": 0.61, NASTY: 0.39},
+        filters=[
+            Contribution("interpretable", "new_conv", 3, "head", 1.5),
+            Contribution("interpretable", "fc6", 5, NASTY, 0.5),
+        ],
+    )
+    figure = ExtraFigure("Radius", "It moves.", b"png")
+    write(
+        folder,
+        [made_network("ordinary"), made_network()],
+        explained=[explained],
+        figures=[figure],
+    )
+    return folder
+
+
+def test_every_page_is_well_formed_and_its_links_lead_somewhere(report):
+    pages = [report / "index.html", *sorted((report / "filters").glob("*.html"))]
+    assert len(pages) == 1 + 2 * 2 * 7
+    for path in pages:
+        page = Page(path)
+        assert page.open == []
+        assert page.all("h1") and page.all("main") and page.all("html", lang="en")
+        targets = [a["href"] for t, a in page.elements if "href" in a]
+        targets += [a["src"] for t, a in page.elements if "src" in a]
+        for target in targets:
+            if target.startswith("data:"):
+                continue
+            file, _, anchor = target.partition("#")
+            goal = path.parent / file if file else path
+            assert goal.is_file(), target
+            if anchor:
+                assert f'id="{anchor}"' in goal.read_text()
+        for image in page.all("img"):
+            assert "alt" in image, image
+        identifiers = [a["id"] for _, a in page.elements if "id" in a]
+        assert len(identifiers) == len(set(identifiers))
+        for _, attributes in page.elements:
+            if "aria-labelledby" in attributes:
+                assert attributes["aria-labelledby"] in identifiers
+
+
+def test_text_is_never_markup(report):
+    for path in [report / "index.html", *(report / "filters").glob("*.html")]:
+        page = Page(path)
+        scripts = page.all("script")
+        assert scripts == (
+            [{"src": "report.js", "defer": None}] if path.name == "index.html" else []
+        )
+        assert not page.all("b")  # of a part's name
+    index = Page(report / "index.html")
+    assert any(NASTY in text for text in index.texts)
+    assert NASTY in [card["data-category"] for card in index.all("li") if "data-category" in card]
+    assert PARTS[2] in [card["data-part"] for card in index.all("li") if "data-part" in card]
+    assert index.all("img", alt=NASTY)
+
+
+def test_cards_carry_the_keys_of_sorting(report):
+    network = made_network()
+    layer = network.layers[1]
+    cards = [a for a in Page(report / "index.html").all("li") if "data-unit" in a][-7:]
+    assert [int(card["data-unit"]) for card in cards] == list(range(7))
+    assert cards[0]["data-interpretability"] == cards[0]["data-tracking"] == ""
+    assert cards[0]["data-part"] == cards[0]["data-landmark"] == cards[0]["data-instability"] == ""
+    for unit in range(1, 7):
+        card = cards[unit]
+        assert float(card["data-interpretability"]) == layer.shares[unit].max()
+        part = PARTS[layer.shares[unit].argmax()].replace("_", " ")
+        assert card["data-part"] == ("" if unit == 6 else part)
+        assert float(card["data-instability"]) == layer.instability[unit]
+        assert float(card["data-tracking"]) == layer.tracking[unit].min()
+        assert card["data-landmark"] == layer.landmarks[layer.tracking[unit].argmin()]
+        assert card["data-category"] == layer.categories[unit]
+
+
+def test_the_page_of_a_filter_has_its_figures(report):
+    network = made_network()
+    layer, top = network.layers[1], network.gallery.layers["new_conv"]
+    text = " ".join(Page(report / "filters" / "interpretable-new_conv-004.html").texts)
+    for value in [*layer.tracking[4], layer.instability[4], *(v[4] for v in layer.terms.values())]:
+        assert f"{value:.3f}" in text
+    for share in layer.shares[4]:
+        assert f"{100 * share:.0f} %" in text
+    for image, peak in zip(top.image[4], top.peaks[4], strict=True):
+        assert network.captions[image].split(" & ")[0] in text and f"peak {peak:.3f}" in text
+    masks = Page(report / "filters" / "interpretable-new_conv-004.html").all("img")
+    assert len(masks) == 4
+    assert len(Page(report / "filters" / "interpretable-top_conv-004.html").all("img")) == 2
+
+
+def test_a_filter_that_never_fires_has_a_page(report):
+    page = Page(report / "filters" / "interpretable-new_conv-000.html")
+    assert "This filter fires on no image." in page.texts and not page.all("img")
+    assert "—" in page.texts
+
+
+def test_contributions_link_to_filters_that_have_a_page(report):
+    index = Page(report / "index.html")
+    assert index.all("a", href="filters/interpretable-new_conv-003.html")
+    assert "fc6 5" in index.texts and not index.all("a", href="filters/interpretable-fc6-005.html")
+
+
+def test_pieces_that_are_missing(tmp_path):
+    network = made_network()
+    layer = dataclasses.replace(
+        network.layers[0],
+        parts=(),
+        shares=np.zeros((7, 0)),
+        landmarks=(),
+        tracking=np.zeros((7, 0)),
+        terms={},
+    )
+    bare = NetworkFilters("interpretable", network.gallery, network.captions, [layer])
+    write(tmp_path / "report", [bare], curves={}, config={})
+    index = Page(tmp_path / "report" / "index.html")
+    assert "No curves: the networks were measured without a training run." in index.texts
+    assert "Predictions explained" not in index.texts
+    assert index.all("option", value="tracking", selected=None)
+    page = Page(tmp_path / "report" / "filters" / "interpretable-top_conv-002.html")
+    assert {"The data set has no parts.", "The data set has no landmarks."} <= set(page.texts)
+    write(tmp_path / "none", [])
+    assert Page(tmp_path / "none" / "index.html").open == []
+
+
+def test_the_number_of_pictures_can_be_bounded(tmp_path):
+    network = made_network()
+    write(tmp_path, [network], drawn=2)
+    drawn = sorted(path.stem for path in (tmp_path / "filters").glob("*.jpg"))
+    best = np.argsort(-np.nan_to_num(network.layers[1].shares.max(axis=1)))[:2]
+    assert drawn[:2] == sorted(f"interpretable-new_conv-{unit:03d}" for unit in best)
+    assert len(drawn) == 4 and len(list((tmp_path / "filters").glob("*.html"))) == 14
+
+
+def test_an_earlier_report_is_replaced(tmp_path):
+    write(tmp_path, [made_network(filters=9)])
+    write(tmp_path, [made_network(filters=3)])
+    assert len(list((tmp_path / "filters").glob("*.html"))) == 6
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        OSError, match=r"report cannot be written to .*file/report \(Not a directory"
+    ):
+        write(tmp_path / "file" / "report")
+
+
+# Pictures.
+
+
+def test_region_is_the_union_of_the_discs_of_valid_positions():
+    centers, side = np.array([8.0, 24.0]), 32
+    disc = pictures.discs(centers, centers, 6, side)
+    y, x = np.mgrid[:side, :side] + 0.5
+    maps = np.array([[[3.0, 0.5], [0.0, 2.5]], [[0.0, 0.2], [0.1, 0.0]]])
+    found = pictures.regions(maps, 2.0, disc)
+    near = [np.hypot(y - a, x - b) <= 6 for a, b in ((8, 8), (24, 24), (8, 24))]
+    np.testing.assert_array_equal(found[0], near[0] | near[1])
+    np.testing.assert_array_equal(found[1], near[2])  # its peak, though below the threshold
+
+
+def test_outline_runs_along_the_region():
+    region = np.zeros((1, 12, 12), bool)
+    region[0, 4:9, 4:9] = True
+    drawn = pictures.outlined(np.full((1, 12, 12, 3), 100, np.uint8), region)[0]
+    assert drawn[6, 6].tolist() == [100] * 3 and drawn[0, 0].tolist() == [65] * 3
+    assert drawn[4, 6].tolist() == drawn[3, 6].tolist() == [255, 217, 47]
+    assert drawn[5, 6].tolist() == drawn[2, 6].tolist() == [0, 0, 0]
+
+
+def test_map_strip_has_a_pixel_for_each_position():
+    import base64
+    import io
+
+    maps = np.array([[[0.0, 1.0]], [[2.0, 4.0]]])
+    uri = pictures.map_strip(maps, 0, 4, "gray")
+    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    picture = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+    assert picture.tolist() == [[0, 64, 128, 255]]
+
+
+# Curves.
+
+
+def test_curves_are_read_from_a_run_that_was_killed(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    curves = read_curves({"a": tmp_path / "a", "b": tmp_path / "b"})
+    assert curves == {"a": [{"step": 1, "loss": 0.5}]}
+
+
+def test_a_picture_for_each_figure_with_its_ends_in_words():
+    drawn = draw_curves(
+        {"$a$": [{"step": 1, "loss": 0.7, "mi/top": 0.1}, {"step": 5, "loss": 0.25}]}
+    )
+    assert [curve.title for curve in drawn] == [
+        "Loss of the task",
+        "Mutual information (nats), top",
+    ]
+    assert drawn[0].text == "Loss of the task. $a$: from 0.7 at step 1 to 0.25 at step 5."
+    assert re.match(r"<\?xml", drawn[0].svg) and "http" not in drawn[0].text
