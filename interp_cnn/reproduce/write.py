@@ -128,15 +128,15 @@ def markdown(tables: Sequence[_Cells]) -> str:
     letters = {text: _letter(number) for number, text in enumerate(marks)}
     blocks = [
         "# The paper's tables",
-        "Each cell: mean ± standard deviation over seeds, (the paper's figure), and letters for"
-        " what differs from the paper, explained at the end. ↑ higher is better, ↓ lower is"
-        f" better, {_DASH} nothing measured. The paper has one figure for a network: it stands"
-        " beside both layers, and is measured on the new conv in the authors' code.",
+        "Each cell: mean ± standard deviation over seeds, (the paper's figure), and letters where"
+        " data, split, weights or training differ from the paper's, explained at the end. ↑ higher"
+        f" is better, ↓ lower is better, {_DASH} nothing measured. The paper has one figure for a"
+        " network: it stands beside both layers; the authors' code measures the new conv.",
     ]
     for table, figures in tables:
         blocks += _one_table(table, figures, letters)
     if letters:
-        blocks += ["## What differs from the paper", _bullets(f"{letters[m]}: {m}" for m in marks)]
+        blocks += ["## What the letters mark", _bullets(f"{letters[m]}: {m}" for m in marks)]
     return "\n\n".join(blocks) + "\n"
 
 
