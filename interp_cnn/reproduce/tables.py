@@ -152,10 +152,12 @@ def columns(table: Table, wanted: Sequence[str] | None) -> list[Column]:
             text = ALL if chosen == CATEGORIES[dataset] else SEPARATOR.join(chosen)
             result.append(Column(title, dataset, task, (text,)))
         else:
-            several = len(CATEGORIES[dataset]) > 1
-            if table.by_category and several:
-                result += [Column(name, dataset, task, (name,), one=True) for name in chosen]
-            result.append(Column("mean" if table.by_category else title, dataset, task, chosen))
+            if table.by_category:
+                title = chosen[0]
+                if len(CATEGORIES[dataset]) > 1:
+                    result += [Column(name, dataset, task, (name,), one=True) for name in chosen]
+                    title = "mean"
+            result.append(Column(title, dataset, task, chosen))
     return result
 
 

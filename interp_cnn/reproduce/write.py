@@ -198,7 +198,9 @@ def _cell(figure: Figure, letters: dict[str, str]) -> str:
             text += f" ± {_number(figure.spread, figure.metric)}"
     if figure.paper is not None:
         text += f" ({_number(figure.paper, figure.metric)})"
-    return " ".join(filter(None, (text, ",".join(letters[mark] for mark in figure.marks))))
+    order = list(letters)
+    marks = sorted(figure.marks, key=order.index)
+    return " ".join(filter(None, (text, ",".join(letters[mark] for mark in marks))))
 
 
 def _number(value: float, metric: str) -> str:
