@@ -72,7 +72,7 @@ def default_config() -> ml_collections.ConfigDict:
             "filter_loss": {
                 # "shortfall", "constant" or "paper".
                 "weighting": "shortfall",
-                "weight": 2.0,
+                "weight": 4.0,
                 # Mutual information that each filter should have, over the layer's mean before.
                 "gain": 2.0,
                 "sharpness": 60.0,
@@ -148,7 +148,7 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
         negatives="",
         task="logistic",
         epochs=4,
-        schedule="constant",
+        schedule="cosine",
         frozen_through="conv4_3",
         seed=0,
     )
@@ -167,6 +167,8 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
     config.train.task = arguments.task
     config.train.epochs = arguments.epochs
     config.train.schedule = arguments.schedule
+    config.train.warmup_steps = 10
+    config.interpretable.ramp_epochs = 1.0
     config.checkpoint.every_steps = 50
     config.log_every_steps = 5
     return config

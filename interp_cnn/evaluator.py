@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from tqdm import tqdm
@@ -17,13 +18,12 @@ from interp_cnn import metrics, parallel
 from interp_cnn.activity import FilterActivity, categories_of, no_activity, update_activity
 from interp_cnn.data.pipeline import CropWithParts, Split, eval_batches, join
 from interp_cnn.data.prepare import Data
-from interp_cnn.losses import filter_loss, scale_free
+from interp_cnn.losses import filter_diagnostics, scale_free
 from interp_cnn.metrics import ActivationThreshold
 from interp_cnn.models import Network
 from interp_cnn.objective import SOFTMAX
-from interp_cnn.report.figure import FilterRow
+from interp_cnn.report.gallery import Gallery, GalleryCollector
 from interp_cnn.steps import predict_step
-from interp_cnn.templates import template_mask
 
 
 class _StrongPositions:
@@ -72,7 +72,7 @@ class _Layer:
     strong: _StrongPositions
     positions: list[np.ndarray] = dataclasses.field(default_factory=list)
     peaks: list[np.ndarray] = dataclasses.field(default_factory=list)
-    information: list[np.ndarray] = dataclasses.field(default_factory=list)
+    terms: list[dict[str, np.ndarray]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -86,6 +86,9 @@ class Evaluation:
       instability: of each layer, [filters, landmarks].
       ratios: tracking ratio of each layer, [filters, landmarks].
       interpretability: of each layer, [filters, parts].
+      terms: of `filter_diagnostics`, mean over batches, [filters] each, of each layer.
+      thresholds: T_f of part interpretability, [filters], of each layer.
+      gallery: the strongest images of the filters.
       peaks: peak of each map on each object, [objects, filters], of each layer; -inf where the
         object is not of the filter's category.
       objects: the examples behind them.
@@ -98,6 +101,9 @@ class Evaluation:
     instability: dict[str, np.ndarray]
     ratios: dict[str, np.ndarray]
     interpretability: dict[str, np.ndarray]
+    terms: dict[str, dict[str, np.ndarray]]
+    thresholds: dict[str, np.ndarray]
+    gallery: Gallery
     peaks: dict[str, np.ndarray]
     objects: Split
     predict: Any
@@ -106,6 +112,10 @@ class Evaluation:
 def _number(value: float) -> float | None:
     """NaN has no JSON."""
     return None if math.isnan(value) else float(value)
+
+
+def _means(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.mean([batch[name] for batch in batches], axis=0) for name in batches[0]}
 
 
 class Evaluator:
@@ -200,7 +210,7 @@ class Evaluator:
                 maps = parallel.unshard(
                     predict(params, parallel.shard({"image": batch["image"]}))["maps"]
                 )
-                labels = np.where(batch["weight"] > 0, batch["label"], 0)
+                labels = jnp.where(batch["weight"] > 0, batch["label"], 0)
                 activity = {
                     name: update_activity(
                         activity[name],
@@ -235,6 +245,7 @@ class Evaluator:
         members = {name: objects.labels[:, None] - 1 == of for name, of in categories.items()}
         layers = {name: _Layer(_StrongPositions(len(objects))) for name in members}
         landmarks: list[np.ndarray] = []
+        collector = GalleryCollector()
         done = 0
         for batch in tqdm(
             self._batches(objects, network),
@@ -250,10 +261,15 @@ class Evaluator:
                 where = members[name][done : done + count]
                 layer.positions.append(output["positions"][name][:count])
                 layer.peaks.append(output["peaks"][name][:count])
-                if count == self.batch_size or not layer.information:
+                if count == self.batch_size or not layer.terms:
                     scaled = scale_free(maps, where=where)
-                    layer.information.append(-np.asarray(filter_loss(scaled, where=where)))
+                    layer.terms.append(jax.device_get(filter_diagnostics(scaled, where=where)))
                 layer.strong.update(done, maps, where)
+            collector.update(
+                batch["image"][:count],
+                {name: output["maps"][name][:count] for name in layers},
+                {name: of[done : done + count] for name, of in members.items()},
+            )
             done += count
         points = np.concatenate(landmarks)
         size = (network.input_size, network.input_size)
@@ -262,7 +278,21 @@ class Evaluator:
         shares = self._part_shares(network, objects, layers, members, radius)
         controls = metrics.instability_controls(points, image_size=size)
         result: dict[str, Any] = {"step": step, "layers": {}}
-        evaluation = Evaluation(result, controls, categories, {}, {}, shares, {}, objects, predict)
+        terms = {name: _means(layer.terms) for name, layer in layers.items()}
+        evaluation = Evaluation(
+            result=result,
+            controls=controls,
+            categories=categories,
+            instability={},
+            ratios={},
+            interpretability=shares,
+            terms=terms,
+            thresholds={name: layer.strong.threshold.result() for name, layer in layers.items()},
+            gallery=collector.result(),
+            peaks={},
+            objects=objects,
+            predict=predict,
+        )
         for name, layer in layers.items():
             positions, values = np.concatenate(layer.positions), np.concatenate(layer.peaks)
             how: dict[str, Any] = {"top": self.config.eval.top, "where": members[name]}
@@ -299,7 +329,7 @@ class Evaluator:
                 },
                 "dead": summary.dead,
                 "collapsed": summary.collapsed,
-                "mutual_information": float(np.mean(layer.information)),
+                "mutual_information": float(np.mean(terms[name]["mutual_information"])),
                 "receptive_field": dataclasses.asdict(fields[name]),
             }
         result["accuracy"] = self._accuracy(network, params, predict)
@@ -346,73 +376,6 @@ class Evaluator:
             name: np.where(having[name] > 0, hits[name] / np.maximum(having[name], 1), np.nan)
             for name in layers
         }
-
-    def filter_rows(
-        self,
-        network: Network,
-        params: Any,
-        evaluation: Evaluation,
-        variant: str,
-        layer: str,
-        *,
-        filters: int = 3,
-        images: int = 2,
-    ) -> list[FilterRow]:
-        """Pictures of the filters that follow a part best, each on its strongest images.
-
-        Args:
-          network: evaluated network.
-          params: its parameters.
-          evaluation: of this network.
-          variant: what the network is called in the pictures.
-          layer: name of the maps.
-          filters: number of filters.
-          images: number of images of each.
-        """
-        ratio, peaks = evaluation.ratios[layer], evaluation.peaks[layer]
-        best = np.where(np.isnan(ratio), np.inf, ratio).min(axis=1)
-        chosen = np.argsort(best, kind="stable")[:filters]
-        radius = self.config.eval.radius or metrics.default_radius((network.input_size,) * 2)
-        rows = []
-        for unit in chosen:
-            strongest = np.argsort(-peaks[:, unit], kind="stable")[:images]
-            batch = next(iter(self._batches(evaluation.objects.take(strongest), network)))
-            output = parallel.unshard(
-                evaluation.predict(params, parallel.shard({"image": batch["image"]}))
-            )
-            known = np.where(np.isnan(ratio[unit]), np.inf, ratio[unit])
-            part = self.data.landmarks[int(known.argmin())].replace("_", " ")
-            for index in range(len(strongest)):
-                raw = output["maps"][layer][index, :, :, unit]
-                mask = None
-                if network.interpretable:
-                    mask = np.asarray(
-                        template_mask(
-                            raw[None, :, :, None],
-                            norm=network.norm,
-                            beta=network.beta,
-                            position=network.position,
-                        )
-                    )[0, :, :, 0]
-                rows.append(
-                    FilterRow(
-                        label=f"{variant} {layer} {unit}, follows the {part}",
-                        image=batch["image"][index],
-                        raw_map=raw,
-                        mask=mask,
-                        masked_map=None if mask is None else np.maximum(raw * mask, 0.0),
-                        region=_disc(
-                            output["positions"][layer][index, unit], radius, network.input_size
-                        ),
-                    )
-                )
-        return rows
-
-
-def _disc(center: np.ndarray, radius: float, size: int) -> np.ndarray:
-    """Pixels [size, size] whose centre is at most `radius` away."""
-    pixels = np.arange(size) + 0.5
-    return np.hypot(pixels[:, None] - center[0], pixels[None, :] - center[1]) <= radius
 
 
 def experiment_record(config: ml_collections.ConfigDict, network: Network) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from interp_cnn.activity import Rule
 from interp_cnn.losses import Estimator, filter_loss, information_shortfall, scale_free
 from interp_cnn.models import Network
 
@@ -51,13 +52,13 @@ class Objective:
     task: str = LOGISTIC
     class_weights: tuple[tuple[float, ...], ...] | None = None
     weighting: str = SHORTFALL
-    weight: float = 2.0
+    weight: float = 4.0
     gain: float = 2.0
     sharpness: float = 60.0
     images: str = "category"
     estimator: Estimator = "mi"
     alpha: float | None = None
-    category_rule: str = "sum"
+    category_rule: Rule = "sum"
     start_epoch: float = 0.0
     ramp_epochs: float = 0.0
     steps_per_epoch: int = 1

@@ -14,10 +14,16 @@ from interp_cnn.activity import FilterActivity
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
+from interp_cnn.filter_report import filter_rows, network_filters
 from interp_cnn.models import NEW_CONV
+from interp_cnn.report.curves import read_curves
 from interp_cnn.report.figure import draw_filters
+from interp_cnn.report.page import write_report
 from interp_cnn.report.table import markdown_table
 from interp_cnn.trainer import check_batch_size, train
+
+# Of each network its step, its parameters, and the activity of its filters in training.
+_States = dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]]
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -39,7 +45,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict
         experiment.make_network(config, variant)  # a wrong name shows before the data are made
     experiment.claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
-    states = {}
+    states: _States = {}
     for variant in config.networks:
         state = train(config, variant, data, workdir / variant)
         states[variant] = (int(state.step), state.params, state.activity)
@@ -66,7 +72,7 @@ def evaluate_workdir(config: ml_collections.ConfigDict, workdir: Path) -> dict[s
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
     data = prepare(config.data, seed=config.seed)
-    states = {}
+    states: _States = {}
     for variant, folder in folders.items():
         checkpoints = Checkpoints(folder)
         states[variant] = checkpoints.restore_for_evaluation()
@@ -92,7 +98,7 @@ def evaluate_weights(config: ml_collections.ConfigDict, workdir: Path) -> dict[s
         variant: experiment.make_network(config, variant, len(data.categories))
         for variant in config.networks
     }
-    states = {
+    states: _States = {
         variant: (0, experiment.starting_params(config, network), None)
         for variant, network in networks.items()
     }
@@ -102,14 +108,14 @@ def evaluate_weights(config: ml_collections.ConfigDict, workdir: Path) -> dict[s
 def _measure(
     config: ml_collections.ConfigDict,
     data: Data,
-    states: dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]],
+    states: _States,
     workdir: Path,
 ) -> dict[str, Any]:
     """Evaluate networks given as (step, params, activity); write table, figures and picture."""
     workdir.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(config, data)
     results: dict[str, Any] = {"networks": {}}
-    rows = []
+    rows, filters = [], []
     for variant, (step, params, activity) in states.items():
         network = experiment.make_network(config, variant, len(data.categories))
         evaluation = evaluator.evaluate(network, params, step, activity)
@@ -117,14 +123,17 @@ def _measure(
         results["controls"] = evaluation.controls._asdict()
         results["data"] = data_record(config, data, len(evaluation.objects))
         results["experiment"] = experiment_record(config, network)
-        rows += evaluator.filter_rows(network, params, evaluation, variant, NEW_CONV)
+        rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
+        filters.append(network_filters(variant, network, evaluation, data))
     if jax.process_index() == 0:
         table = markdown_table(results)
         (workdir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
         (workdir / "table.md").write_text(table)
         draw_filters(workdir / "filters.png", rows, title=_title(config))
+        curves = read_curves({variant: workdir / variant for variant in states})
+        write_report(workdir / "report", results, filters, curves, config=config.to_dict())
         tqdm.write("\n" + table)
-        tqdm.write(f"written: {workdir}/table.md, metrics.json, filters.png")
+        tqdm.write(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
     return results
 
 

@@ -268,5 +268,5 @@ def masked(
     """
     mask = template_mask(x, norm=norm, beta=beta, position=position)
     if not (isinstance(strength, float | int) and strength == 1):
-        mask = 1.0 - strength * (1.0 - mask)
+        mask = 1.0 - jnp.asarray(strength) * (1.0 - mask)
     return jnp.maximum(x.astype(jnp.float32) * mask, 0.0).astype(x.dtype)

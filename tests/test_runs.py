@@ -30,6 +30,7 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     assert network["accuracy"]["images"] == results["data"]["test_images"]
     assert 0 < results["data"]["test_objects"] < results["data"]["test_images"]
     assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "report" / "index.html").exists()
     table = (tmp_path / "table.md").read_text()
     assert "interpretable" in table
 
