@@ -255,7 +255,8 @@ def test_marks_of_the_two_core_configuration():
         "Keras' ImageNet weights",
         "layers up to conv4_3 not trained",
         "4 epochs; the paper has 50",
-        "learning rate 0.001, constant",
+        "learning rate 0.001, cosine; the paper's falls",
+        "masks and filter loss set in after 0 epochs, over 1;",
         "filter loss weighted by 'shortfall'",
         "our own split by photo",
     ):
@@ -273,6 +274,7 @@ def test_nothing_but_the_split_differs_where_all_is_as_in_the_paper(monkeypatch)
     settings = (
         *("train.epochs=50", "train.schedule=paper", "model.frozen_through=none"),
         *("filter_loss.weighting=paper", "filter_loss.estimator=paper"),
+        "interpretable.ramp_epochs=0",
     )
     settings = {"settings": settings, "weights": ["imagenet.mat"]}
     assert marks_of(**settings) == (
@@ -394,5 +396,7 @@ def test_the_embedded_tables_need_no_paper(tmp_path):
     )
     assert "Table embedded 1" in markdown and "Table embedded 7" in markdown
     assert "small, interpretable, new conv" in markdown and "the paper has" not in markdown
-    assert markdown.endswith("- a: mean over 2 of 6 categories (bird, cat)\n")
+    assert "- a: mean over 2 of 6 categories (bird, cat)\n" in markdown
+    name = "embedded_animals-bird-single-small-seed1"
+    assert f"- [{name}](runs/{name}/report/index.html)" in markdown
     assert all(c["paper"] is None for t in json.loads(content)["tables"] for c in t["cells"])

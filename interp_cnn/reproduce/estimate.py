@@ -89,7 +89,7 @@ def as_text(costs: Sequence[Cost]) -> str:
     disk = sum(cost.disk or 0 for cost in left)
     lines.append(
         f"{len(costs)} runs, {len(left)} of them not finished: about {_hours(seconds)} and"
-        f" {_gib(disk)} for their checkpoints; prepared data sets and the part that begun runs have"
+        f" {_gib(disk)} for their checkpoints; prepared data sets, reports and what begun runs have"
         " done already are not counted"
     )
     return "\n".join(lines)
@@ -193,7 +193,8 @@ def _probe(run: Run) -> float | str:
             axis_name=parallel.AXIS,
         )
     )
-    state, _ = jax.block_until_ready(step(state, batch))  # compiles
+    for _ in range(2):  # compiles for the fresh state, and for one that a step has returned
+        state, _ = jax.block_until_ready(step(state, batch))
     start = time.perf_counter()
     for _ in range(_PROBE_STEPS):
         state, _ = step(state, batch)

@@ -36,7 +36,7 @@ def differences(run: Run, results: Mapping[str, Any], metric: str, variant: str)
     found = [
         _weights(config),
         *_training(run),
-        _loss(config) if is_interpretable(variant) else "",
+        *(_loss(config) if is_interpretable(variant) else ()),
         _split(run),
         _objects(run, data),
         "" if metric == ACCURACY else _measured_on(run, data),
@@ -80,14 +80,20 @@ def _training(run: Run) -> list[str]:
     return found
 
 
-def _loss(config: ml_collections.ConfigDict) -> str:
-    loss = config.filter_loss
-    if (loss.weighting, loss.estimator) == ("paper", "paper"):
-        return ""
-    return (
-        f"filter loss weighted by '{loss.weighting}', gradient '{loss.estimator}'; the paper has"
-        " Eq. 4 and a weight of (1/t) mean max x"
-    )
+def _loss(config: ml_collections.ConfigDict) -> list[str]:
+    loss, begin = config.filter_loss, config.interpretable
+    found = []
+    if (loss.weighting, loss.estimator) != ("paper", "paper"):
+        found.append(
+            f"filter loss weighted by '{loss.weighting}', gradient '{loss.estimator}'; the paper"
+            " has Eq. 4 and a weight of (1/t) mean max x"
+        )
+    if begin.start_epoch or begin.ramp_epochs:
+        found.append(
+            f"masks and filter loss set in after {begin.start_epoch:g} epochs, over"
+            f" {begin.ramp_epochs:g}; the paper has them from the start"
+        )
+    return found
 
 
 def _split(run: Run) -> str:

@@ -51,7 +51,7 @@ def write_tables(
         (table, figures_of(table, wishes, planned, outcomes)) for table in wishes.chosen_tables()
     ]
     texts = {
-        "tables.md": markdown(tables),
+        "tables.md": markdown(tables, planned, outcomes),
         "tables.csv": as_csv(tables),
         "tables.json": as_json(tables, planned, outcomes),
     }
@@ -122,8 +122,8 @@ def as_json(tables: Sequence[_Cells], planned: Sequence[Run], outcomes: Outcomes
 # For people.
 
 
-def markdown(tables: Sequence[_Cells]) -> str:
-    """The tables in the paper's form; letters mark what differs from the paper."""
+def markdown(tables: Sequence[_Cells], planned: Sequence[Run], outcomes: Outcomes) -> str:
+    """The tables in the paper's form, and links to the report of each run."""
     marks = dict.fromkeys(m for _, figures in tables for figure in figures for m in figure.marks)
     letters = {text: _letter(number) for number, text in enumerate(marks)}
     blocks = [
@@ -137,6 +137,10 @@ def markdown(tables: Sequence[_Cells]) -> str:
         blocks += _one_table(table, figures, letters)
     if letters:
         blocks += ["## What the letters mark", _bullets(f"{letters[m]}: {m}" for m in marks)]
+    done = [run.name for run in planned if outcomes[run.job, run.seed].results is not None]
+    if done:
+        links = "\n".join(f"- [{name}](runs/{name}/report/index.html)" for name in done)
+        blocks += ["## Reports of the runs", links]
     return "\n\n".join(blocks) + "\n"
 
 
