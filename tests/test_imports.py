@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "interp_cnn"
 SCRIPTS = [
-    path for name in ("train.py", "eval.py", "explain.py") if (path := ROOT / name).is_file()
+    path
+    for name in ("train.py", "eval.py", "explain.py", "reproduce.py")
+    if (path := ROOT / name).is_file()
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = (
@@ -130,7 +132,9 @@ def test_data_know_no_model():
 EFFECTS = ("interp_cnn.data", "interp_cnn.checkpoint", "interp_cnn.writers")
 JOBS = (
     *("interp_cnn.trainer", "interp_cnn.evaluator", "interp_cnn.runs", "interp_cnn.filter_parts"),
-    *("interp_cnn.explain_image", "interp_cnn.radius_study", "train", "eval", "explain"),
+    *("interp_cnn.explain_image", "interp_cnn.filter_report", "interp_cnn.radius_study"),
+    *(name for name in sorted(MODULES) if inside(name, "interp_cnn.reproduce")),
+    *("train", "eval", "explain", "reproduce"),
 )
 
 

@@ -1,0 +1,1 @@
+"""The paper's tables: tables -> plan -> execute -> figures -> write, and the estimate of a plan."""

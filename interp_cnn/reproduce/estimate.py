@@ -1,0 +1,202 @@
+"""What a plan will cost: time and disk of each run, without training any."""
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from interp_cnn import experiment, parallel
+from interp_cnn.config import INTERPRETABLE, ORDINARY
+from interp_cnn.data.prepare import EMBEDDED, open_builder
+from interp_cnn.models import Network
+from interp_cnn.optim import make_optimizer
+from interp_cnn.reproduce.execute import begun, finished, measured_seconds
+from interp_cnn.reproduce.plan import Run
+from interp_cnn.reproduce.tables import CATEGORIES, SINGLE
+from interp_cnn.state import init_params, init_state
+from interp_cnn.steps import train_step
+
+_GIB = 2**30
+_ASSUMED_IMAGES = 2000  # for training, of data that are not prepared
+_PROBE_STEPS = 3
+
+
+class Cost(NamedTuple):
+    """Of one run.
+
+    Attributes:
+      name: of the run.
+      state: "done", "begun" or "new".
+      seconds: that a run from the start takes; 0 where it is done, None where it cannot be told.
+      disk: bytes of its checkpoints; None where it cannot be told.
+      how: where the seconds are from, or why there are none.
+    """
+
+    name: str
+    state: str
+    seconds: float | None
+    disk: int | None
+    how: str
+
+
+def estimate(planned: Sequence[Run], workdir: Path) -> list[Cost]:
+    """Time and disk of every run.
+
+    A run costs as much as (epochs + 1) x training images x networks times the time of one image;
+    the one epoch stands for the evaluation. That time is the one of a finished run of the same
+    network in the work directory, or else of a probe: a few training steps on noise.
+    """
+    done = {run.name: finished(run, workdir) for run in planned}
+    measured = _measured(planned, done, workdir)
+    probed: dict[str, float | str] = {}
+    costs = []
+    for run in planned:
+        network = run.config.model.name
+        if done[run.name] is not None:
+            costs.append(Cost(run.name, "done", 0.0, _disk(run), "finished"))
+            continue
+        if network in measured:
+            of_image, how = measured[network], "time of a finished run"
+        else:
+            if network not in probed:
+                probed[network] = _probe(run)
+            rate = probed[network]
+            if isinstance(rate, str):
+                costs.append(Cost(run.name, "new", None, None, rate))
+                continue
+            of_image, how = rate, "probe of a few steps"
+        images, counted = _training_images(run)
+        seconds = of_image * _images_seen(run, images)
+        state = "begun" if begun(run, workdir) else "new"
+        costs.append(Cost(run.name, state, seconds, _disk(run), f"{how}, {images} {counted}"))
+    return costs
+
+
+def as_text(costs: Sequence[Cost]) -> str:
+    """The list of runs with their costs, and the sum."""
+    lines = []
+    for cost in costs:
+        known = cost.seconds is not None and cost.disk is not None
+        figures = f"{_hours(cost.seconds)}, {_gib(cost.disk)}" if known else "unknown"
+        lines.append(f"{cost.name}: {cost.state}, {figures} ({cost.how})")
+    left = [cost for cost in costs if cost.state != "done"]
+    seconds = sum(cost.seconds or 0 for cost in left)
+    disk = sum(cost.disk or 0 for cost in left)
+    lines.append(
+        f"{len(costs)} runs, {len(left)} of them not finished: about {_hours(seconds)} and"
+        f" {_gib(disk)} for their checkpoints; prepared data sets, reports and what begun runs have"
+        " done already are not counted"
+    )
+    return "\n".join(lines)
+
+
+def _hours(seconds: float | None) -> str:
+    return f"{(seconds or 0) / 3600:.2f} h"
+
+
+def _gib(size: int | None) -> str:
+    return f"{(size or 0) / _GIB:.2f} GiB"
+
+
+def _images_seen(run: Run, images: int) -> int:
+    return (run.config.train.epochs + 1) * images * len(run.config.networks)
+
+
+def _measured(
+    planned: Sequence[Run], done: Mapping[str, Mapping[str, Any] | None], workdir: Path
+) -> dict[str, float]:
+    """Seconds for one image of each network, of the last finished run that was timed."""
+    result = {}
+    for run in planned:
+        figures, seconds = done[run.name], measured_seconds(run, workdir)
+        if figures is not None and seconds is not None:
+            seen = _images_seen(run, figures["data"]["train_images"])
+            result[run.config.model.name] = seconds / seen
+    return result
+
+
+def _training_images(run: Run) -> tuple[int, str]:
+    """Their number, and how it is known."""
+    data = run.config.data
+    builder = open_builder(
+        data.name, data.category, data_dir=data.data_dir or None, skip_damaged=data.skip_damaged
+    )
+    if builder.info.splits:
+        return builder.info.splits["train"].num_examples, "prepared images"
+    if data.name == EMBEDDED:
+        config = builder.builder_config
+        objects = config.num_per_category * len(config.categories)
+        return round((objects + config.num_other) * 2 / 3), "images"  # the test split has a third
+    return _ASSUMED_IMAGES, "images assumed, the data are not prepared"
+
+
+def _outputs(run: Run) -> int:
+    if run.job.task == SINGLE:
+        return 1
+    known = len(CATEGORIES[run.job.dataset])
+    return known if run.job.category == "all" else 1 + run.job.category.count("+")
+
+
+def _optimizer(run: Run, network: Network) -> optax.GradientTransformation:
+    train = run.config.train
+    return make_optimizer(
+        optax.constant_schedule(0.0),
+        frozen=network.frozen_layers,
+        rate_factors=dict(train.rate_factors),
+        clip_norm=train.clip_norm,
+    )
+
+
+def _disk(run: Run) -> int:
+    """Bytes of the checkpoints of all networks: the state, as often as it is kept."""
+    config = run.config
+    network = experiment.make_network(config, ORDINARY, _outputs(run))
+    optimizer = _optimizer(run, network)
+    shapes = jax.eval_shape(
+        lambda: init_state(init_params(network, config.seed), optimizer, network)
+    )
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    return size * config.checkpoint.keep * len(config.networks)
+
+
+def _probe(run: Run) -> float | str:
+    """Seconds for one image in training, or why it cannot be told."""
+    config = run.config
+    outputs = _outputs(run)
+    size = config.train.batch_size
+    random = np.random.default_rng(0)
+    try:
+        network = experiment.make_network(config, INTERPRETABLE, outputs)
+        labels = random.integers(outputs > 1, outputs + 1, size).astype(np.int32)
+        objective = experiment.make_objective(config, labels, categories=outputs, steps_per_epoch=1)
+        side = network.input_size
+        images = random.integers(0, 256, (size, side, side, 3)).astype(np.uint8)
+        batch = parallel.shard({"image": images, "label": labels})
+    except ValueError as error:
+        return str(error)
+    optimizer = _optimizer(run, network)
+    state = init_state(init_params(network, config.seed), optimizer, network)
+    step = parallel.parallel_step(
+        functools.partial(
+            train_step,
+            network=network,
+            optimizer=optimizer,
+            objective=objective,
+            mean=tuple(config.data.mean),
+            std=config.data.std,
+            seed=config.seed,
+            axis_name=parallel.AXIS,
+        )
+    )
+    for _ in range(2):  # compiles for the fresh state, and for one that a step has returned
+        state, _ = jax.block_until_ready(step(state, batch))
+    start = time.perf_counter()
+    for _ in range(_PROBE_STEPS):
+        state, _ = step(state, batch)
+    jax.block_until_ready(state)
+    return (time.perf_counter() - start) / (_PROBE_STEPS * size)

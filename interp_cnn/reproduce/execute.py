@@ -1,0 +1,142 @@
+"""Does the runs that are not done yet; what cannot be done is remembered with its reason."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from tqdm import tqdm
+
+from interp_cnn import runs
+from interp_cnn.config import first_difference
+from interp_cnn.reproduce.plan import Run
+from interp_cnn.reproduce.tables import Job
+
+_TIME = "time.json"
+
+
+class Outcome(NamedTuple):
+    """Of one run: the figures as in its metrics.json, or why there are none."""
+
+    results: dict[str, Any] | None
+    reason: str = ""
+
+
+Outcomes = dict[tuple[Job, int], Outcome]
+
+NOT_YET = Outcome(None, "not run yet")
+
+
+def folder_of(run: Run, workdir: Path) -> Path:
+    """Work directory of one run."""
+    return workdir / "runs" / run.name
+
+
+def finished(run: Run, workdir: Path) -> dict[str, Any] | None:
+    """Figures of a run that is done with this configuration, or None."""
+    folder = folder_of(run, workdir)
+    saved, results = _read(folder / "config.json"), _read(folder / "metrics.json")
+    if saved is None or results is None or first_difference(saved, run.config.to_dict()):
+        return None
+    # What a run may change when it goes on, but not its figures.
+    now = json.loads(run.config.to_json_best_effort())
+    same = all(saved.get(name) == now[name] for name in ("networks", "eval"))
+    return results if same else None
+
+
+def _read(file: Path) -> Any:
+    """Content of a JSON file; None where it is missing or half written."""
+    try:
+        return json.loads(file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def begun(run: Run, workdir: Path) -> bool:
+    """Whether training of a run has begun."""
+    return any(folder_of(run, workdir).glob("*/metrics.jsonl"))
+
+
+def check_folders(planned: Sequence[Run], workdir: Path) -> None:
+    """Raise a ValueError where a run was begun with another configuration."""
+    for run in planned:
+        folder = folder_of(run, workdir)
+        saved = _read(folder / "config.json")
+        if saved is None or not begun(run, workdir):
+            continue
+        difference = first_difference(saved, run.config.to_dict())
+        if difference:
+            raise ValueError(
+                f"{folder} belongs to a run of another config ({difference}); choose another"
+                " --workdir, or delete that folder"
+            )
+
+
+def execute(
+    planned: Sequence[Run], workdir: Path, after: Callable[[Outcomes], object] = lambda _: None
+) -> Outcomes:
+    """Do the runs in order; those that are done are kept, one that was stopped goes on.
+
+    Args:
+      planned: see `plan`.
+      workdir: gets a folder for each run.
+      after: called with all outcomes so far, at the start and after each run that is done here.
+
+    Returns:
+      The outcome of every run.
+
+    Raises:
+      ValueError: where a run was begun with another configuration.
+      OSError: where something cannot be written; run the same command again to go on.
+    """
+    check_folders(planned, workdir)
+    outcomes: Outcomes = {}
+    for run in planned:
+        results = finished(run, workdir)
+        outcomes[run.job, run.seed] = NOT_YET if results is None else Outcome(results)
+    after(outcomes)
+    impossible: dict[Job, str] = {}
+    for number, run in enumerate(planned, 1):
+        key = (run.job, run.seed)
+        if outcomes[key].results is not None:
+            continue
+        if run.job in impossible:  # another seed would find the same
+            outcomes[key] = Outcome(None, impossible[run.job])
+            continue
+        tqdm.write(f"run {number} of {len(planned)}: {run.name}")
+        try:
+            outcomes[key] = Outcome(_train(run, workdir))
+        except FloatingPointError as error:
+            outcomes[key] = Outcome(None, str(error))
+        except (ValueError, FileNotFoundError) as error:
+            outcomes[key] = Outcome(None, str(error))
+            impossible[run.job] = str(error)
+        if outcomes[key].reason:
+            tqdm.write(f"{run.name} is left empty: {outcomes[key].reason}")
+        jax.clear_caches()  # the programs of this run are of no use to the next
+        after(outcomes)
+    return outcomes
+
+
+def _train(run: Run, workdir: Path) -> dict[str, Any]:
+    folder = folder_of(run, workdir)
+    if not begun(run, workdir):
+        # Left by a run that had no data or weights; other ones may be given now.
+        (folder / "config.json").unlink(missing_ok=True)
+    # It would be taken for the result of this configuration after a stop in between.
+    (folder / "metrics.json").unlink(missing_ok=True)
+    anew = not begun(run, workdir)
+    start = time.perf_counter()
+    results = runs.train_and_evaluate(run.config, folder)
+    if anew:
+        seconds = round(time.perf_counter() - start, 1)
+        (folder / _TIME).write_text(json.dumps({"seconds": seconds}) + "\n")
+    return results
+
+
+def measured_seconds(run: Run, workdir: Path) -> float | None:
+    """How long a finished run took that was never interrupted, in seconds; else None."""
+    record = _read(folder_of(run, workdir) / _TIME)
+    return None if record is None else float(record["seconds"])

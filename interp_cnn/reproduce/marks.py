@@ -1,0 +1,139 @@
+"""Where data, split, weights or training of a run differ from the paper's, in words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from interp_cnn.config import is_interpretable
+from interp_cnn.reproduce.plan import Run, weights_facts
+from interp_cnn.reproduce.tables import ACCURACY, CATEGORIES, CUB, EMBEDDED, SINGLE
+
+_CUB_TEST_BIRDS = 5794
+# Epochs, and of each network the batch and the factor k of the learning rate.
+_EPOCHS = {True: 50, False: 80}
+_BATCH_AND_FACTOR = {
+    "alexnet": (512, 30.0),
+    "vgg_m": (196, 30.0),
+    "vgg_s": (128, 10.0),
+    "vgg16": (32, 1.0),
+}
+
+
+def differences(run: Run, results: Mapping[str, Any], metric: str, variant: str) -> list[str]:
+    """What differs from the paper in one figure of a run; nothing where the paper has no data.
+
+    Args:
+      run: that was done.
+      results: its figures.
+      metric: of the figure.
+      variant: the network.
+    """
+    if run.job.dataset == EMBEDDED:
+        return []
+    config, data = run.config, results["data"]
+    found = [
+        _weights(config),
+        *_training(run),
+        *(_loss(config) if is_interpretable(variant) else ()),
+        _split(run),
+        _objects(run, data),
+        "" if metric == ACCURACY else _measured_on(run, data),
+        _negatives(run),
+    ]
+    return [text for text in found if text]
+
+
+def _weights(config: ml_collections.ConfigDict) -> str:
+    ours = "; the paper has the authors' MatConvNet files"
+    if not config.weights:
+        return "trained from scratch; the paper starts from ImageNet weights"
+    if config.weights == "download":
+        return "Keras' ImageNet weights" + ours
+    facts = weights_facts(config.weights, config.model.name)
+    if facts is None:
+        return f"weights of {Path(config.weights).name}, which cannot be read now" + ours
+    return "" if "MatConvNet" in facts["source"] else f"weights {facts['source']}" + ours
+
+
+def _training(run: Run) -> list[str]:
+    model, train = run.config.model, run.config.train
+    epochs = _EPOCHS[run.job.task == SINGLE]
+    batch, factor = _BATCH_AND_FACTOR[run.job.network]
+    found = []
+    if model.frozen_through:
+        found.append(f"layers up to {model.frozen_through} not trained; the paper trains all")
+    if model.width != 1:
+        found.append(f"all layers at {model.width:g} of the paper's width")
+    if train.epochs != epochs:
+        found.append(f"{train.epochs} epochs; the paper has {epochs}")
+    paper_rate = train.schedule == "paper" and train.paper_factor == factor
+    # The schedule of several categories falls over all of its 80 epochs and has their number in k.
+    if not paper_rate or run.job.task != SINGLE:
+        rate = f"{train.learning_rate:g}, {train.schedule}"
+        if train.schedule == "paper":
+            rate = f"the paper's for one category, k = {train.paper_factor:g}"
+        found.append(f"learning rate {rate}; the paper's falls from k 1e-4 to k 1e-5")
+    if train.batch_size != batch:
+        found.append(f"batches of {train.batch_size}; the paper has {batch}")
+    return found
+
+
+def _loss(config: ml_collections.ConfigDict) -> list[str]:
+    loss, begin = config.filter_loss, config.interpretable
+    found = []
+    if (loss.weighting, loss.estimator) != ("paper", "paper"):
+        found.append(
+            f"filter loss weighted by '{loss.weighting}', gradient '{loss.estimator}'; the paper"
+            " has Eq. 4 and a weight of (1/t) mean max x"
+        )
+    if begin.start_epoch or begin.ramp_epochs:
+        found.append(
+            f"masks and filter loss set in after {begin.start_epoch:g} epochs, over"
+            f" {begin.ramp_epochs:g}; the paper has them from the start"
+        )
+    return found
+
+
+def _split(run: Run) -> str:
+    if run.job.dataset == CUB:
+        return ""  # the official split
+    if run.job.task == SINGLE:
+        return "our own split by photo; the authors' is not published as a list"
+    return (
+        "our own split by photo; in the authors' one crops of a photo, or their mirror images, are"
+        " on both sides"
+    )
+
+
+def _objects(run: Run, data: Mapping[str, Any]) -> str:
+    """Where a part of the data set is missing."""
+    dataset, have = run.job.dataset, len(data["categories"])
+    if dataset == CUB:
+        birds = data["test_objects"]
+        if birds < _CUB_TEST_BIRDS:
+            return f"{birds} of the {_CUB_TEST_BIRDS} official test birds"
+        return ""
+    if run.job.task != SINGLE and have < len(CATEGORIES[dataset]):
+        return f"{have} of the paper's {len(CATEGORIES[dataset])} categories"
+    return ""
+
+
+def _measured_on(run: Run, data: Mapping[str, Any]) -> str:
+    authors = "test" if run.job.dataset == CUB else "all"
+    if data["location_split"] == authors:
+        return ""
+    images = {"test": "test images", "all": "all annotated images"}
+    return f"measured on {images[data['location_split']]}; the authors took {images[authors]}"
+
+
+def _negatives(run: Run) -> str:
+    data = run.config.data
+    found = data.negatives
+    if data.negatives_per_positive is not None:
+        found += f", {data.negatives_per_positive:g} for each object"
+    paper = "photos" if run.job.task == SINGLE else "none"
+    if found == paper:
+        return ""
+    return f"other images: {found}; the paper has: {paper}"

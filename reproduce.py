@@ -1,0 +1,58 @@
+"""The paper's tables: python reproduce.py --tables 1,2,4,5,7 --nets vgg16 --seeds 3 --workdir DIR.
+
+Trains and evaluates what is behind the tables and writes DIR/tables.md, tables.csv and tables.json.
+Tables: 1 and 2 part interpretability (one category, several), ilsvrc, 4 (VOC) and 5 (CUB) location
+instability, 7 accuracy; `embedded` has the same on the embedded data. Run the same command again
+to go on where it was stopped; --dry_run says what there is to do. To train all layers as the paper
+does: --set train.epochs=50 --set train.schedule=paper --set model.frozen_through=none.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from interp_cnn import cli
+
+_TABLES = flags.DEFINE_list("tables", [], "Of 1, 2, ilsvrc, 4, 5, 7, embedded.")
+_NETS = flags.DEFINE_list("nets", [], "Of alexnet, vgg_m, vgg_s, vgg16 (default: all).")
+_CATEGORIES = flags.DEFINE_list("categories", [], "Names (default: all); CUB is birds as one.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/reproduce", "Directory of runs and tables.")
+_MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "Folder with the published files.")
+_WEIGHTS = flags.DEFINE_list("weights", [], "NET=FILE, or FILE where there is one network.")
+_SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of the configuration of every run.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs with time and disk; train nothing.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the job of the flags."""
+    cli.check_arguments(argv)
+    from interp_cnn.reproduce import estimate, execute, plan, write
+
+    wishes = plan.read_wishes(
+        tables=_TABLES.value,
+        nets=_NETS.value,
+        categories=_CATEGORIES.value,
+        seeds=_SEEDS.value,
+        manual_dir=_MANUAL_DIR.value,
+        weights=_WEIGHTS.value,
+        settings=_SET.value,
+    )
+    workdir = Path(_WORKDIR.value)
+    planned = plan.plan(wishes)
+    if _DRY_RUN.value:
+        execute.check_folders(planned, workdir)
+        print(estimate.as_text(estimate.estimate(planned, workdir)))
+        return
+
+    def write_all(outcomes: execute.Outcomes) -> list[Path]:
+        return write.write_tables(wishes, planned, outcomes, workdir)
+
+    outcomes = execute.execute(planned, workdir, after=write_all)
+    for path in write_all(outcomes):
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

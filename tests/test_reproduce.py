@@ -1,0 +1,402 @@
+"""Wishes -> runs -> figures -> tables, with results written by hand."""
+
+import csv
+import io
+import json
+import statistics
+
+import pytest
+from made_results import made_results
+
+from interp_cnn.report.paper_figures import paper_figure
+from interp_cnn.reproduce.execute import Outcome
+from interp_cnn.reproduce.figures import figures_of
+from interp_cnn.reproduce.plan import plan, read_wishes
+from interp_cnn.reproduce.tables import CATEGORIES, EMBEDDED, TABLES, VOC, Job, columns
+from interp_cnn.reproduce.write import write_tables
+
+
+def wishes_of(tables, **changes):
+    return read_wishes(tables=tables.split(","), **{"nets": ["vgg16"], "seeds": 2} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tables": ["3"]}, "--tables has no '3'; choose from 1, 2, ilsvrc, 4, 5, 7, embedded"),
+        ({"tables": []}, "--tables is empty; name some of 1, 2"),
+        ({"nets": ["resnet"]}, "--nets has no 'resnet'; choose from alexnet, vgg_m, vgg_s, vgg16"),
+        ({"categories": ["cat", "wolf"]}, "--categories has no 'wolf'; choose from bird, cat, cow"),
+        ({"categories": ["fox"]}, "has no 'fox'"),  # of ILSVRC, which table 1 has not
+        ({"seeds": 0}, "--seeds=0 must be at least 1"),
+        ({"weights": ["a.mat"], "nets": []}, "--weights=a.mat does not say of which network"),
+        ({"weights": ["vgg_m=a.mat"]}, "--weights has no 'vgg_m'; choose from vgg16"),
+        ({"settings": ["train.epoch=1"]}, "--set 'train.epoch=1' is unknown; write FIELD=VALUE"),
+        ({"settings": ["train.epochs"]}, "--set 'train.epochs' is unknown"),
+        ({"settings": ["train.epochs=many"]}, "train.epochs must be of the type int"),
+        ({"settings": ["seed=3"]}, "--set seed cannot be given; use --seeds"),
+    ],
+)
+def test_wrong_wishes(changes, message):
+    wanted = {"tables": ["1"], "nets": ["vgg16"]} | changes
+    with pytest.raises(ValueError) as error:
+        read_wishes(**wanted)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_one_run_serves_several_tables():
+    runs = plan(wishes_of("1,2,4,5,7", categories=["dog", "cat"]))
+    names = [run.name for run in runs]
+    assert len(names) == len(set(names))
+    first = [run.job for run in runs if run.seed == 0]
+    assert [run.job for run in runs] == 2 * first
+    assert set(first) == {
+        Job("pascal_voc_part", "single", "cat", "vgg16"),
+        Job("pascal_voc_part", "single", "dog", "vgg16"),
+        Job("pascal_voc_part", "multi_logistic", "cat+dog", "vgg16"),
+        Job("pascal_voc_part", "multi_softmax", "cat+dog", "vgg16"),
+        Job("cub_200_2011", "single", "bird", "vgg16"),
+        Job("ilsvrc_animal_part", "single", "cat", "vgg16"),
+        Job("ilsvrc_animal_part", "single", "dog", "vgg16"),
+        Job("ilsvrc_animal_part", "multi_logistic", "dog+cat", "vgg16"),
+    }
+
+
+def test_everything_is_planned_by_default():
+    runs = plan(read_wishes(tables=list(TABLES), seeds=1))
+    jobs = [run.job for run in runs]
+    voc, ilsvrc, cub, embedded = 6 + 2, 30 + 1, 1, len(CATEGORIES[EMBEDDED]) + 2
+    assert len(jobs) == 4 * (voc + ilsvrc + cub) + embedded
+    assert Job("pascal_voc_part", "multi_softmax", "all", "alexnet") in jobs
+    assert all((job.network == "small") == (job.dataset == EMBEDDED) for job in jobs)
+
+
+def test_configurations():
+    wishes = wishes_of(
+        "2,4,embedded",
+        nets=["alexnet", "vgg16"],
+        manual_dir="published",
+        weights=["vgg16=none.h5"],
+        settings=["train.epochs=7", "model.frozen_through=none", "train.clip_norm=2"],
+    )
+    configs = {(run.job, run.seed): run.config for run in plan(wishes)}
+    config = configs[Job(VOC, "multi_softmax", "all", "vgg16"), 1]
+    assert (config.seed, config.train.task, config.data.negatives) == (1, "softmax", "none")
+    assert (config.data.name, config.data.category) == (VOC, "all")
+    assert (config.weights, config.data.manual_dir) == ("none.h5", "published")
+    assert (config.train.epochs, config.model.frozen_through) == (7, None)
+    assert config.train.clip_norm == 2.0 and config.eval.images == "all"
+    config = configs[Job(VOC, "single", "cow", "alexnet"), 0]
+    assert (config.model.name, config.weights, config.train.task) == (
+        *("alexnet", "download"),
+        "logistic",
+    )
+    assert config.data.negatives == "photos"
+    config = configs[Job(EMBEDDED, "multi_logistic", "all", "small"), 0]
+    assert (config.model.name, config.weights, config.data.negatives) == ("small", "", "none")
+
+
+def test_frozen_layers_of_vgg16_are_no_wish_for_another_network():
+    by_name = {run.job.network: run.config for run in plan(wishes_of("5", nets=[]))}
+    assert by_name["vgg16"].model.frozen_through == "conv4_3"
+    assert all(by_name[name].model.frozen_through is None for name in by_name if name != "vgg16")
+
+
+def test_columns():
+    titles = [c.title for c in columns(TABLES["1"][0], ["dog", "cat"])]
+    assert titles == ["cat", "dog", "mean"]
+    assert [c.title for c in columns(TABLES["5"][0], ["cat"])] == ["bird"]
+    several = columns(TABLES["2"][0], ["cat"])
+    assert [c.categories for c in several] == [(), ()]
+    assert several[0].reason == "cat alone is not several categories; name more in --categories"
+    assert columns(TABLES["ilsvrc"][0], ["cow"])[0].reason.startswith("none of the chosen")
+
+
+def cells(table, wishes, values):
+    """Figures of a table by (metric, variant, layer, column) where `values` are of each run."""
+    planned = plan(wishes)
+    outcomes = {
+        (run.job, run.seed): value
+        if isinstance(value := values(run), Outcome)
+        else Outcome(made_results(run.config, **value))
+        for run in planned
+    }
+    found = figures_of(TABLES[table][0], wishes, planned, outcomes)
+    return {(f.metric, f.variant, f.layer, f.column): f for f in found}
+
+
+def by_seed(run):
+    """.10 and .12 for cats, .20 and .22 for others."""
+    value = (0.1 if run.job.category == "cat" else 0.2) + 0.02 * run.seed
+    return {"value": value, "accuracy": 0.8, "filters": 512 - run.seed}
+
+
+def test_mean_spread_and_what_is_behind():
+    found = cells("4", wishes_of("4", categories=["cat", "dog"]), by_seed)
+    figure = found["location_instability", "interpretable", "new_conv", "cat"]
+    assert figure.values == pytest.approx((0.15, 0.17))
+    assert figure.mean == pytest.approx(0.16)
+    assert figure.spread == pytest.approx(statistics.stdev([0.15, 0.17]))
+    assert (figure.filters, figure.images, figure.seeds) == ((512, 511), (100, 100), (0, 1))
+    assert (figure.paper, figure.paper_scope) == (0.098, "cat")
+    mean = found["location_instability", "ordinary", "top_conv", "mean"]
+    assert mean.values == pytest.approx((0.16, 0.18))
+    assert (mean.filters, mean.images) == ((1024, 1022), (200, 200))
+    assert (mean.paper, mean.paper_scope) == (0.139, "mean of 6")
+    assert "mean over 2 of 6 categories (cat, dog)" in mean.marks
+    tracking = found["tracking_ratio", "ordinary", "new_conv", "dog"]
+    assert tracking.values == pytest.approx((0.4, 0.44)) and tracking.paper is None
+    control = found["location_instability", "center", "", "mean"]
+    assert control.values == (0.07, 0.07) and control.paper is None
+
+
+def test_one_seed_has_no_spread():
+    found = cells("4", wishes_of("4", categories=["cat"], seeds=1), by_seed)
+    figure = found["location_instability", "ordinary", "new_conv", "cat"]
+    assert figure.mean == pytest.approx(0.1) and figure.spread is None
+
+
+def test_every_figure_of_the_paper_stands_beside_its_cell():
+    found = cells("1", wishes_of("1", seeds=1), lambda run: {})
+    for category in (*CATEGORIES[VOC], "mean"):
+        wanted = paper_figure(
+            "part_interpretability", network="vgg16", dataset=VOC, category=category
+        )
+        for variant in ("ordinary", "interpretable"):
+            figure = found["part_interpretability", variant, "new_conv", category]
+            assert figure.paper == getattr(wanted, variant)
+    found = cells("7", wishes_of("7", seeds=1), lambda run: {"categories": ("a", "b")})
+    row = {key[3]: figure.paper for key, figure in found.items() if key[1] == "interpretable"}
+    assert row == {
+        "ILSVRC Animal-Part, multi, logistic": None,
+        "VOC Part, multi, logistic": 0.9850,
+        "VOC Part, multi, softmax": 0.9160,
+        "ILSVRC Animal-Part, single": 0.9667,
+        "VOC Part, single": 0.9539,
+        "CUB-200-2011, single": 0.9651,
+    }
+
+
+def test_a_mean_of_the_paper_does_not_stand_beside_one_category():
+    found = cells("ilsvrc", wishes_of("ilsvrc", categories=["fox"], seeds=1), lambda run: {})
+    one = found["location_instability", "ordinary", "new_conv", "fox"]
+    mean = found["location_instability", "ordinary", "new_conv", "mean"]
+    assert one.paper is None and one.mean == mean.mean
+    assert (mean.paper, mean.paper_scope) == (0.144, "mean of 30")
+    assert "mean over 1 of 30 categories (fox)" in mean.marks
+
+
+def test_missing_runs_leave_cells_empty_and_say_why():
+    def values(run):
+        if run.job.category == "dog":
+            return Outcome(None, "the folder is missing")
+        return Outcome(None, "not run yet") if run.seed else by_seed(run)
+
+    found = cells("4", wishes_of("4", categories=["cat", "dog"]), values)
+    dog = found["location_instability", "ordinary", "new_conv", "dog"]
+    assert dog.mean is None and dog.marks == ()
+    assert {(m.category, m.seed, m.reason) for m in dog.missing} == {
+        ("dog", 0, "the folder is missing"),
+        ("dog", 1, "the folder is missing"),
+    }
+    mean = found["location_instability", "ordinary", "new_conv", "mean"]
+    assert mean.seeds == (0,) and mean.mean == pytest.approx(0.1)
+    assert "mean over 1 of 6 categories (cat)" in mean.marks
+    assert ("cat", 1, "not run yet") in mean.missing
+
+
+def test_a_mean_has_the_same_categories_for_every_seed():
+    def values(run):
+        cat = run.job.category == "cat"
+        return Outcome(None, "no") if cat and run.seed == 1 else by_seed(run)
+
+    found = cells("4", wishes_of("4", categories=["cat", "dog"]), values)
+    mean = found["location_instability", "ordinary", "new_conv", "mean"]
+    assert mean.seeds == (0,) and mean.values == pytest.approx((0.15,))
+
+    def apart(run):
+        there = (run.job.category == "cat") == (run.seed == 0)
+        return by_seed(run) if there else Outcome(None, "no")
+
+    found = cells("4", wishes_of("4", categories=["cat", "dog"]), apart)
+    mean = found["location_instability", "ordinary", "new_conv", "mean"]
+    assert mean.mean is None and any("no seed has all" in m.reason for m in mean.missing)
+
+
+def test_figures_that_a_run_does_not_have():
+    wishes = wishes_of("1", categories=["cat"], seeds=1)
+    (run,) = plan(wishes)
+    results = made_results(run.config)
+    del results["networks"]["ordinary"]
+    results["networks"]["interpretable"]["layers"]["new_conv"]["part_interpretability"]["value"] = (
+        None
+    )
+    found = figures_of(TABLES["1"][0], wishes, [run], {(run.job, 0): Outcome(results)})
+    reasons = {(f.variant, f.layer): [m.reason for m in f.missing] for f in found}
+    assert reasons["ordinary", "new_conv"] == [
+        "part_interpretability ordinary new_conv: network not trained"
+    ]
+    assert "no filter could be measured" in reasons["interpretable", "new_conv"][0]
+    assert reasons["interpretable", "top_conv"] == []
+
+
+def marks_of(variant="interpretable", metric="part_interpretability", table="1", **changes):
+    wishes = wishes_of(table, **{"categories": ["cat"], "seeds": 1} | changes)
+    found = cells(table, wishes, lambda run: {})
+    layer = "" if metric == "accuracy" else "new_conv"
+    return " | ".join(
+        next(f for key, f in found.items() if key[:3] == (metric, variant, layer)).marks
+    )
+
+
+def test_marks_of_the_two_core_configuration():
+    marks = marks_of()
+    for text in (
+        "Keras' ImageNet weights",
+        "layers up to conv4_3 not trained",
+        "4 epochs; the paper has 50",
+        "learning rate 0.001, cosine; the paper's falls",
+        "masks and filter loss set in after 0 epochs, over 1;",
+        "filter loss weighted by 'shortfall'",
+        "our own split by photo",
+    ):
+        assert text in marks
+    assert "batches" not in marks and "measured on" not in marks and "other images" not in marks
+    assert "filter loss" not in marks_of(variant="ordinary")
+
+
+def test_nothing_but_the_split_differs_where_all_is_as_in_the_paper(monkeypatch):
+    from interp_cnn.reproduce import marks, plan
+
+    facts = {"mean": (123.68, 116.779, 103.939), "source": "imagenet.mat (MatConvNet)"}
+    for module in (marks, plan):
+        monkeypatch.setattr(module, "weights_facts", lambda file, network: facts)
+    settings = (
+        *("train.epochs=50", "train.schedule=paper", "model.frozen_through=none"),
+        *("filter_loss.weighting=paper", "filter_loss.estimator=paper"),
+        "interpretable.ramp_epochs=0",
+    )
+    settings = {"settings": settings, "weights": ["imagenet.mat"]}
+    assert marks_of(**settings) == (
+        "our own split by photo; the authors' is not published as a list"
+    )
+    found = marks_of(
+        **settings | {"settings": (*settings["settings"], "eval.images=test", "model.width=0.5")}
+    )
+    assert "measured on test images; the authors took all annotated images" in found
+    assert "all layers at 0.5 of the paper's width" in found
+    assert "measured on" not in marks_of(metric="accuracy", table="7", **settings)
+    negatives = (*settings["settings"], "data.negatives_per_positive=1")
+    found = marks_of(**settings | {"settings": negatives})
+    assert "other images: photos, 1 for each object; the paper has: photos" in found
+
+
+def test_marks_of_weights(monkeypatch, tmp_path):
+    from interp_cnn.reproduce import marks, plan
+
+    assert "w.h5, which cannot be read now" in marks_of(weights=[str(tmp_path / "w.h5")])
+    facts = {"mean": (120.0, 116.8, 103.9), "source": "w.pth (torchvision)"}
+    for module in (marks, plan):
+        monkeypatch.setattr(module, "weights_facts", lambda file, network: facts)
+    assert "weights w.pth (torchvision); the paper" in marks_of(weights=["w.pth"])
+    (run,) = plan.plan(wishes_of("1", categories=["cat"], seeds=1, weights=["w.pth"]))
+    assert run.config.data.mean == facts["mean"]  # or the run would refuse the weights
+
+
+def test_marks_of_several_categories_and_of_cub():
+    found = cells(
+        "2",
+        wishes_of("2", categories=["cat", "dog"], seeds=1),
+        lambda run: {"categories": ("cat", "dog")},
+    )
+    marks = " | ".join(
+        found["part_interpretability", "ordinary", "new_conv", "VOC Part, multi, softmax"].marks
+    )
+    assert "2 of the paper's 6 categories" in marks and "are on both sides" in marks
+    found = cells("5", wishes_of("5", seeds=1), lambda run: {})
+    marks = found["location_instability", "ordinary", "new_conv", "bird"].marks
+    assert "40 of the 5794 official test birds" in marks
+    assert not any("split" in mark or "categories" in mark for mark in marks)
+
+
+def written(tmp_path, wishes, values):
+    planned = plan(wishes)
+    outcomes = {(run.job, run.seed): values(run) for run in planned}
+    paths = write_tables(wishes, planned, outcomes, tmp_path)
+    assert [path.name for path in paths] == ["tables.md", "tables.csv", "tables.json"]
+    return [path.read_text(encoding="utf-8") for path in paths]
+
+
+def test_written_tables(tmp_path):
+    def values(run):
+        if run.job.category == "dog":
+            return Outcome(None, "no <folder> | here")
+        return Outcome(made_results(run.config, **by_seed(run)))
+
+    wishes = wishes_of("4,7", categories=["cat", "dog"])
+    markdown, table, content = written(tmp_path, wishes, values)
+    lines = markdown.splitlines()
+    assert "## Table 4: Location instability, VOC Part" in lines
+    row = next(line for line in lines if line.startswith("| VGG-16, ordinary, new conv"))
+    _, cat, dog, mean = (cell.strip() for cell in row.strip("|").split(" | "))
+    assert cat.startswith("0.110 ± 0.014 (0.133) a,b")
+    assert dog == "— (0.127)"
+    assert mean.startswith("0.110 ± 0.014 (0.139) a,b")
+    behind = [line for line in lines if line.startswith("| VGG-16, ordinary, new conv")][2]
+    assert "511-512 / 100 / 2" in behind and "—" in behind
+    assert (
+        "- VGG-16 dog (seed 0, 1): no \\<folder\\> \\| here" in lines
+        and "- VGG-16 cat+dog, dog+cat (seed 0, 1): " not in markdown
+    )
+    assert any(line.startswith("- a: Keras' ImageNet weights") for line in lines)
+    for number, line in enumerate(lines):  # every table is one for Markdown too
+        if line.startswith("|") and not lines[number - 1].startswith("|"):
+            assert lines[number + 1].startswith("| ---")
+
+    rows = list(csv.DictReader(io.StringIO(table)))
+    (cat,) = (
+        r
+        for r in rows
+        if (r["table"], r["metric"], r["variant"], r["layer"], r["column"])
+        == ("4", "location_instability", "ordinary", "new_conv", "cat")
+    )
+    assert float(cat["mean"]) == pytest.approx(0.11) and float(cat["paper"]) == 0.133
+    assert (cat["seeds"], cat["filters"], cat["images"]) == ("2", "511-512", "100")
+    assert "Keras' ImageNet weights" in cat["marks"] and cat["missing"] == ""
+
+    read = json.loads(content)
+    assert [one["name"] for one in read["tables"]] == ["4", "7"]
+    (cell,) = (
+        c
+        for c in read["tables"][0]["cells"]
+        if (c["metric"], c["variant"], c["layer"], c["column"])
+        == ("location_instability", "ordinary", "new_conv", "dog")
+    )
+    assert cell["mean"] is None and cell["missing"][0]["reason"] == "no <folder> | here"
+    runs = {run["name"]: run for run in read["runs"]}
+    assert runs["pascal_voc_part-cat-single-vgg16-seed1"]["config"]["seed"] == 1
+    assert not runs["pascal_voc_part-dog-single-vgg16-seed0"]["done"]
+
+
+def test_accuracy_is_written_in_percent(tmp_path):
+    markdown, *_ = written(
+        tmp_path,
+        wishes_of("7", categories=["cat", "dog"]),
+        lambda run: Outcome(made_results(run.config, accuracy=0.9 + 0.01 * run.seed)),
+    )
+    row = next(line for line in markdown.splitlines() if line.startswith("| VGG-16, ordinary"))
+    assert row.count("90.50 ± 0.71") == 6 and "(98.66)" in row
+
+
+def test_the_embedded_tables_need_no_paper(tmp_path):
+    markdown, _, content = written(
+        tmp_path,
+        wishes_of("embedded", categories=["cat", "bird"], nets=[]),
+        lambda run: Outcome(made_results(run.config)),
+    )
+    assert "Table embedded 1" in markdown and "Table embedded 7" in markdown
+    assert "small, interpretable, new conv" in markdown and "the paper has" not in markdown
+    assert "- a: mean over 2 of 6 categories (bird, cat)\n" in markdown
+    name = "embedded_animals-bird-single-small-seed1"
+    assert f"- [{name}](runs/{name}/report/index.html)" in markdown
+    assert all(c["paper"] is None for t in json.loads(content)["tables"] for c in t["cells"])

@@ -1,0 +1,219 @@
+"""Runs are done once, go on, or leave a cell empty; their cost; the command itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_results import made_results
+from tiny import quick_compilation, tiny_builder  # noqa: F401
+
+from interp_cnn import runs
+from interp_cnn.data import prepare
+from interp_cnn.reproduce import estimate, execute, write
+from interp_cnn.reproduce.plan import plan, read_wishes
+
+ROOT = Path(__file__).parent.parent
+WISHES = {"tables": ["embedded"], "categories": ["cat"], "seeds": 2}
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Names of the runs that a stand-in for training was called for."""
+    names = []
+
+    def train_and_evaluate(config, workdir):
+        names.append(workdir.name)
+        results = made_results(config)
+        for variant in config.networks:
+            (workdir / variant).mkdir(parents=True, exist_ok=True)
+            (workdir / variant / "metrics.jsonl").touch()
+        (workdir / "config.json").write_text(config.to_json_best_effort())
+        (workdir / "metrics.json").write_text(json.dumps(results))
+        return results
+
+    monkeypatch.setattr(runs, "train_and_evaluate", train_and_evaluate)
+    return names
+
+
+def test_finished_runs_are_kept(trained, tmp_path):
+    planned = plan(read_wishes(**WISHES))
+    assert [run.name for run in planned] == [
+        "embedded_animals-cat-single-small-seed0",
+        "embedded_animals-cat-single-small-seed1",
+    ]
+    seen = []
+    outcomes = execute.execute(
+        planned,
+        tmp_path,
+        after=lambda o: seen.append(sum(x.results is not None for x in o.values())),
+    )
+    assert trained == [run.name for run in planned] and seen == [0, 1, 2]
+    assert all(outcome.results for outcome in outcomes.values())
+    more = plan(read_wishes(**WISHES | {"seeds": 3}))
+    again = execute.execute(more, tmp_path)
+    assert trained[2:] == ["embedded_animals-cat-single-small-seed2"]
+    assert again[planned[0].job, 0] == outcomes[planned[0].job, 0]
+
+
+def test_a_run_without_figures_or_with_half_a_file_is_taken_up_again(trained, tmp_path):
+    planned = plan(read_wishes(**WISHES))
+    execute.execute(planned, tmp_path)
+    first, second = (execute.folder_of(run, tmp_path) / "metrics.json" for run in planned)
+    first.unlink()
+    second.write_text(second.read_text()[:100])
+    trained.clear()
+    execute.execute(planned, tmp_path)
+    assert trained == [run.name for run in planned]
+
+
+def test_another_evaluation_is_done_anew_and_another_training_refused(trained, tmp_path):
+    planned = plan(read_wishes(**WISHES))
+    execute.execute(planned, tmp_path)
+    other = plan(read_wishes(**WISHES, settings=["eval.top=7"]))
+    trained.clear()
+    execute.execute(other, tmp_path)
+    assert len(trained) == 2
+    other = plan(read_wishes(**WISHES, settings=["train.epochs=9", "eval.top=7"]))
+    with pytest.raises(
+        ValueError, match=r"seed0 belongs to a run of another config \(config.train"
+    ):
+        execute.execute(other, tmp_path)
+    assert len(trained) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [
+        (FileNotFoundError("neg/ is missing"), 1),
+        (ValueError("no cats"), 1),
+        (FloatingPointError("nan"), 2),
+    ],
+)
+def test_what_cannot_be_run_is_left_empty_and_the_rest_is_done(
+    trained, tmp_path, monkeypatch, error, tried
+):
+    wishes = read_wishes(**WISHES | {"categories": ["bird", "cat"]})
+    planned = plan(wishes)
+    train, refused = runs.train_and_evaluate, []
+
+    def some(config, workdir):
+        if config.data.category == "bird":
+            refused.append(workdir.name)
+            raise error
+        return train(config, workdir)
+
+    monkeypatch.setattr(runs, "train_and_evaluate", some)
+    outcomes = execute.execute(planned, tmp_path)
+    reasons = {(run.job.category, run.seed): outcomes[run.job, run.seed].reason for run in planned}
+    assert reasons["bird", 0] == reasons["bird", 1] == str(error)
+    assert reasons["cat", 0] == reasons["cat", 1] == ""
+    assert len(refused) == tried  # another seed finds neither the data nor other data
+    paths = write.write_tables(wishes, planned, outcomes, tmp_path)
+    assert f"small bird (seed 0, 1): {error}" in paths[0].read_text(encoding="utf-8")
+
+
+def test_weights_may_come_later(trained, tmp_path):
+    how = {"tables": ["5"], "nets": ["vgg16"], "seeds": 1}
+    (without,) = plan(read_wishes(**how))
+    folder = execute.folder_of(without, tmp_path)
+    folder.mkdir(parents=True)
+    # As a run leaves it that found no weights: its configuration, and nothing trained.
+    (folder / "config.json").write_text(without.config.to_json_best_effort())
+    planned = plan(read_wishes(**how, weights=["some.h5"]))
+    execute.execute(planned, tmp_path)
+    assert trained == [without.name]
+
+
+def test_a_full_disk_stops_everything(tmp_path, monkeypatch):
+    def full(config, workdir):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(runs, "train_and_evaluate", full)
+    with pytest.raises(OSError, match="no space left"):
+        execute.execute(plan(read_wishes(**WISHES)), tmp_path)
+
+
+def test_estimate_from_a_finished_run(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "_probe", lambda run: pytest.fail("nothing to probe"))
+    planned = plan(read_wishes(**WISHES, settings=["train.epochs=3"]))
+    execute.execute(planned[:1], tmp_path)
+    folder = execute.folder_of(planned[0], tmp_path)
+    (folder / "time.json").write_text('{"seconds": 160.0}')  # 200 images, 3 + 1 epochs, 2 networks
+    done, new = estimate.estimate(planned, tmp_path)
+    assert (done.state, done.seconds) == ("done", 0)
+    images = int(new.how.split(", ")[1].split()[0])
+    assert new.state == "new" and images > 1000
+    assert new.seconds == pytest.approx(0.1 * images * 4 * 2)
+    assert "time of a finished run" in new.how
+    text = estimate.as_text([done, new])
+    assert "2 runs, 1 of them not finished" in text
+
+
+def test_estimate_by_a_probe(tmp_path, monkeypatch):
+    how = {"settings": ["model.width=0.1", "train.batch_size=8", "networks=('ordinary',)"]}
+    planned = plan(read_wishes(**WISHES, **how))
+    costs = estimate.estimate(planned, tmp_path)
+    assert not any(tmp_path.iterdir())
+    assert [cost.state for cost in costs] == ["new", "new"]
+    assert costs[0].seconds > 0 and "probe of a few steps" in costs[0].how
+    assert costs[0].disk == checkpoint_bytes(planned[0].config)
+    broken = plan(read_wishes(**WISHES, settings=["model.norm=l2", "model.width=0"]))
+    (cost, _) = estimate.estimate(broken, tmp_path)
+    assert cost.seconds is None and "width must be positive" in cost.how
+    assert "unknown (width" in estimate.as_text([cost])
+
+
+def checkpoint_bytes(config):
+    """Parameters and momentum in float32; step, counters and the filters' activity are small."""
+    import jax
+
+    from interp_cnn.experiment import make_network
+    from interp_cnn.optim import make_optimizer
+    from interp_cnn.state import init_params, init_state
+
+    network = make_network(config, "ordinary")
+    optimizer = make_optimizer(lambda _: 0.0, clip_norm=1.0)
+    state = init_state(init_params(network, 0), optimizer, network)
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+
+
+def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
+    builder = tiny_builder(tmp_path_factory.mktemp("data"))
+    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    small = ("model.width=0.1", "train.batch_size=8", "train.epochs=1", "eval.batch_size=8")
+    wishes = read_wishes(**WISHES | {"seeds": 1}, settings=small)
+    planned = plan(wishes)
+    outcomes = execute.execute(planned, tmp_path)
+    assert execute.measured_seconds(planned[0], tmp_path) > 0
+    assert execute.finished(planned[0], tmp_path) is not None
+    paths = write.write_tables(wishes, planned, outcomes, tmp_path)
+    cells = [c for table in json.loads(paths[2].read_text())["tables"] for c in table["cells"]]
+    (accuracy,) = (
+        c
+        for c in cells
+        if (c["metric"], c["variant"], c["task"]) == ("accuracy", "ordinary", "single")
+    )
+    results = json.loads((execute.folder_of(planned[0], tmp_path) / "metrics.json").read_text())
+    assert accuracy["values"] == [results["networks"]["ordinary"]["accuracy"]["value"]]
+    assert any(
+        "cat alone is not several categories" in m["reason"] for c in cells for m in c["missing"]
+    )
+
+    def never(config, workdir):
+        pytest.fail("the run is done")
+
+    monkeypatch.setattr(runs, "train_and_evaluate", never)
+    assert execute.execute(planned, tmp_path) == outcomes
+
+
+def test_the_command_refuses_at_once(tmp_path):
+    command = [sys.executable, "reproduce.py", "--tables=1,9", f"--workdir={tmp_path / 'out'}"]
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}
+    )
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert run.stderr.startswith("error: --tables has no '9'; choose from 1, 2, ilsvrc, 4, 5, 7")
+    assert not (tmp_path / "out").exists()
