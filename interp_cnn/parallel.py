@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "devices"
 
@@ -32,6 +33,12 @@ def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Cal
 def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function(params, batch)` on every local device; results keep the device axis."""
     return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+
+
+def replicate(state: Any) -> Any:
+    """Put a state where `parallel_step` leaves it: else its second call would compile again."""
+    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def shard(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from interp_cnn.activity import FilterActivity
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
+from interp_cnn.filter_parts import filter_parts_of, write_filter_parts
 from interp_cnn.filter_report import filter_rows, network_filters
 from interp_cnn.models import NEW_CONV
 from interp_cnn.report.curves import read_curves
@@ -121,6 +122,10 @@ def _measure(
         evaluation = evaluator.evaluate(network, params, step, activity)
         results["networks"][variant] = evaluation.result
         results["controls"] = evaluation.controls._asdict()
+        if jax.process_index() == 0:
+            (workdir / variant).mkdir(exist_ok=True)
+            parts = filter_parts_of(evaluation, data)
+            write_filter_parts(workdir / variant / "filters.npz", step, parts)
         results["data"] = data_record(config, data, len(evaluation.objects))
         results["experiment"] = experiment_record(config, network)
         rows += filter_rows(variant, network, evaluation, data, NEW_CONV)

@@ -122,6 +122,7 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
         state = checkpoints.restore(state, iterator)
     else:
         checkpoints.check_space(state)
+    state = parallel.replicate(state)
     step_function = parallel.parallel_step(
         functools.partial(
             train_step,

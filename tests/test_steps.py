@@ -38,7 +38,7 @@ def batch():
     for image in images:
         y, x = rng.integers(0, 70, 2)
         image[y : y + 25, x : x + 25] += rng.integers(60, 160, 3)
-    labels = np.array([1, 0, 2, 0, 0, 1, 1, 0, 0, 0, 3, 1, 1, 1, 1, 0], np.int32)
+    labels = np.array([1, 2, 3, 0, 1, 2, 3, 1, 2, 3, 0, 1, 2, 3, 1, 2], np.int32)
     return {"image": images.astype(np.uint8), "label": labels}
 
 
@@ -226,6 +226,20 @@ def test_activity_runs_over_steps_and_decides_on_categories(batch):
     )
     expected = predicted["maps"]["new_conv"].max(axis=(1, 2))[labels == 2].sum(axis=0)
     np.testing.assert_allclose(peaks.total[1], expected, rtol=1e-5)
+
+
+def test_a_replicated_state_compiles_once(batch):
+    step, state = step_of(network_of(interpretable=False), Objective(), parallel.AXIS)
+    traces = []
+
+    def counted(state, batch):
+        traces.append(None)
+        return step(state, batch)
+
+    mapped = parallel.parallel_step(counted, donate_state=False)
+    after, _ = mapped(parallel.replicate(state), parallel.shard(batch))
+    mapped(after, parallel.shard(batch))
+    assert len(traces) == 1
 
 
 def test_shard_needs_a_divisible_batch():
