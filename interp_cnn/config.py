@@ -169,6 +169,9 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
     config.train.schedule = arguments.schedule
     config.train.warmup_steps = 10
     config.interpretable.ramp_epochs = 1.0
+    # Top filters of ImageNet weights fire on many parts, and have the longer way to go.
+    config.filter_loss.gain = 3.0
+    config.filter_loss.weight = 6.0
     config.checkpoint.every_steps = 50
     config.log_every_steps = 5
     return config

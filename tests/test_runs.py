@@ -42,6 +42,32 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     assert (tmp_path / "filters.png").exists() and (tmp_path / "table.md").exists()
 
 
+@pytest.mark.parametrize("task", ["logistic", "softmax"])
+def test_several_categories(tmp_path, monkeypatch, task):
+    builder = tiny_builder(tmp_path / "data", ("cat", "rabbit"))
+    builder.parts = ()  # as where parts are points
+    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    config = tiny_config()
+    config.train.epochs = 1
+    config.train.task = task
+    config.train.class_weights = "balanced"
+    config.data.negatives = "none" if task == "softmax" else "photos"
+    results = runs.train_and_evaluate(config, tmp_path / "run")
+    for figures in results["networks"]["interpretable"]["layers"].values():
+        assert set(figures["filters_of_category"]) == {"cat", "rabbit"}
+        assert figures["part_interpretability"]["value"] is None
+    objects = results["data"]["test_objects"]
+    assert (objects == results["data"]["test_images"]) == (task == "softmax")
+    assert "points without regions" in (tmp_path / "run" / "table.md").read_text()
+    assert (tmp_path / "run" / "report" / "index.html").exists()
+    # Before training the categories of the filters come from the objects at hand.
+    assert runs.evaluate_weights(config, tmp_path / "start")["networks"]
+    if task == "softmax":
+        config.data.negatives = "photos"
+        with pytest.raises(ValueError, match=r"config.data.negatives='none'"):
+            runs.train_and_evaluate(config, tmp_path / "other")
+
+
 def test_a_work_directory_of_another_config_is_refused(tmp_path):
     config = tiny_config()
     claim_workdir(tmp_path / "run", config)

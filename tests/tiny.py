@@ -12,8 +12,8 @@ from interp_cnn.data.pipeline import read_split
 from interp_cnn.data.prepare import Data
 
 
-def tiny_builder(folder) -> EmbeddedAnimals:
-    config = EmbeddedConfig(categories=("cat",), num_per_category=24, num_other=24, image_size=64)
+def tiny_builder(folder, categories=("cat",)) -> EmbeddedAnimals:
+    config = EmbeddedConfig(categories=categories, num_per_category=24, num_other=24, image_size=64)
     builder = EmbeddedAnimals(config=config, data_dir=folder)
     builder.download_and_prepare()
     return builder
