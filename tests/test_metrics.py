@@ -353,4 +353,4 @@ def test_doctests():
 
     from interp_cnn.metrics import receptive_field
 
-    assert doctest.testmod(receptive_field) == (0, 2)
+    assert doctest.testmod(receptive_field) == (0, 3)

@@ -18,6 +18,7 @@ _DATASET_NAMES = {
     "cub_200_2011": "CUB-200-2011",
 }
 _FILTERS_OF = "filters_of_category"
+_MOST_CATEGORIES = 30
 _DASH = "—"
 _WIDTH = 100  # of the prose; the table is as wide as its columns need
 
@@ -187,12 +188,17 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
         ),
         *[
             _Row(f"- filters of {_plain(category)}", cells(_at(_FILTERS_OF, category), _integer))
-            for category in (known[0][_FILTERS_OF] if len(known[0][_FILTERS_OF]) > 1 else ())
+            for category in _listed(known[0][_FILTERS_OF])
         ],
         _Row("dead filters", cells(_at("dead"), _integer), behind=of_all),
         _Row("collapsed filters", cells(_at("collapsed"), _integer), behind=of_all),
         _Row("mutual information, nats", cells(_at("mutual_information"), _number)),
     ]
+
+
+def _listed(categories: Sequence[str]) -> Sequence[str]:
+    """Categories that get a row: not a single one, nor hundreds of species."""
+    return categories if 1 < len(categories) <= _MOST_CATEGORIES else ()
 
 
 def _at(*keys: str) -> Get:
