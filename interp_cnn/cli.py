@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -62,6 +62,9 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a main function; what a user can set right ends it with one sentence."""
 
     def guarded(argv: Sequence[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            # app.run shows INFO, and orbax has a dozen lines of it for each checkpoint.
+            logging.set_verbosity(logging.WARNING)
         try:
             main(argv)
         except (ValueError, OSError, FloatingPointError) as error:

@@ -183,7 +183,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
         wanted = self._fingerprint(source)
         examples, summary = self._scan(source, categories)
         for name, counts in summary.items():
-            logging.info("%s, %s: %s", self.name, name, counts)
+            logging.warning("Prepared %s, %s: %s", self.name, name, counts)
         names = ["other", *map(self.shown, categories)]
         self.info.features["label"].names = names  # type: ignore[index]
         self.info.metadata.update(source=wanted, summary=summary, contents=self._contents(source))

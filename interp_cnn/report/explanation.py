@@ -1,5 +1,6 @@
 """One explained prediction as a picture: where filters look, and a bar per part."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -65,13 +66,20 @@ def draw_explanation(
     dark: list[patheffects.AbstractPathEffect] = [
         patheffects.withStroke(linewidth=4, foreground="black")
     ]
-    for highlight in reversed(highlights):  # the strongest on top
+    for number, highlight in reversed(list(enumerate(highlights))):  # the strongest on top
         y, x = (float(value) for value in highlight.center)
+        # Filters of one part look at one place: their names stand around their circles.
+        angle = 2 * math.pi * number / len(highlights)
+        edge = 0.12 * size
+        beside = (
+            min(max(x + radius * math.sin(angle), edge), size - edge),
+            min(max(y - radius * math.cos(angle), 0.03 * size), 0.97 * size),
+        )
         circle = Circle((x, y), radius, fill=False, linewidth=2, color=_colour(highlight.part))
         circle.set_path_effects(dark)
         picture.add_patch(circle)
         text = picture.text(
-            x, y, highlight.label, color="white", ha="center", va="center", fontsize=9,
+            *beside, highlight.label, color="white", ha="center", va="center", fontsize=9,
             parse_math=False, clip_on=True,
         )  # fmt: skip
         text.set_path_effects(dark)
