@@ -4,8 +4,11 @@ import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from PIL import Image
 
@@ -13,8 +16,8 @@ from interp_cnn import experiment, metrics
 from interp_cnn.config import INTERPRETABLE
 from interp_cnn.data.pipeline import Crop
 from interp_cnn.explain import NO_PART, contributions_by_part, explanation, filter_contributions
-from interp_cnn.filter_parts import filter_parts, restore_network
-from interp_cnn.models import NEW_CONV
+from interp_cnn.filter_parts import FilterParts, filter_parts, restore_network
+from interp_cnn.models import NEW_CONV, Network
 from interp_cnn.report.explanation import Highlight, draw_explanation
 from interp_cnn.steps import normalise, predict_step
 
@@ -54,6 +57,74 @@ def explain_image(
 
     crop = Crop(network.input_size, "image" if box is None else "object")
     pixels = crop.map({"image": data, "bbox": box, "label": 0})["image"]
+    found = explain_pixels(config, network, params, parts, pixels, filters=filters)
+    lines = [
+        found.sentence,
+        "",
+        f"logit {found.logit:.2f}; the filters of {NEW_CONV} that added most to it:",
+    ]
+    lines += [f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters]
+    picture = workdir / "explained" / f"{image.stem}.png"
+    picture.parent.mkdir(exist_ok=True)
+    draw_explanation(
+        picture,
+        pixels,
+        title=found.sentence,
+        shares=found.shares,
+        names=[name.replace("_", " ") for name in parts.names],
+        highlights=[
+            Highlight(f"{one.unit} ({one.value:+.2f})", int(parts.part[one.unit]), one.position)
+            for one in found.filters
+        ],
+        radius=config.eval.radius or metrics.default_radius((network.input_size,) * 2),
+    )
+    return "\n".join([*lines, "", f"written: {picture}"])
+
+
+class FilterShare(NamedTuple):
+    """A filter of the new convolution: what it added, its part, where it looks (y, x)."""
+
+    unit: int
+    value: float
+    part: str
+    position: np.ndarray
+
+
+class Explained(NamedTuple):
+    """What the highest logit of an image rests on.
+
+    Attributes:
+      sentence: in words.
+      logit: itself.
+      shares: of each part in what speaks for it.
+      filters: those that added most, strongest first.
+    """
+
+    sentence: str
+    logit: float
+    shares: dict[str, float]
+    filters: list[FilterShare]
+
+
+def explain_pixels(
+    config: ml_collections.ConfigDict,
+    network: Network,
+    params: Any,
+    parts: FilterParts,
+    pixels: np.ndarray,
+    *,
+    filters: int = 5,
+) -> Explained:
+    """Explain the highest logit of an image as the network sees it.
+
+    Args:
+      config: that the network was trained with.
+      network: interpretable or not.
+      params: its parameters.
+      parts: that its filters stand for.
+      pixels: uint8 [size, size, 3].
+      filters: at most so many filters are named.
+    """
     mean, std = tuple(config.data.mean), config.data.std
     predict = jax.jit(functools.partial(predict_step, network=network, mean=mean, std=std))
     found = jax.device_get(predict(params, {"image": pixels[None]}))
@@ -61,38 +132,27 @@ def explain_image(
     logit = float(found["logits"][0, output])
     values = np.asarray(
         filter_contributions(
-            network, params, normalise(pixels[None], mean, std), layer=NEW_CONV, output=output
+            network,
+            params,
+            normalise(jnp.asarray(pixels)[None], mean, std),
+            layer=NEW_CONV,
+            output=output,
         )
     )[0]
-
     names = [name.replace("_", " ") for name in parts.names]
     shares = contributions_by_part(values, parts.part, names)
+    strongest = [
+        FilterShare(
+            unit=int(unit),
+            value=float(values[unit]),
+            part=names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART,
+            position=found["positions"][NEW_CONV][0, unit],
+        )
+        for unit in np.argsort(-values, kind="stable")[:filters]
+        if values[unit] > 0
+    ]
     sentence = explanation(parts.categories[output].replace("_", " "), logit, shares)
-    strongest = [int(unit) for unit in np.argsort(-values, kind="stable")[:filters]]
-    strongest = [unit for unit in strongest if values[unit] > 0]
-    lines = [sentence, "", f"logit {logit:.2f}; the filters of {NEW_CONV} that added most to it:"]
-    for unit in strongest:
-        part = names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART
-        lines.append(f"  filter {unit:4d}  {values[unit]:+.3f}  {part}")
-    picture = workdir / "explained" / f"{image.stem}.png"
-    picture.parent.mkdir(exist_ok=True)
-    draw_explanation(
-        picture,
-        pixels,
-        title=sentence,
-        shares=shares,
-        names=names,
-        highlights=[
-            Highlight(
-                f"{unit} ({values[unit]:+.2f})",
-                int(parts.part[unit]),
-                found["positions"][NEW_CONV][0, unit],
-            )
-            for unit in strongest
-        ],
-        radius=config.eval.radius or metrics.default_radius((network.input_size,) * 2),
-    )
-    return "\n".join([*lines, "", f"written: {picture}"])
+    return Explained(sentence, logit, dict(shares), strongest)
 
 
 def _checked_image(file: Path, box: Sequence[float] | None) -> bytes:

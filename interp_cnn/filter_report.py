@@ -1,13 +1,20 @@
 """From an evaluation to what the figure and the page show of its filters."""
 
+from typing import Any
+
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
+from interp_cnn.data.pipeline import Crop, Split
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluator import Evaluation
-from interp_cnn.models import Network
+from interp_cnn.explain_image import explain_pixels
+from interp_cnn.filter_parts import FilterParts
+from interp_cnn.models import NEW_CONV, Network
 from interp_cnn.report.figure import FilterRow
 from interp_cnn.report.gallery import LayerFilters, NetworkFilters
+from interp_cnn.report.page import Contribution, ExplainedPrediction
 from interp_cnn.templates import template_mask
 
 
@@ -99,9 +106,8 @@ def network_filters(
     captions = []
     for number in gallery.numbers:
         example = evaluation.objects[int(number)]
-        photo = example["photo_id"]
-        photo = photo.decode() if isinstance(photo, bytes) else str(photo)
-        captions.append(f"{data.categories[int(example['label']) - 1]}, {photo}")
+        category = data.categories[int(example["label"]) - 1]
+        captions.append(f"{category}, {_text(example['photo_id'])}")
     layers = [
         LayerFilters(
             name=name,
@@ -122,6 +128,46 @@ def network_filters(
         for name, top in gallery.layers.items()
     ]
     return NetworkFilters(variant, gallery, captions, layers)
+
+
+def explained_predictions(
+    config: ml_collections.ConfigDict,
+    variant: str,
+    network: Network,
+    params: Any,
+    parts: FilterParts,
+    objects: Split,
+    *,
+    number: int = 3,
+) -> list[ExplainedPrediction]:
+    """What the network says about some objects, evenly spaced among them, and why.
+
+    Args:
+      config: that the network was trained with.
+      variant: what the network is called.
+      network: evaluated network.
+      params: its parameters.
+      parts: that its filters stand for.
+      objects: that it was evaluated on.
+      number: of objects.
+    """
+    crop = Crop(network.input_size, config.data.crop)
+    result = []
+    for index in np.unique(np.linspace(0, len(objects) - 1, number).astype(int)):
+        example = objects[int(index)]
+        pixels = crop.map(example)["image"]
+        found = explain_pixels(config, network, params, parts, pixels)
+        filters = [
+            Contribution(variant, NEW_CONV, one.unit, one.part, one.value) for one in found.filters
+        ]
+        category = parts.categories[int(example["label"]) - 1]
+        caption = f"{category}, {_text(example['photo_id'])}"
+        result.append(ExplainedPrediction(found.sentence, caption, pixels, found.shares, filters))
+    return result
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _mean_known(values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
 from interp_cnn.filter_parts import filter_parts_of, write_filter_parts
-from interp_cnn.filter_report import filter_rows, network_filters
+from interp_cnn.filter_report import explained_predictions, filter_rows, network_filters
 from interp_cnn.models import NEW_CONV
 from interp_cnn.report.curves import read_curves
 from interp_cnn.report.figure import draw_filters
@@ -116,7 +116,7 @@ def _measure(
     workdir.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(config, data)
     results: dict[str, Any] = {"networks": {}}
-    rows, filters = [], []
+    rows, filters, explained = [], [], []
     for variant, (step, params, activity) in states.items():
         network = experiment.make_network(config, variant, len(data.categories))
         evaluation = evaluator.evaluate(network, params, step, activity)
@@ -126,6 +126,10 @@ def _measure(
             (workdir / variant).mkdir(exist_ok=True)
             parts = filter_parts_of(evaluation, data)
             write_filter_parts(workdir / variant / "filters.npz", step, parts)
+            if network.interpretable:
+                explained += explained_predictions(
+                    config, variant, network, params, parts, evaluation.objects
+                )
         results["data"] = data_record(config, data, len(evaluation.objects))
         results["experiment"] = experiment_record(config, network)
         rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
@@ -136,7 +140,14 @@ def _measure(
         (workdir / "table.md").write_text(table)
         draw_filters(workdir / "filters.png", rows, title=_title(config))
         curves = read_curves({variant: workdir / variant for variant in states})
-        write_report(workdir / "report", results, filters, curves, config=config.to_dict())
+        write_report(
+            workdir / "report",
+            results,
+            filters,
+            curves,
+            config=config.to_dict(),
+            explained=explained,
+        )
         tqdm.write("\n" + table)
         tqdm.write(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
     return results
