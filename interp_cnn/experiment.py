@@ -1,6 +1,8 @@
 """From a configuration to the objects that training and evaluation share."""
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,14 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 
+from interp_cnn import parallel
 from interp_cnn.config import first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
 from interp_cnn.state import init_params
+from interp_cnn.steps import train_step
 from interp_cnn.weights import Pretrained, download_keras_vgg16, load_weights, merge_pretrained
 
 
@@ -63,6 +68,34 @@ def make_objective(
         steps_per_epoch=steps_per_epoch,
         **config.interpretable,
         **config.filter_loss,
+    )
+
+
+def make_step(
+    config: ml_collections.ConfigDict,
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    objective: Objective,
+) -> Callable[..., Any]:
+    """`step(state, sharded batch)` of a configuration on all local devices, see `train_step`.
+
+    Args:
+      config: see `interp_cnn.config`.
+      network: to train.
+      optimizer: that made the state.
+      objective: the losses.
+    """
+    return parallel.parallel_step(
+        functools.partial(
+            train_step,
+            network=network,
+            optimizer=optimizer,
+            objective=objective,
+            mean=tuple(config.data.mean),
+            std=config.data.std,
+            seed=config.seed,
+            axis_name=parallel.AXIS,
+        )
     )
 
 

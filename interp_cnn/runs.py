@@ -11,10 +11,9 @@ from tqdm import tqdm
 
 from interp_cnn import experiment
 from interp_cnn.activity import FilterActivity
-from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
-from interp_cnn.filter_parts import filter_parts_of, write_filter_parts
+from interp_cnn.filter_parts import filter_parts_of, restore_network, write_filter_parts
 from interp_cnn.filter_report import explained_predictions, filter_rows, network_filters
 from interp_cnn.models import NEW_CONV
 from interp_cnn.report.curves import read_curves
@@ -68,16 +67,11 @@ def evaluate_workdir(config: ml_collections.ConfigDict, workdir: Path) -> dict[s
       FileNotFoundError: where a network has no checkpoint.
       ValueError: where a checkpoint is of another network.
     """
-    folders = {variant: workdir / variant / "checkpoints" for variant in config.networks}
-    for folder in folders.values():
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
-    data = prepare(config.data, seed=config.seed)
     states: _States = {}
-    for variant, folder in folders.items():
-        checkpoints = Checkpoints(folder)
-        states[variant] = checkpoints.restore_for_evaluation()
-        checkpoints.close()
+    for variant in config.networks:
+        restored = restore_network(config, workdir, variant)
+        states[variant] = (restored.step, restored.params, restored.activity)
+    data = prepare(config.data, seed=config.seed)
     return _measure(config, data, states, workdir)
 
 

@@ -1,6 +1,5 @@
 """Training of one network, from its latest checkpoint to the last step."""
 
-import functools
 import math
 import signal
 import threading
@@ -21,7 +20,6 @@ from interp_cnn.data.prepare import Data
 from interp_cnn.models import Network
 from interp_cnn.optim import learning_rate, make_optimizer
 from interp_cnn.state import TrainState, init_state
-from interp_cnn.steps import train_step
 from interp_cnn.writers import MetricWriter
 
 
@@ -123,18 +121,7 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
     else:
         checkpoints.check_space(state)
     state = parallel.replicate(state)
-    step_function = parallel.parallel_step(
-        functools.partial(
-            train_step,
-            network=network,
-            optimizer=optimizer,
-            objective=objective,
-            mean=tuple(config.data.mean),
-            std=config.data.std,
-            seed=config.seed,
-            axis_name=parallel.AXIS,
-        )
-    )
+    step_function = experiment.make_step(config, network, optimizer, objective)
     first = int(state.step)
     if first < total:
         if first:

@@ -1,6 +1,5 @@
 """What a plan will cost: time and disk of each run, without training any."""
 
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from interp_cnn.reproduce.execute import begun, finished, measured_seconds
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import CATEGORIES, SINGLE
 from interp_cnn.state import init_params, init_state
-from interp_cnn.steps import train_step
 
 _GIB = 2**30
 _ASSUMED_IMAGES = 2000  # for training, of data that are not prepared
@@ -180,21 +178,9 @@ def _probe(run: Run) -> float | str:
     except ValueError as error:
         return str(error)
     optimizer = _optimizer(run, network)
-    state = init_state(init_params(network, config.seed), optimizer, network)
-    step = parallel.parallel_step(
-        functools.partial(
-            train_step,
-            network=network,
-            optimizer=optimizer,
-            objective=objective,
-            mean=tuple(config.data.mean),
-            std=config.data.std,
-            seed=config.seed,
-            axis_name=parallel.AXIS,
-        )
-    )
-    for _ in range(2):  # compiles for the fresh state, and for one that a step has returned
-        state, _ = jax.block_until_ready(step(state, batch))
+    state = parallel.replicate(init_state(init_params(network, config.seed), optimizer, network))
+    step = experiment.make_step(config, network, optimizer, objective)
+    state, _ = jax.block_until_ready(step(state, batch))  # compiles
     start = time.perf_counter()
     for _ in range(_PROBE_STEPS):
         state, _ = step(state, batch)
