@@ -76,9 +76,10 @@ def scan(
     """Read and check all annotations and the photos that they speak of.
 
     Args:
-        source: folder with VOCdevkit/, Annotations_Part/ and perhaps neg/.
+        source: folder with VOCdevkit/, Annotations_Part/ and perhaps neg/, or one of VOCdevkit/ and
+            VOC2010/ itself.
         categories: some of `CATEGORIES`, in the order of their labels.
-        skip_damaged: leave damaged images out instead of stopping.
+        skip_damaged: leave damaged and missing images out instead of stopping.
 
     Returns:
         An example for each object, and by category (and `other`) the number of examples, of
@@ -91,15 +92,15 @@ def scan(
     opened = Photos(skip_damaged)
     examples: list[Example] = []
     counts = {category: Counts() for category in categories}
+    folder = _images(source)
     for path in tqdm(_annotations(source), desc="PASCAL-Part", leave=False, disable=None):
         objects = [o for o in _read_objects(path) if o.category in categories]
         if not objects:
             continue
-        image = _images(source) / f"{path.stem}.jpg"
-        photo = opened.open(image, path.stem)
+        image = photos.image(folder, path.stem)
+        present = [counts[category] for category in {o.category for o in objects}]
+        photo = opened.open(image, path.stem, *present)
         if photo is None:
-            for category in {o.category for o in objects}:
-                counts[category].leave_out("damaged images")
             continue
         for found in objects:
             where, count = f"object {found.number} of {path}", counts[found.category]
@@ -118,9 +119,9 @@ def scan(
                 )
                 examples.append(example)
                 count.add(example)
-    others, other_counts = photos.read_others(photos.other_photos(source), opened)
+    rest, other_counts = photos.read_others(others(source), opened)
     summary = {name: count.summary() for name, count in counts.items()}
-    return examples + others, summary | {"other": other_counts.summary()}
+    return examples + rest, summary | {"other": other_counts.summary()}
 
 
 def contents(source: Path) -> str:
@@ -131,22 +132,39 @@ def contents(source: Path) -> str:
 def paths(source: Path) -> list[Path]:
     """Every file that examples are made from, photos as far as they are there."""
     annotations = _annotations(source)
-    images = [_images(source) / f"{path.stem}.jpg" for path in annotations]
-    return [*annotations, *(p for p in images if p.is_file()), *photos.other_photos(source)]
+    folder = _images(source)
+    images = [photos.image(folder, path.stem) for path in annotations]
+    return [*annotations, *(p for p in images if p.is_file()), *others(source)]
+
+
+def others(source: Path) -> list[Path]:
+    """The photos of other things, none where there is no such folder."""
+    return photos.other_photos(_bases(source))
+
+
+def _bases(source: Path) -> list[Path]:
+    """Where Annotations_Part/ and neg/ may be: people unpack them beside VOC 2010 or into it."""
+    photos.folder(source, "manual_dir", LAYOUT)
+    inside = [source / name for name in (".", "VOCdevkit", "VOCdevkit/VOC2010", "VOC2010")]
+    source = source.absolute()
+    above = {"VOCdevkit": 1, "VOC2010": 2}.get(source.name, 0)
+    return [*inside, *source.parents[:above]]
 
 
 def _annotations(source: Path) -> list[Path]:
-    photos.folder(source, "manual_dir", LAYOUT)
-    folder = photos.folder(source / "Annotations_Part", "part annotations", LAYOUT)
-    found = sorted(folder.glob("*.mat"))
+    folder = photos.find_folder(_bases(source), ("Annotations_Part", "trainval/Annotations_Part"))
+    if folder is None:
+        folder = photos.folder(source / "Annotations_Part", "part annotations", LAYOUT)
+    found = sorted(p for p in folder.glob("*.mat") if not p.name.startswith("."))
     if not found:
         raise FileNotFoundError(f"The folder {folder} has no .mat file: copy PASCAL-Part there.")
     return found
 
 
 def _images(source: Path) -> Path:
-    path = source / "VOCdevkit" / "VOC2010" / "JPEGImages"
-    return photos.folder(path, "photos of VOC 2010", LAYOUT)
+    places = ("VOCdevkit/VOC2010/JPEGImages", "VOC2010/JPEGImages", "JPEGImages")
+    found = photos.find_folder([source], places)
+    return found or photos.folder(source / places[0], "photos of VOC 2010", LAYOUT)
 
 
 def _read_objects(path: Path) -> list[_Object]:
@@ -155,10 +173,11 @@ def _read_objects(path: Path) -> list[_Object]:
     objects = []
     for number, entry in enumerate(annotation.get("objects") or [], start=1):
         where = f"object {number} of {path}"
-        if not isinstance(entry.get("class"), str) or not isinstance(entry.get("mask"), np.ndarray):
-            raise ValueError(f"{where} has no readable class and mask: copy the file again.")
-        if entry["class"] not in CATEGORIES:
+        category = entry.get("class")
+        if isinstance(category, str) and category not in CATEGORIES:
             continue
+        if not isinstance(category, str) or not isinstance(entry.get("mask"), np.ndarray):
+            raise ValueError(f"{where} has no readable class and mask: copy the file again.")
         mask = entry["mask"] > 0
         fine_parts = []
         for part in entry.get("parts") or []:
@@ -171,7 +190,7 @@ def _read_objects(path: Path) -> list[_Object]:
             if part_mask.any():
                 fine_parts.append((name, part_mask > 0))
         bbox = tight_box(mask) if entry.get("bbox") is None else _published_box(entry, where)
-        objects.append(_Object(number, entry["class"], mask, bbox, fine_parts))
+        objects.append(_Object(number, category, mask, bbox, fine_parts))
     return objects
 
 
