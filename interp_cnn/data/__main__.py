@@ -59,7 +59,7 @@ def report(builder: tfds.core.DatasetBuilder) -> str:
         what = "images" if name == "other" else "objects"
         lines.append(f"{name}: {counts['examples']} {what} in {counts['photos']} photos")
         if name == "other" and not counts["examples"]:
-            lines[-1] += "; without neg/ train with config.data.negatives='categories' or 'none'"
+            lines[-1] += "; tasks with config.data.negatives='photos' need the folder neg/"
         for title, numbers in (("parts", counts["parts"]), ("left out", counts["left_out"])):
             if numbers:
                 listed = ", ".join(f"{key} {number}" for key, number in numbers.items())

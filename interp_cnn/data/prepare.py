@@ -91,7 +91,8 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         if config["name"] == Cub2002011.name and task.categories == (BIRD,):
             raise ValueError(
                 f"negatives={CATEGORIES!r} needs a category beside those of the task, and"
-                f" {BIRD!r} has all of the data set: give {PHOTOS!r}, or one species as category."
+                f" {BIRD!r} has all of the data set: give {PHOTOS!r}, with JPEG files of other"
+                " things in the folder neg/, or one species as category."
             )
     if negatives == PHOTOS and folder and isinstance(source, ObjectBuilder):
         source.check_others(Path(folder).expanduser())
