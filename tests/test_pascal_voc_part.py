@@ -284,7 +284,6 @@ def test_damaged_and_missing_photos_stop_or_are_counted(copy, tmp_path):
             [{**CAT, "mask": rectangle(*BOX, shape=(99, 180))}],
             "mask of .99, 180. pixels, its photo",
         ),
-        ([entry("cat", bbox=[1.0, 1, 181, 90])], "bbox .* not inside its image"),
         ([entry("cat", bbox=[1.0, 1, 9])], "bbox that is not four numbers"),
     ],
 )
@@ -293,6 +292,24 @@ def test_bad_annotation_is_named(tmp_path, objects, message):
     write_annotation(tmp_path, "2008_000001", objects)
     with pytest.raises(ValueError, match=message):
         voc_part_files.scan(tmp_path, ("cat",), skip_damaged=False)
+
+
+@pytest.mark.parametrize(
+    ("published", "expected", "fits"),
+    [
+        ([25.0, 16, 97, 90], (15, 24, 90, 97), True),
+        ([25.0, 16, 190, 90], (15, 24, 90, WIDTH), True),  # over the border
+        ([30.5, 20.5, 64, 64], BOX, False),  # left, top, width, height
+        ([30.0, 20, 93, 83], BOX, False),  # from 0
+        ([0.0, 0, 0, 0], BOX, False),
+    ],
+)
+def test_published_box_must_hold_the_mask(tmp_path, published, expected, fits):
+    write_photo(tmp_path, "2008_000001", 0)
+    write_annotation(tmp_path, "2008_000001", [entry("cat", bbox=published)])
+    (example,), summary = voc_part_files.scan(tmp_path, ("cat",), skip_damaged=False)
+    np.testing.assert_array_equal(example.bbox, expected)
+    assert len(summary["cat"]["left_out"]) == (0 if fits else 1)
 
 
 def test_damaged_annotation(copy, tmp_path):

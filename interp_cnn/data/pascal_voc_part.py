@@ -20,7 +20,8 @@ class PascalVocPart(ObjectBuilder):
 
     The config is one category (`"cat"`), several joined by `+` (`"cat+dog"`), or `"all"` of
     the six that the copy holds. Each object is one example, also where a photo holds several; the
-    split is by photo. An object's box is that of its mask, unless the annotation gives one.
+    split is by photo. An object's box is that of its mask, unless the annotation gives one that
+    holds it.
 
     The feature `parts` has the paper's parts, merged from those of PASCAL-Part, and the neck, which
     is a landmark; `fine_parts` has all parts as published. The centre of a part is that of its

@@ -55,6 +55,8 @@ class _Object:
         category: one of all the classes of VOC.
         mask: [height, width] bool.
         bbox: [4] float32: ymin, xmin, ymax, xmax; None without a visible pixel.
+        bbox_fits: whether a published box, if there is one, holds the mask; else `bbox` is the
+            mask's.
         fine_parts: name and mask of each part with a visible pixel, as PASCAL-Part has them.
     """
 
@@ -62,6 +64,7 @@ class _Object:
     category: str
     mask: np.ndarray
     bbox: np.ndarray | None
+    bbox_fits: bool
     fine_parts: list[tuple[str, np.ndarray]]
 
 
@@ -105,6 +108,8 @@ def scan(
         for found in objects:
             where, count = f"object {found.number} of {path}", counts[found.category]
             _check_sizes(found, photo.size, where)
+            if not found.bbox_fits:
+                count.leave_out("boxes that do not hold the mask, whose own was taken")
             if found.bbox is None:
                 count.leave_out("objects with an empty mask")
             elif photos.area(found.bbox) < photos.MIN_AREA:
@@ -189,8 +194,13 @@ def _read_objects(path: Path) -> list[_Object]:
                 )
             if part_mask.any():
                 fine_parts.append((name, part_mask > 0))
-        bbox = tight_box(mask) if entry.get("bbox") is None else _published_box(entry, where)
-        objects.append(_Object(number, category, mask, bbox, fine_parts))
+        bbox = published = tight_box(mask)
+        if bbox is not None and entry.get("bbox") is not None:
+            published = _published_box(entry, where)
+            if (published[:2] <= bbox[:2]).all() and (published[2:] >= bbox[2:]).all():
+                bbox = published
+        fits = bbox is published
+        objects.append(_Object(number, category, mask, bbox, fits, fine_parts))
     return objects
 
 
@@ -203,19 +213,17 @@ def tight_box(mask: np.ndarray) -> np.ndarray | None:
 
 
 def _published_box(entry: dict[str, Any], where: str) -> np.ndarray:
-    """The box of a `bbox` field: xmin, ymin, xmax, ymax, 1-based and inclusive as all of VOC's."""
+    """The box of a `bbox` field: xmin, ymin, xmax, ymax, 1-based and inclusive as all of VOC's.
+
+    Cut at the border. Copies with this field may have other conventions: their boxes do not hold
+    the mask.
+    """
     numbers = np.asarray(entry["bbox"])
     if numbers.size != 4 or numbers.dtype.kind not in "iuf":
         raise ValueError(f"{where} has a bbox that is not four numbers: copy the file again.")
     left, top, right, bottom = numbers.ravel()
-    box = np.array([top - 1, left - 1, bottom, right], np.float32)
-    height, width = entry["mask"].shape
-    if not (0 <= box[0] < box[2] <= height and 0 <= box[1] < box[3] <= width):
-        raise ValueError(
-            f"{where} has the bbox {numbers.ravel().tolist()} (xmin, ymin, xmax, ymax), which is"
-            f" not inside its image of {height} x {width} pixels: copy the file again."
-        )
-    return box
+    box = np.array([top - 1.0, left - 1.0, bottom, right], np.float32)
+    return np.clip(box, 0, [*entry["mask"].shape] * 2).astype(np.float32)
 
 
 def _check_sizes(found: _Object, size: tuple[int, int], where: str) -> None:
