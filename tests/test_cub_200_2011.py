@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from cub_folder import CLASSES, HEIGHT, PART_NAMES, WIDTH, write_published
 
-from interp_cnn.data import archives, cub_200_2011
+from interp_cnn.data import archives, cub_200_2011, cub_files
 from interp_cnn.data.cub_200_2011 import Cub2002011
 from interp_cnn.data.pipeline import CropWithParts, read_split
 
@@ -157,6 +157,23 @@ def test_missing_file_is_named(copy, tmp_path, missing):
     with pytest.raises(FileNotFoundError) as error:
         prepare(tmp_path / "tfds", copy)
     assert str(path) in str(error.value) and "missing" in str(error.value)
+
+
+@pytest.mark.parametrize("others", ["neg", "CUB_200_2011/neg"])
+def test_folder_may_be_the_data_set_itself(copy, others):
+    expected = cub_files.scan(copy, ("bird",), skip_damaged=False)
+    (copy / "neg").rename(copy / others)
+    source = (copy / "CUB_200_2011").rename(copy / "birds")
+    examples, summary = cub_files.scan(source, ("bird",), skip_damaged=False)
+    assert summary == expected[1] and summary["other"]["examples"] == 8
+    assert [e.key for e in examples] == [e.key for e in expected[0]]
+
+
+def test_empty_lines_and_carriage_returns(copy):
+    expected = cub_files.scan(copy, ("bird",), skip_damaged=False)[1]
+    for path in (copy / "CUB_200_2011").rglob("*.txt"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert cub_files.scan(copy, ("bird",), skip_damaged=False)[1] == expected
 
 
 def test_copy_without_any_image(copy, tmp_path):

@@ -31,6 +31,7 @@ from PIL import Image
 from interp_cnn.data import animal_part_files as files
 from interp_cnn.data import archives, ilsvrc_animal_part, photos
 from interp_cnn.data.ilsvrc_animal_part import IlsvrcAnimalPart
+from interp_cnn.data.pipeline import read_split
 
 
 @pytest.fixture(scope="session")
@@ -221,7 +222,6 @@ def test_config_names(tmp_path):
         f"truth/{CAT}",
         f"truth/{CAT}/truth_part01.mat",
         f"truth/{CAT}/truth_part02.mat",
-        "neg",
     ],
 )
 def test_missing_file_is_named(copy, tmp_path, missing):
@@ -234,10 +234,53 @@ def test_missing_file_is_named(copy, tmp_path, missing):
 
 
 def test_folder_without_other_photos(copy, tmp_path):
+    others = copy / "neg"
+    others.rename(copy / "elsewhere")
+    builder = prepare(tmp_path / "tfds", copy, "all")
+    assert builder.info.metadata["summary"]["other"]["examples"] == 0
+    labels = read_split(builder, "train", categories=("cat",), negatives="categories").labels
+    assert set(labels) == {0, 1}
+    (copy / "elsewhere").rename(others)
     for path in (copy / "neg").iterdir():
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r"neg has no \.JPEG image"):
         prepare(tmp_path / "tfds", copy)
+
+
+@pytest.mark.parametrize(
+    ("places", "manual_dir"),
+    [
+        ({"detanimalpart": "detanimalpart-b06ef14dc9e2"}, ""),
+        ({}, "detanimalpart"),
+        ({f"detanimalpart/{c}_obj": f"{c}_obj" for c in (CAT, GOLDFISH)}, ""),
+        (
+            {
+                "truth": "interpretableCNN/code/data_input/"
+                "data_input_DET-2015-subset-ILSVRC2013train",
+                "neg": "interpretableCNN/data/neg",
+            },
+            "",
+        ),
+    ],
+)
+def test_folder_may_have_the_repositories(copy, places, manual_dir):
+    expected = files.scan(copy, (GOLDFISH, CAT), skip_damaged=False)
+    for old, new in places.items():
+        (copy / new).parent.mkdir(parents=True, exist_ok=True)
+        (copy / old).rename(copy / new)
+    if not any((copy / "detanimalpart").glob("*")):
+        shutil.rmtree(copy / "detanimalpart", ignore_errors=True)
+    source = copy / manual_dir
+    examples, summary = files.scan(source, files.found(source), skip_damaged=False)
+    assert summary == expected[1]
+    assert [e.key for e in examples] == [e.key for e in expected[0]]
+
+
+def test_missing_image_is_counted_if_wanted(copy):
+    (copy / f"detanimalpart/{CAT}_obj/img/img/00010.jpg").unlink()
+    _, summary = files.scan(copy, (CAT,), skip_damaged=True)
+    assert summary["cat"]["left_out"]["missing images"] == 1
+    assert summary["cat"]["examples"] == 14
 
 
 @pytest.mark.parametrize("content", ["truncated", "empty", "html"])

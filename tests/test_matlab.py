@@ -1,7 +1,9 @@
 """MATLAB 5 and 7.3 struct arrays read alike, and damaged files are named."""
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 from animal_part_folder import PART, part_entry, write_matlab5, write_matlab73
 
 from interp_cnn.data.matlab import read_structs
@@ -20,6 +22,17 @@ def test_matlab5_and_73_read_alike(tmp_path):
         assert [len(e["obj"]) for e in (one, two)] == [1, 2]
         assert two["obj"][1]["bndbox"] == [{"xmin": "0", "ymin": "35"}]
         assert two["obj"][1]["ID"].item() == 3
+
+
+def test_numbers_keep_their_type(tmp_path):
+    mask = np.array([[0, 1, 0], [1, 1, 0]], np.uint8)
+    scipy.io.savemat(tmp_path / "5.mat", {"anno": {"mask": mask > 0}})
+    with h5py.File(tmp_path / "73.mat", "w") as file:
+        file["anno/mask"] = mask.T
+    for name in ("5.mat", "73.mat"):
+        (found,) = read_structs(tmp_path / name, "anno")
+        np.testing.assert_array_equal(found["mask"], mask)
+        assert found["mask"].dtype == np.uint8  # float64 would take eight times the memory
 
 
 @pytest.mark.parametrize("write", [write_matlab5, write_matlab73])

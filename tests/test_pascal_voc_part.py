@@ -186,12 +186,61 @@ def test_landmarks_and_masks_in_the_crop(everything):
     np.testing.assert_array_equal(result["masks"][builder.parts.index("tail")], tail)
 
 
+def test_all_has_the_categories_of_the_copy(copy, tmp_path):
+    for name in ("2008_000004", "2008_000005"):  # the bird, and the sheep
+        (copy / "Annotations_Part" / f"{name}.mat").unlink()
+    builder = prepare(tmp_path / "tfds", copy)
+    assert builder.categories == ("cat", "cow", "dog", "horse")
+    assert builder.parts == (*FOUR_LEGS, "tail")
+    assert builder.info.metadata["summary"]["sheep"]["examples"] == 0
+    labels = {key[1]: example["label"] for key, example in records(builder).items()}
+    assert labels == {"cat": 1, "cow": 2, "dog": 3, "horse": 4, "other": 0}
+    with pytest.raises(ValueError, match=r"no object of .*'sheep' \(13 annotated photos"):
+        prepare(tmp_path / "tfds", copy, "sheep+cat")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "others", "manual_dir"),
+    [
+        ("Annotations_Part", "neg", "VOCdevkit"),
+        ("Annotations_Part", "neg", "VOCdevkit/VOC2010"),
+        ("VOCdevkit/Annotations_Part", "VOCdevkit/neg", "VOCdevkit"),
+        ("VOCdevkit/Annotations_Part", "VOCdevkit/neg", "VOCdevkit/VOC2010"),
+        ("VOCdevkit/VOC2010/Annotations_Part", "VOCdevkit/VOC2010/neg", "VOCdevkit/VOC2010"),
+        ("VOCdevkit/VOC2010/Annotations_Part", "interpretableCNN-main/data/neg", ""),
+        ("trainval/Annotations_Part", "neg", ""),
+    ],
+)
+def test_folder_may_be_any_of_the_published_ones(
+    copy, monkeypatch, annotations, others, manual_dir
+):
+    expected = voc_part_files.scan(copy, ("cat",), skip_damaged=False)
+    for old, new in (("Annotations_Part", annotations), ("neg", others)):
+        (copy / new).parent.mkdir(parents=True, exist_ok=True)
+        (copy / old).rename(copy / new)
+    monkeypatch.chdir(copy / manual_dir)
+    for source in (copy / manual_dir, Path()):
+        examples, summary = voc_part_files.scan(source, ("cat",), skip_damaged=False)
+        assert summary == expected[1]
+        assert [e.key for e in examples] == [e.key for e in expected[0]]
+
+
+def test_other_suffixes_and_hidden_files(copy):
+    expected = voc_part_files.scan(copy, ("cat",), skip_damaged=False)[1]
+    photo = copy / "VOCdevkit/VOC2010/JPEGImages/2008_000001.jpg"
+    photo.rename(photo.with_suffix(".JPEG"))
+    # macOS adds such to archives.
+    (copy / "Annotations_Part" / "._2008_000001.mat").write_bytes(b"Mac OS X")
+    (copy / "neg" / "._00001.JPEG").write_bytes(b"Mac OS X")
+    assert voc_part_files.scan(copy, ("cat",), skip_damaged=False)[1] == expected
+
+
 def test_negatives_are_optional(copy, tmp_path):
     shutil.rmtree(copy / "neg")
     builder = prepare(tmp_path / "tfds", copy)
     assert builder.info.metadata["summary"]["other"]["examples"] == 0
     assert set(read_split(builder, "train", negatives="none").labels) <= set(range(1, 7))
-    with pytest.raises(ValueError, match="and 0 other images"):
+    with pytest.raises(ValueError, match=r"and 0 other images; .* or set negatives='categories'"):
         read_split(builder, "train")
 
 
@@ -207,27 +256,34 @@ def test_missing_file_is_named(copy, tmp_path, missing):
     assert str(path) in str(error.value) and "missing" in str(error.value)
 
 
-def test_damaged_photo_stops_or_is_counted(copy, tmp_path):
-    path = copy / "VOCdevkit/VOC2010/JPEGImages/2009_000001.jpg"
+def test_damaged_and_missing_photos_stop_or_are_counted(copy, tmp_path):
+    folder = copy / "VOCdevkit/VOC2010/JPEGImages"
+    path = folder / "2009_000001.jpg"
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match=r"2009_000001\.jpg is damaged .*skip_damaged"):
         prepare(tmp_path / "tfds", copy)
+    (folder / "2009_000000.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"2009_000000\.jpg is missing: .*skip_damaged"):
+        prepare(tmp_path / "tfds", copy)
     summary = prepare(tmp_path / "tfds", copy, skip_damaged=True).info.metadata["summary"]
-    for category, examples in (("cat", 9), ("dog", 9)):
+    for category, examples in (("cat", 8), ("dog", 8)):
         assert summary[category]["left_out"]["damaged images"] == 1
+        assert summary[category]["left_out"]["missing images"] == 1
         assert summary[category]["examples"] == examples
 
 
 @pytest.mark.parametrize(
     ("objects", "message"),
     [
-        ([{**CAT, "mask": []}], "object 1 of .* has no readable class and mask"),
+        (
+            [entry("person") | {"mask": []}, {**CAT, "mask": []}],
+            "object 2 of .* has no readable class and mask",
+        ),
         ([{**CAT, "parts": [{"part_name": "head"}]}], "part without a readable part_name and mask"),
         (
             [{**CAT, "mask": rectangle(*BOX, shape=(99, 180))}],
             "mask of .99, 180. pixels, its photo",
         ),
-        ([entry("cat", bbox=[1.0, 1, 181, 90])], "bbox .* not inside its image"),
         ([entry("cat", bbox=[1.0, 1, 9])], "bbox that is not four numbers"),
     ],
 )
@@ -238,11 +294,25 @@ def test_bad_annotation_is_named(tmp_path, objects, message):
         voc_part_files.scan(tmp_path, ("cat",), skip_damaged=False)
 
 
-def test_damaged_annotation_and_absent_category(copy, tmp_path):
-    for path in (copy / "Annotations_Part").glob("2008_000005*"):
-        path.unlink()
-    with pytest.raises(ValueError, match=r"no object of .*'sheep' \(14 annotated photos"):
-        prepare(tmp_path / "tfds", copy)
+@pytest.mark.parametrize(
+    ("published", "expected", "fits"),
+    [
+        ([25.0, 16, 97, 90], (15, 24, 90, 97), True),
+        ([25.0, 16, 190, 90], (15, 24, 90, WIDTH), True),  # over the border
+        ([30.5, 20.5, 64, 64], BOX, False),  # left, top, width, height
+        ([30.0, 20, 93, 83], BOX, False),  # from 0
+        ([0.0, 0, 0, 0], BOX, False),
+    ],
+)
+def test_published_box_must_hold_the_mask(tmp_path, published, expected, fits):
+    write_photo(tmp_path, "2008_000001", 0)
+    write_annotation(tmp_path, "2008_000001", [entry("cat", bbox=published)])
+    (example,), summary = voc_part_files.scan(tmp_path, ("cat",), skip_damaged=False)
+    np.testing.assert_array_equal(example.bbox, expected)
+    assert len(summary["cat"]["left_out"]) == (0 if fits else 1)
+
+
+def test_damaged_annotation(copy, tmp_path):
     path = copy / "Annotations_Part" / "2008_000001.mat"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"2008_000001\.mat cannot be read"):

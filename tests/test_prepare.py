@@ -1,5 +1,7 @@
 """Tasks from prepared data: categories, negatives, and the command that prepares."""
 
+import shutil
+
 import numpy as np
 import pytest
 from voc_part_folder import write_published
@@ -132,6 +134,24 @@ def test_prepare_one_category_against_photos_or_categories(voc, tmp_path):
     assert (against.categories, against.parts) == (data.categories, data.parts)
     labels = np.concatenate([against.train.labels, against.test.labels])
     assert ((labels == 1).sum(), (labels == 0).sum()) == (10, 14)
+
+
+def test_photos_of_other_things_are_asked_for_before_any_work(voc, tmp_path):
+    copy = shutil.copytree(voc, tmp_path / "copy", ignore=shutil.ignore_patterns("neg"))
+    config = data_config(copy, tmp_path / "data", category="cat")
+    with pytest.raises(
+        FileNotFoundError, match=r"neg \(photos .*missing: .*negatives='categories'"
+    ):
+        prepare(config, seed=0)
+    assert not (tmp_path / "data").exists()
+    config.negatives = "categories"
+    assert (prepare(config, seed=0).train.labels == 0).any()
+
+
+def test_all_birds_have_no_other_categories(tmp_path):
+    config = data_config("", tmp_path, name="cub_200_2011", category="bird", negatives="categories")
+    with pytest.raises(ValueError, match="'bird' has all of the data set: give 'photos'"):
+        prepare(config, seed=0)
 
 
 def test_prepare_all_categories(voc, tmp_path):

@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--manual_dir", help="folder with the published files; else downloaded")
     parser.add_argument("--data_dir", help="where prepared data are kept (tfds' own default)")
     parser.add_argument(
-        "--skip_damaged", action="store_true", help="leave damaged images out, and count them"
+        "--skip_damaged",
+        action="store_true",
+        help="leave damaged and missing images out, and count them",
     )
     return parser
 
@@ -56,6 +58,8 @@ def report(builder: tfds.core.DatasetBuilder) -> str:
     for name, counts in metadata.get("summary", {}).items():
         what = "images" if name == "other" else "objects"
         lines.append(f"{name}: {counts['examples']} {what} in {counts['photos']} photos")
+        if name == "other" and not counts["examples"]:
+            lines[-1] += "; tasks with config.data.negatives='photos' need the folder neg/"
         for title, numbers in (("parts", counts["parts"]), ("left out", counts["left_out"])):
             if numbers:
                 listed = ", ".join(f"{key} {number}" for key, number in numbers.items())

@@ -54,7 +54,9 @@ NAMES = {wordnet_id: name for name, wordnet_id in CATEGORIES.items()}
 _HEAD_ONLY = "n01443537"
 
 _FRAME = 224.0  # parts are given in the object's crop stretched to 224 x 224
-_LAYOUT = "detanimalpart/, truth/ and neg/ as the authors publish them"
+LAYOUT = "detanimalpart/, truth/ and the authors' neg/"
+# The folder of part boxes: by itself, or in the authors' repository.
+_TRUTH = ("truth", "interpretableCNN*/code/data_input/data_input_DET-2015-subset-ILSVRC2013train")
 
 # Where the files of the two archives go in the layout of `manual_dir`.
 _ARCHIVE_MEMBERS = (
@@ -75,9 +77,10 @@ def scan(
     """Read and check a whole folder.
 
     Args:
-        source: folder with detanimalpart/, truth/ and neg/.
+        source: folder with detanimalpart/, truth/ and perhaps neg/, or with the authors' two
+            repositories, or detanimalpart/ itself beside the others.
         categories: WordNet ids, in the order of their labels.
-        skip_damaged: leave damaged images out instead of stopping.
+        skip_damaged: leave damaged and missing images out instead of stopping.
 
     Returns:
         All examples, and by category (and `other`) the number of examples, of different photos,
@@ -94,9 +97,9 @@ def scan(
         objects, counts = _category(source, category, label, opened)
         examples += objects
         summary[NAMES.get(category, category)] = counts.summary()
-    others, counts = photos.read_others(_negatives(source), opened)
+    rest, counts = photos.read_others(others(source), opened)
     summary["other"] = counts.summary()
-    return examples + others, summary
+    return examples + rest, summary
 
 
 def _category(
@@ -115,10 +118,9 @@ def _category(
     examples = []
     counts = Counts(parts=dict.fromkeys(parts, 0))
     for i, sample in enumerate(samples, start=1):
-        path, key = images / f"{i:05d}.jpg", f"{category}/{i:05d}"
-        photo = opened.open(path, key)
+        path, key = photos.image(images, f"{i:05d}"), f"{category}/{i:05d}"
+        photo = opened.open(path, key, counts)
         if photo is None:
-            counts.leave_out("damaged images")
             continue
         bbox = _object_box(sample, f"entry {i} of {boxes}", photo.size)
         if photos.area(bbox) < photos.MIN_AREA:
@@ -191,7 +193,7 @@ def found(source: Path) -> tuple[str, ...]:
     Raises:
         FileNotFoundError: if it holds none.
     """
-    folder = _folder(_folder(source, "manual_dir") / "detanimalpart", "photos and object boxes")
+    folder = _objects(source)
     ids = tuple(i for i in CATEGORIES.values() if (folder / f"{i}_obj").is_dir())
     if not ids:
         raise FileNotFoundError(f"The folder {folder} has no category (such as {_HEAD_ONLY}_obj).")
@@ -199,15 +201,29 @@ def found(source: Path) -> tuple[str, ...]:
 
 
 def _folder(path: Path, what: str) -> Path:
-    return photos.folder(path, what, _LAYOUT)
+    return photos.folder(path, what, LAYOUT)
+
+
+def _objects(source: Path) -> Path:
+    """The folder with a folder for each category."""
+    _folder(source, "manual_dir")
+    found = photos.find_folder([source], ("detanimalpart", "detanimalpart-*"))
+    if found is None and any(source.glob("n????????_obj")):
+        return source
+    return found or _folder(source / "detanimalpart", "photos and object boxes")
+
+
+def _bases(source: Path) -> list[Path]:
+    """Where truth/ and neg/ may be."""
+    return [source, *([source.absolute().parent] if _objects(source) == source else [])]
 
 
 def _category_files(source: Path, category: str) -> tuple[Path, dict[str, Path], Path]:
     """A category's object boxes, its part files by part, and its folder of images."""
     name = NAMES.get(category, category)
-    objects = _folder(_folder(source, "manual_dir") / "detanimalpart", "photos and object boxes")
-    folder = _folder(objects / f"{category}_obj", f"photos of {name}") / "img"
-    truth = _folder(_folder(source / "truth", "part boxes") / category, f"part boxes of {name}")
+    folder = _folder(_objects(source) / f"{category}_obj", f"photos of {name}") / "img"
+    truths = photos.find_folder(_bases(source), _TRUTH) or _folder(source / "truth", "part boxes")
+    truth = _folder(truths / category, f"part boxes of {name}")
     parts = {part: truth / f"truth_part{k:02d}.mat" for k, part in enumerate(PARTS, start=1)}
     # A known category must be complete; of another one only the head is certain.
     optional = category == _HEAD_ONLY or category not in NAMES
@@ -216,9 +232,9 @@ def _category_files(source: Path, category: str) -> tuple[Path, dict[str, Path],
     return folder / "data.mat", parts, _folder(folder / "img", f"photos of {name}")
 
 
-def _negatives(source: Path) -> list[Path]:
-    _folder(source / "neg", "photos of other things")
-    return photos.other_photos(source)
+def others(source: Path) -> list[Path]:
+    """The photos of other things, none where there is no such folder."""
+    return photos.other_photos(_bases(source))
 
 
 def parts_of(categories: tuple[str, ...]) -> tuple[str, ...]:
@@ -231,8 +247,8 @@ def paths(source: Path, categories: tuple[str, ...]) -> list[Path]:
     files = []
     for category in categories:
         boxes, parts, images = _category_files(source, category)
-        files += [boxes, *parts.values(), *sorted(images.glob("*.jpg"))]
-    return files + _negatives(source)
+        files += [boxes, *parts.values(), *photos.images(images)]
+    return files + others(source)
 
 
 def members(categories: tuple[str, ...]) -> Callable[[str], str | None]:

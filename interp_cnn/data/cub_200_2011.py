@@ -31,7 +31,7 @@ class Cub2002011(ObjectBuilder):
 
     Args:
         config: the categories.
-        skip_damaged: leave damaged images out, and count them, instead of stopping.
+        skip_damaged: leave damaged and missing images out, and count them, instead of stopping.
         file_format: of the prepared files; array_record is read without TensorFlow.
         **kwargs: `data_dir` and `version` of `tfds.core.DatasetBuilder`.
     """
@@ -89,6 +89,9 @@ manual_dir must hold two folders, the second for tasks against the authors' phot
 
     def _contents(self, source: Path) -> str:
         return files.contents(source)
+
+    def _others(self, source: Path) -> list[Path]:
+        return files.others(source)
 
     def _paths(self, source: Path, categories: tuple[str, ...]) -> list[Path]:
         return files.paths(source, categories)

@@ -82,7 +82,7 @@ def scan(
     """Read and check a copy, which may lack classes and images.
 
     Args:
-        source: folder with CUB_200_2011/ and perhaps neg/.
+        source: folder with CUB_200_2011/ and perhaps neg/, or CUB_200_2011/ itself.
         categories: `("bird",)`, or names of classes.txt in the order of their labels.
         skip_damaged: leave damaged images out instead of stopping.
 
@@ -114,9 +114,8 @@ def scan(
             counts[category].leave_out("images that are not in this copy")
             continue
         key = str(Path(name).with_suffix(""))
-        photo = opened.open(path, key)
+        photo = opened.open(path, key, counts[category])
         if photo is None:
-            counts[category].leave_out("damaged images")
             continue
         in_test = _entry(tables.in_test, image, source)
         if sides.setdefault(photo.photo_id, in_test) != in_test:
@@ -131,9 +130,9 @@ def scan(
         example = Example(key, path, photo.photo_id, in_test, label, bbox, parts)
         examples.append(example)
         counts[category].add(example)
-    others, other_counts = photos.read_others(photos.other_photos(source), opened)
+    rest, other_counts = photos.read_others(others(source), opened)
     summary = {name: count.summary() for name, count in counts.items()}
-    return examples + others, summary | {"other": other_counts.summary()}
+    return examples + rest, summary | {"other": other_counts.summary()}
 
 
 def found(source: Path) -> tuple[str, ...]:
@@ -167,12 +166,21 @@ def paths(source: Path, categories: tuple[str, ...]) -> list[Path]:
         if categories == (BIRD,) or tables.species.get(image) in categories
     ]
     texts = sorted([*root.glob("*.txt"), *(root / "parts").glob("*.txt")])
-    return [*texts, *images, *photos.other_photos(source)]
+    return [*texts, *images, *others(source)]
+
+
+def others(source: Path) -> list[Path]:
+    """The photos of other things, none where there is no such folder."""
+    beside = [source.absolute().parent] if _root(source) == source else []
+    return photos.other_photos([source, *beside])
 
 
 def _root(source: Path) -> Path:
     photos.folder(source, "manual_dir", LAYOUT)
-    return photos.folder(source / "CUB_200_2011", "the data set", LAYOUT)
+    root = source / "CUB_200_2011"
+    if not root.is_dir() and (source / "images.txt").is_file():
+        return source
+    return photos.folder(root, "the data set", LAYOUT)
 
 
 def _present(source: Path, tables: Tables) -> list[tuple[str, Path]]:
@@ -194,6 +202,8 @@ def _rows(path: Path, columns: int) -> list[list[str]]:
     rows = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         row = line.strip().split(maxsplit=columns - 1)
+        if not row:  # such as at the end of a file that was edited
+            continue
         if len(row) != columns:
             raise ValueError(
                 f"Line {number} of {path} is {line!r}, not {columns} columns: copy the file again."

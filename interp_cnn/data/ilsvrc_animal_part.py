@@ -27,23 +27,23 @@ class IlsvrcAnimalPart(ObjectBuilder):
 
     The config is one category (`"cat"` or its WordNet id, also of a category not in `CATEGORIES`),
     several joined by `+` (`"cat+fox"`), or `"all"` that the copy holds. Label 0, `other`, are the
-    authors' 1000 photos of other things; how many of them a batch gets is the pipeline's choice
-    (the authors' code repeats the objects and their mirror images until they make up three
-    quarters).
+    authors' 1000 photos of other things in `neg/`, where that folder is there; how many of them a
+    batch gets is the pipeline's choice (the authors' code repeats the objects and their mirror
+    images until they make up three quarters).
 
     One photo may appear several times in the source, once for each animal in it: identical files
     share a `photo_id` and a split. `info.metadata["summary"]` counts what was found and left out.
 
     Args:
         config: the categories.
-        skip_damaged: leave damaged images out, and count them, instead of stopping.
+        skip_damaged: leave damaged and missing images out, and count them, instead of stopping.
         file_format: of the prepared files; array_record is read without TensorFlow.
         **kwargs: `data_dir` and `version` of `tfds.core.DatasetBuilder`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
-manual_dir must hold the authors' files in three folders:
+manual_dir must hold the authors' files in three folders, the last for tasks against these alone:
   detanimalpart/nXXXXXXXX_obj/img/{data.mat, img/00001.jpg, ...}   of zqs1022/detanimalpart
   truth/nXXXXXXXX/truth_part01.mat (and 02)                        of zqs1022/interpretableCNN,
       code/data_input/data_input_DET-2015-subset-ILSVRC2013train/
@@ -102,6 +102,9 @@ manual_dir must hold the authors' files in three folders:
     def _contents(self, source: Path) -> str:
         return f"{len(files.found(source))} of {len(CATEGORIES)} categories"
 
+    def _others(self, source: Path) -> list[Path]:
+        return files.others(source)
+
     def _paths(self, source: Path, categories: tuple[str, ...]) -> list[Path]:
         return files.paths(source, categories)
 
@@ -121,5 +124,5 @@ manual_dir must hold the authors' files in three folders:
                 ),
             },
             name=self.name,
-            layout="detanimalpart/, truth/, neg/",
+            layout=files.LAYOUT,
         )

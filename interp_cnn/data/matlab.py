@@ -12,8 +12,9 @@ def read_structs(path: str | Path, variable: str) -> list[dict[str, Any]]:
     """The struct array `variable` of a MATLAB 5 or 7.3 file, entry by entry.
 
     Both formats give the same values: a struct array is a list of dicts (also one of one entry), a
-    number or matrix is float64 in MATLAB's own [rows, columns] (HDF5 stores it transposed), a char
-    row is a str, and what is empty in MATLAB (`[]`, `''`) is None. Nothing is unpickled.
+    number or matrix has its own type, a logical one uint8, and MATLAB's own [rows, columns] (HDF5
+    stores it transposed), a char row is a str, and what is empty in MATLAB (`[]`, `''`) is None.
+    Nothing is unpickled.
 
     Args:
         path: the .mat file.
@@ -56,7 +57,7 @@ def _from_matlab5(value: np.ndarray) -> Any:
         return [{n: _from_matlab5(e[n]) for n in value.dtype.names} for e in entries]
     if value.dtype.kind == "U":
         return "".join(value.ravel())
-    return value.astype(np.float64)
+    return value
 
 
 def _read_hdf5(path: Path, variable: str) -> Any:
@@ -78,7 +79,7 @@ def _from_hdf5(node: h5py.Group | h5py.Dataset, file: h5py.File) -> Any:
         return None
     if node.attrs.get("MATLAB_class") == b"char":
         return "".join(map(chr, node[()].ravel()))
-    return np.asarray(node[()], np.float64).T
+    return np.asarray(node[()]).T
 
 
 def _entries(item: h5py.Group | h5py.Dataset, file: h5py.File) -> list[Any]:

@@ -38,7 +38,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
 
     Args:
         config: the categories: a name, several joined by `+`, or `"all"`.
-        skip_damaged: leave damaged images out, and count them, instead of stopping.
+        skip_damaged: leave damaged and missing images out, and count them, instead of stopping.
         file_format: of the prepared files; array_record is read without TensorFlow.
         **kwargs: `data_dir` and `version` of `tfds.core.DatasetBuilder`.
     """
@@ -80,7 +80,11 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
 
     @abc.abstractmethod
     def _found(self, source: Path) -> tuple[str, ...]:
-        """All categories that a source holds, in their official order."""
+        """All categories that a source may hold, in their official order."""
+
+    @abc.abstractmethod
+    def _others(self, source: Path) -> list[Path]:
+        """The photos of other things in a source, none where it has no folder of them."""
 
     @abc.abstractmethod
     def _contents(self, source: Path) -> str:
@@ -170,6 +174,23 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
         self._source = source
         super().download_and_prepare(download_config=download_config, **kwargs)
 
+    def check_others(self, source: Path) -> None:
+        """Say early that a task needs photos of other things.
+
+        Args:
+            source: the folder with the published files.
+
+        Raises:
+            FileNotFoundError: if it has none.
+        """
+        if not self._others(source):
+            raise FileNotFoundError(
+                f"The folder {source / 'neg'} (photos of other things) is missing: put the authors'"
+                " there (data/neg/ of github.com/zqs1022/interpretableCNN) or other JPEG files, or"
+                " set config.data.negatives='categories' (one category against the others of the"
+                " data set) or 'none' (several categories alone)."
+            )
+
     def _categories_of(self, source: Path) -> tuple[str, ...]:
         return self.builder_config.categories or self._found(source)
 
@@ -182,6 +203,9 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
         categories = self._categories_of(source)
         wanted = self._fingerprint(source)
         examples, summary = self._scan(source, categories)
+        if not self.builder_config.categories:
+            kept = tuple(c for c in categories if summary[self.shown(c)]["examples"]) or categories
+            examples, categories = _with_labels_of(examples, categories, kept), kept
         for name, counts in summary.items():
             logging.warning("Prepared %s, %s: %s", self.name, name, counts)
         names = ["other", *map(self.shown, categories)]
@@ -218,3 +242,11 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
                     **{name: example.extra.get(name, []) for name in self.extra_parts},
                 },
             )
+
+
+def _with_labels_of(
+    examples: list[Example], categories: tuple[str, ...], kept: tuple[str, ...]
+) -> list[Example]:
+    """The examples with labels among fewer categories, which all of them belong to."""
+    labels = [0, *(kept.index(c) + 1 if c in kept else 0 for c in categories)]
+    return [dataclasses.replace(e, label=labels[e.label]) for e in examples]

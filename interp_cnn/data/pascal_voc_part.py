@@ -18,9 +18,10 @@ PASCAL_PART_URL = "http://roozbehm.info/pascal-parts/trainval.tar.gz"
 class PascalVocPart(ObjectBuilder):
     """Birds, cats, cows, dogs, horses and sheep with masks of their parts.
 
-    The config is one category (`"cat"`), several joined by `+` (`"cat+dog"`), or `"all"`. Each
-    object is one example, also where a photo holds several; the split is by photo. An object's box
-    is that of its mask, unless the annotation gives one.
+    The config is one category (`"cat"`), several joined by `+` (`"cat+dog"`), or `"all"` of
+    the six that the copy holds. Each object is one example, also where a photo holds several; the
+    split is by photo. An object's box is that of its mask, unless the annotation gives one that
+    holds it.
 
     The feature `parts` has the paper's parts, merged from those of PASCAL-Part, and the neck, which
     is a landmark; `fine_parts` has all parts as published. The centre of a part is that of its
@@ -28,7 +29,7 @@ class PascalVocPart(ObjectBuilder):
 
     Args:
         config: the categories.
-        skip_damaged: leave damaged images out, and count them, instead of stopping.
+        skip_damaged: leave damaged and missing images out, and count them, instead of stopping.
         file_format: of the prepared files; array_record is read without TensorFlow.
         **kwargs: `data_dir` and `version` of `tfds.core.DatasetBuilder`.
     """
@@ -45,7 +46,7 @@ manual_dir must hold three folders, the last for tasks against the authors' phot
             CategoryConfig(name=name, categories=(name,), description=f"{name} against other")
             for name in files.CATEGORIES
         ),
-        CategoryConfig(name=ALL, categories=files.CATEGORIES, description="all six, and other"),
+        CategoryConfig(name=ALL, description="those of the six that the copy holds, and other"),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = ALL
 
@@ -65,13 +66,13 @@ manual_dir must hold three folders, the last for tasks against the authors' phot
 
     @classmethod
     def chosen(cls, text: str) -> tuple[str, ...]:
-        """Names of the six animals."""
-        return named_categories(text, files.CATEGORIES)
+        """Names of the six animals; () for all that the copy holds."""
+        return () if text == ALL else named_categories(text, files.CATEGORIES)
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The paper's parts that any of the categories has."""
-        return files.parts_of(self.builder_config.categories)
+        return files.parts_of(self.categories or files.CATEGORIES)
 
     def _part_features(self) -> dict[str, Any]:
         mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
@@ -82,6 +83,9 @@ manual_dir must hold three folders, the last for tasks against the authors' phot
 
     def _contents(self, source: Path) -> str:
         return files.contents(source)
+
+    def _others(self, source: Path) -> list[Path]:
+        return files.others(source)
 
     def _paths(self, source: Path, categories: tuple[str, ...]) -> list[Path]:
         return files.paths(source)

@@ -6,6 +6,8 @@ Needs neither tfds nor the network.
 import dataclasses
 import hashlib
 import io
+import itertools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ from PIL import Image
 
 MIN_AREA = 50 * 50  # pixels; smaller objects are left out, as the authors do
 TOO_SMALL = f"objects under {MIN_AREA} pixels"
+
+# Where the authors' photos of other things are: in a folder of their own, or in the repository.
+_OTHERS = ("neg", "interpretableCNN*/data/neg")
+_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,26 +98,33 @@ class Photos:
     """Opens photos and knows which of them are identical.
 
     Args:
-        skip_damaged: leave damaged ones out instead of stopping.
+        skip_damaged: leave damaged and missing ones out instead of stopping.
     """
 
     def __init__(self, skip_damaged: bool) -> None:
         self.skip_damaged = skip_damaged
         self._ids: dict[bytes, str] = {}
 
-    def open(self, path: Path, name: str) -> Photo | None:
-        """The photo of a file, None for a damaged one.
+    def open(self, path: Path, name: str, *counts: Counts) -> Photo | None:
+        """The photo of a file, None for one that is left out.
 
         Args:
             path: of the image.
             name: its id, unless the same photo was there before.
+            *counts: where one that is left out is counted.
 
         Raises:
-            FileNotFoundError: if there is no such file.
+            FileNotFoundError: if there is no such file and such photos are not left out.
             ValueError: if it is damaged and such photos are not left out.
         """
         if not path.is_file():
-            raise FileNotFoundError(f"The image {path} is missing: copy it there.")
+            if self.skip_damaged:
+                _leave_out("missing", path, "there is no such file", counts)
+                return None
+            raise FileNotFoundError(
+                f"The image {path} is missing: copy it there, or leave such images out with"
+                " skip_damaged=True."
+            )
         data = path.read_bytes()
         try:
             with Image.open(io.BytesIO(data)) as image:
@@ -119,7 +132,7 @@ class Photos:
                 size = image.height, image.width
         except (OSError, SyntaxError, ValueError) as error:
             if self.skip_damaged:
-                logging.warning("Left out the damaged image %s (%s).", path, error)
+                _leave_out("damaged", path, error, counts)
                 return None
             raise ValueError(
                 f"The image {path} is damaged ({error}): copy it again, or leave such images out "
@@ -130,6 +143,12 @@ class Photos:
         digest = hashlib.sha256(data).digest()
         in_test = int.from_bytes(digest[:8], "big") % 3 == 0
         return Photo(self._ids.setdefault(digest, name), in_test, size)
+
+
+def _leave_out(kind: str, path: Path, why: object, counts: Iterable[Counts]) -> None:
+    logging.warning("Left out the %s image %s (%s).", kind, path, why)
+    for count in counts:
+        count.leave_out(f"{kind} images")
 
 
 def area(box: np.ndarray) -> float:
@@ -145,9 +164,8 @@ def read_others(paths: Iterable[Path], photos: Photos) -> tuple[list[Example], C
     """
     examples, counts = [], Counts()
     for path in paths:
-        photo = photos.open(path, f"neg/{path.stem}")
+        photo = photos.open(path, f"neg/{path.stem}", counts)
         if photo is None:
-            counts.leave_out("damaged images")
             continue
         bbox = np.array([0, 0, *photo.size], np.float32)
         key = f"neg/{path.stem}"
@@ -156,19 +174,49 @@ def read_others(paths: Iterable[Path], photos: Photos) -> tuple[list[Example], C
     return examples, counts
 
 
-def other_photos(source: Path) -> list[Path]:
+def other_photos(bases: Iterable[Path]) -> list[Path]:
     """The authors' photos of other things in the folder `neg/`, none where there is no such folder.
+
+    Args:
+        bases: the folders that may hold it.
 
     Raises:
         FileNotFoundError: if the folder is there and empty.
     """
-    folder = source / "neg"
-    if not folder.is_dir():
+    folder = find_folder(bases, _OTHERS)
+    if folder is None:
         return []
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpeg", ".jpg"))
+    paths = images(folder)
     if not paths:
         raise FileNotFoundError(f"The folder {folder} has no .JPEG image: copy the photos there.")
     return paths
+
+
+def images(folder: Path) -> list[Path]:
+    """The JPEG files of a folder, without the hidden ones that macOS leaves in archives."""
+    return sorted(
+        p for p in folder.iterdir() if p.suffix in _SUFFIXES and not p.name.startswith(".")
+    )
+
+
+def image(folder: Path, stem: str) -> Path:
+    """The JPEG file of that name, whatever the spelling of its suffix; `.jpg` if there is none."""
+    paths = [folder / f"{stem}{suffix}" for suffix in _SUFFIXES]
+    return next((p for p in paths if p.is_file()), paths[0])
+
+
+def find_folder(bases: Iterable[Path], names: Iterable[str]) -> Path | None:
+    """The first folder in one of several others, None where there is none.
+
+    Args:
+        bases: the folders to look in, the most likely one first.
+        names: of the folder, or patterns of it, the most likely one first.
+    """
+    for base, name in itertools.product(bases, names):
+        for path in sorted(base.glob(name)):
+            if path.is_dir():
+                return path
+    return None
 
 
 def folder(path: Path, what: str, layout: str) -> Path:
@@ -209,6 +257,6 @@ def fingerprint(source: Path, paths: Iterable[Path], skip_damaged: bool) -> str:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"The annotation file {path} is missing: copy it there.")
-        total.update(str(path.relative_to(source)).encode())
+        total.update(os.path.relpath(path, source).encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()

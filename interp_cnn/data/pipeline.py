@@ -128,7 +128,8 @@ def read_split(
         raise ValueError(
             f"{where} has {len(positive)} objects and {len(negative)} other images;"
             " both are needed, add photos to the source (neg/ for the other ones) and prepare it"
-            " again, or choose other negatives"
+            f" again, or set negatives={CATEGORIES!r} (one category against the others of the data"
+            f" set) or {NONE!r} (several categories alone)"
         )
     if negatives_per_positive is not None:
         wanted = round(negatives_per_positive * len(positive))
@@ -155,9 +156,8 @@ def _task_labels(
     stored = builder.info.features["label"].names[1:]  # type: ignore[index]
     chosen = tuple(stored) if categories is None else categories
     if missing := [name for name in chosen if name not in stored]:
-        raise ValueError(
-            f"{builder.info.full_name} has no category {missing[0]!r}, only {', '.join(stored)}"
-        )
+        names = f"{', '.join(stored[:30])}{', ...' * (len(stored) > 30)}"
+        raise ValueError(f"{builder.info.full_name} has no category {missing[0]!r}, only {names}")
     if negatives == NONE and len(chosen) < 2:
         raise ValueError(
             f"negatives={NONE!r} needs several categories, here is {chosen[0]!r} alone;"

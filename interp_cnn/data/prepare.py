@@ -2,16 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from interp_cnn.data.categories import ALL
 from interp_cnn.data.cub_200_2011 import Cub2002011
+from interp_cnn.data.cub_files import BIRD
 from interp_cnn.data.embedded import EmbeddedAnimals
 from interp_cnn.data.ilsvrc_animal_part import IlsvrcAnimalPart
+from interp_cnn.data.object_builder import ObjectBuilder
 from interp_cnn.data.pascal_voc_part import PascalVocPart
-from interp_cnn.data.pipeline import CATEGORIES, Split, read_split
+from interp_cnn.data.pipeline import CATEGORIES, PHOTOS, Split, read_split
 
 EMBEDDED = EmbeddedAnimals.name
 PUBLISHED = {b.name: b for b in (IlsvrcAnimalPart, PascalVocPart, Cub2002011)}
@@ -47,7 +50,7 @@ def open_builder(
       name: of the data set.
       category: a name, several joined by `+`, or `"all"`.
       data_dir: where prepared data sets are kept; None is tfds' own default.
-      skip_damaged: leave damaged images out instead of stopping.
+      skip_damaged: leave damaged and missing images out instead of stopping.
 
     Raises:
       ValueError: for an unknown data set or category.
@@ -82,10 +85,18 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     """
     data_dir = config["data_dir"] or None
     task = source = _builder(config, data_dir)
-    negatives = config["negatives"]
+    negatives, folder = config["negatives"], config["manual_dir"] or None
     if negatives == CATEGORIES:
         source = _builder({**config, "category": ALL}, data_dir)
-    download = tfds.download.DownloadConfig(manual_dir=config["manual_dir"] or None)
+        if config["name"] == Cub2002011.name and task.categories == (BIRD,):
+            raise ValueError(
+                f"negatives={CATEGORIES!r} needs a category beside those of the task, and"
+                f" {BIRD!r} has all of the data set: give {PHOTOS!r}, with JPEG files of other"
+                " things in the folder neg/, or one species as category."
+            )
+    if negatives == PHOTOS and folder and isinstance(source, ObjectBuilder):
+        source.check_others(Path(folder).expanduser())
+    download = tfds.download.DownloadConfig(manual_dir=folder)
     source.download_and_prepare(download_config=download)
     # The categories of "all" may be known only now.
     categories = task.categories or source.categories

@@ -55,6 +55,8 @@ class _Object:
         category: one of all the classes of VOC.
         mask: [height, width] bool.
         bbox: [4] float32: ymin, xmin, ymax, xmax; None without a visible pixel.
+        bbox_fits: whether a published box, if there is one, holds the mask; else `bbox` is the
+            mask's.
         fine_parts: name and mask of each part with a visible pixel, as PASCAL-Part has them.
     """
 
@@ -62,6 +64,7 @@ class _Object:
     category: str
     mask: np.ndarray
     bbox: np.ndarray | None
+    bbox_fits: bool
     fine_parts: list[tuple[str, np.ndarray]]
 
 
@@ -76,9 +79,10 @@ def scan(
     """Read and check all annotations and the photos that they speak of.
 
     Args:
-        source: folder with VOCdevkit/, Annotations_Part/ and perhaps neg/.
+        source: folder with VOCdevkit/, Annotations_Part/ and perhaps neg/, or one of VOCdevkit/ and
+            VOC2010/ itself.
         categories: some of `CATEGORIES`, in the order of their labels.
-        skip_damaged: leave damaged images out instead of stopping.
+        skip_damaged: leave damaged and missing images out instead of stopping.
 
     Returns:
         An example for each object, and by category (and `other`) the number of examples, of
@@ -91,19 +95,21 @@ def scan(
     opened = Photos(skip_damaged)
     examples: list[Example] = []
     counts = {category: Counts() for category in categories}
+    folder = _images(source)
     for path in tqdm(_annotations(source), desc="PASCAL-Part", leave=False, disable=None):
         objects = [o for o in _read_objects(path) if o.category in categories]
         if not objects:
             continue
-        image = _images(source) / f"{path.stem}.jpg"
-        photo = opened.open(image, path.stem)
+        image = photos.image(folder, path.stem)
+        present = [counts[category] for category in {o.category for o in objects}]
+        photo = opened.open(image, path.stem, *present)
         if photo is None:
-            for category in {o.category for o in objects}:
-                counts[category].leave_out("damaged images")
             continue
         for found in objects:
             where, count = f"object {found.number} of {path}", counts[found.category]
             _check_sizes(found, photo.size, where)
+            if not found.bbox_fits:
+                count.leave_out("boxes that do not hold the mask, whose own was taken")
             if found.bbox is None:
                 count.leave_out("objects with an empty mask")
             elif photos.area(found.bbox) < photos.MIN_AREA:
@@ -118,9 +124,9 @@ def scan(
                 )
                 examples.append(example)
                 count.add(example)
-    others, other_counts = photos.read_others(photos.other_photos(source), opened)
+    rest, other_counts = photos.read_others(others(source), opened)
     summary = {name: count.summary() for name, count in counts.items()}
-    return examples + others, summary | {"other": other_counts.summary()}
+    return examples + rest, summary | {"other": other_counts.summary()}
 
 
 def contents(source: Path) -> str:
@@ -131,22 +137,39 @@ def contents(source: Path) -> str:
 def paths(source: Path) -> list[Path]:
     """Every file that examples are made from, photos as far as they are there."""
     annotations = _annotations(source)
-    images = [_images(source) / f"{path.stem}.jpg" for path in annotations]
-    return [*annotations, *(p for p in images if p.is_file()), *photos.other_photos(source)]
+    folder = _images(source)
+    images = [photos.image(folder, path.stem) for path in annotations]
+    return [*annotations, *(p for p in images if p.is_file()), *others(source)]
+
+
+def others(source: Path) -> list[Path]:
+    """The photos of other things, none where there is no such folder."""
+    return photos.other_photos(_bases(source))
+
+
+def _bases(source: Path) -> list[Path]:
+    """Where Annotations_Part/ and neg/ may be: people unpack them beside VOC 2010 or into it."""
+    photos.folder(source, "manual_dir", LAYOUT)
+    inside = [source / name for name in (".", "VOCdevkit", "VOCdevkit/VOC2010", "VOC2010")]
+    source = source.absolute()
+    above = {"VOCdevkit": 1, "VOC2010": 2}.get(source.name, 0)
+    return [*inside, *source.parents[:above]]
 
 
 def _annotations(source: Path) -> list[Path]:
-    photos.folder(source, "manual_dir", LAYOUT)
-    folder = photos.folder(source / "Annotations_Part", "part annotations", LAYOUT)
-    found = sorted(folder.glob("*.mat"))
+    folder = photos.find_folder(_bases(source), ("Annotations_Part", "trainval/Annotations_Part"))
+    if folder is None:
+        folder = photos.folder(source / "Annotations_Part", "part annotations", LAYOUT)
+    found = sorted(p for p in folder.glob("*.mat") if not p.name.startswith("."))
     if not found:
         raise FileNotFoundError(f"The folder {folder} has no .mat file: copy PASCAL-Part there.")
     return found
 
 
 def _images(source: Path) -> Path:
-    path = source / "VOCdevkit" / "VOC2010" / "JPEGImages"
-    return photos.folder(path, "photos of VOC 2010", LAYOUT)
+    places = ("VOCdevkit/VOC2010/JPEGImages", "VOC2010/JPEGImages", "JPEGImages")
+    found = photos.find_folder([source], places)
+    return found or photos.folder(source / places[0], "photos of VOC 2010", LAYOUT)
 
 
 def _read_objects(path: Path) -> list[_Object]:
@@ -155,10 +178,11 @@ def _read_objects(path: Path) -> list[_Object]:
     objects = []
     for number, entry in enumerate(annotation.get("objects") or [], start=1):
         where = f"object {number} of {path}"
-        if not isinstance(entry.get("class"), str) or not isinstance(entry.get("mask"), np.ndarray):
-            raise ValueError(f"{where} has no readable class and mask: copy the file again.")
-        if entry["class"] not in CATEGORIES:
+        category = entry.get("class")
+        if isinstance(category, str) and category not in CATEGORIES:
             continue
+        if not isinstance(category, str) or not isinstance(entry.get("mask"), np.ndarray):
+            raise ValueError(f"{where} has no readable class and mask: copy the file again.")
         mask = entry["mask"] > 0
         fine_parts = []
         for part in entry.get("parts") or []:
@@ -170,8 +194,13 @@ def _read_objects(path: Path) -> list[_Object]:
                 )
             if part_mask.any():
                 fine_parts.append((name, part_mask > 0))
-        bbox = tight_box(mask) if entry.get("bbox") is None else _published_box(entry, where)
-        objects.append(_Object(number, entry["class"], mask, bbox, fine_parts))
+        bbox = published = tight_box(mask)
+        if bbox is not None and entry.get("bbox") is not None:
+            published = _published_box(entry, where)
+            if (published[:2] <= bbox[:2]).all() and (published[2:] >= bbox[2:]).all():
+                bbox = published
+        fits = bbox is published
+        objects.append(_Object(number, category, mask, bbox, fits, fine_parts))
     return objects
 
 
@@ -184,19 +213,17 @@ def tight_box(mask: np.ndarray) -> np.ndarray | None:
 
 
 def _published_box(entry: dict[str, Any], where: str) -> np.ndarray:
-    """The box of a `bbox` field: xmin, ymin, xmax, ymax, 1-based and inclusive as all of VOC's."""
+    """The box of a `bbox` field: xmin, ymin, xmax, ymax, 1-based and inclusive as all of VOC's.
+
+    Cut at the border. Copies with this field may have other conventions: their boxes do not hold
+    the mask.
+    """
     numbers = np.asarray(entry["bbox"])
-    if numbers.size != 4 or numbers.dtype.kind != "f":
+    if numbers.size != 4 or numbers.dtype.kind not in "iuf":
         raise ValueError(f"{where} has a bbox that is not four numbers: copy the file again.")
     left, top, right, bottom = numbers.ravel()
-    box = np.array([top - 1, left - 1, bottom, right], np.float32)
-    height, width = entry["mask"].shape
-    if not (0 <= box[0] < box[2] <= height and 0 <= box[1] < box[3] <= width):
-        raise ValueError(
-            f"{where} has the bbox {numbers.ravel().tolist()} (xmin, ymin, xmax, ymax), which is"
-            f" not inside its image of {height} x {width} pixels: copy the file again."
-        )
-    return box
+    box = np.array([top - 1.0, left - 1.0, bottom, right], np.float32)
+    return np.clip(box, 0, [*entry["mask"].shape] * 2).astype(np.float32)
 
 
 def _check_sizes(found: _Object, size: tuple[int, int], where: str) -> None:
@@ -224,6 +251,7 @@ def _encoded(name: str, mask: np.ndarray) -> dict[str, Any]:
     box = tight_box(mask)
     assert box is not None  # parts without a pixel were left out
     png = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * 255).save(png, "PNG")
+    # Masks are small at any level, and the lowest is the quickest by far.
+    Image.fromarray(mask.astype(np.uint8) * 255).save(png, "PNG", compress_level=1)
     center = (box[:2] + box[2:]) / 2
     return {"name": name, "center": center, "box": box, "mask": png.getvalue()}
