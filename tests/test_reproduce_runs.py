@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from made_results import made_results
+from pages import check_page
 from tiny import quick_compilation, tiny_builder  # noqa: F401
 
 from interp_cnn import runs
@@ -201,6 +202,10 @@ def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     assert any(
         "cat alone is not several categories" in m["reason"] for c in cells for m in c["missing"]
     )
+
+    page = check_page(paths[3])  # its link leads to the report of the run
+    report = f"../runs/{planned[0].name}/report/index.html"
+    assert page.all("a", href=report) and "1 of 1 run is done." in page.texts
 
     def never(config, workdir):
         pytest.fail("the run is done")
