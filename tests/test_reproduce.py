@@ -424,7 +424,7 @@ def test_the_page_of_the_tables(tmp_path):
     page = check_page(tmp_path / "report" / "index.html")
     assert page.texts.count("Table 4: Location instability, VOC Part") == 1
     assert "0.110 ± 0.014" in page.texts and "(0.133)" in page.texts
-    assert any("511-512 filters, 100 images, 2 seeds" in text for text in page.texts)
+    assert "511-512 / 100 / 2" in page.texts
     # The letters are those of the Markdown, each explained once.
     first = markdown.split("What the letters mark")[1].splitlines()[2]
     letter, text = first.removeprefix("- ").split(": ", 1)

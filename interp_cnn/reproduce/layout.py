@@ -37,6 +37,10 @@ _NOTES = {
     INTERPRETABILITY: "The regions' radius is not in the paper, and the figure moves with it: ours"
     " is config.eval.radius.",
 }
+_OF_THE_IMAGES = (
+    "Of the images the strongest of each filter and landmark count for location instability and"
+    " tracking ratio (config.eval.top)."
+)
 _DASH = "—"
 
 
@@ -74,15 +78,15 @@ class LaidOut(NamedTuple):
     Attributes:
       title: with its number.
       notes: what its figures mean.
+      behind: which of the images behind the figures count, "" for all.
       grids: one for each metric.
-      behind: how to read the numbers behind the figures.
       reasons: why something is empty.
     """
 
     title: str
     notes: list[str]
-    grids: list[Grid]
     behind: str
+    grids: list[Grid]
     reasons: list[str]
 
 
@@ -97,20 +101,14 @@ def lay_out(table: Table, figures: Sequence[Figure], marks: dict[str, str]) -> L
     title = f"Table {table.name}: {table.title}"
     if table.by_category:
         title += f", {TITLES[table.tasks[0][0]]}"
-    behind = "Behind each cell: filters / images / seeds."
-    if INSTABILITY in table.metrics:
-        behind += (
-            " Of the images the strongest of each filter and landmark count for location"
-            " instability and tracking ratio (config.eval.top)."
-        )
     return LaidOut(
         title=title,
         notes=[_NOTES[metric] for metric in table.metrics if metric in _NOTES],
+        behind=_OF_THE_IMAGES if INSTABILITY in table.metrics else "",
         grids=[
             _grid([figure for figure in figures if figure.metric == metric], metric, marks)
             for metric in table.metrics
         ],
-        behind=behind,
         reasons=reasons(figures),
     )
 

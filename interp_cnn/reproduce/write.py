@@ -119,7 +119,7 @@ def markdown(tables: Sequence[Cells], planned: Sequence[Run], outcomes: Outcomes
 def _one_table(table: LaidOut) -> list[str]:
     blocks = [f"## {table.title}", *table.notes]
     blocks += [_wide(grid, _figures) for grid in table.grids]
-    blocks.append(table.behind)
+    blocks.append(f"Behind each cell: filters / images / seeds. {table.behind}".rstrip())
     blocks += [_wide(grid, _behind) for grid in table.grids]
     if table.reasons:
         blocks += ["Left empty, in whole or in part:", _bullets(table.reasons)]
