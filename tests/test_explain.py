@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
-from interp_cnn import explain, filter_parts, masked, metrics, radius_study, trainer
+from interp_cnn import explain, filter_parts, masked, trainer
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data import prepare
 from interp_cnn.evaluator import Evaluator
@@ -209,28 +209,19 @@ def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
     assert done.stdout.splitlines()[0] == sentence
 
 
-def test_the_radius_study(run, monkeypatch):
+def test_the_parts_of_an_evaluation(run, monkeypatch):
     workdir, builder, _ = run
     monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
     config = tiny_config()
     restored = filter_parts.restore_network(config, workdir, "interpretable")
     data = prepare.prepare(config.data, seed=0)
     evaluation = Evaluator(config, data).evaluate(*restored)
-    radius = evaluation.result["layers"][NEW_CONV]["part_interpretability"]["radius"]
-    shares = radius_study.interpretability_at(config, data, restored, evaluation, [8.0, radius])
-    np.testing.assert_array_equal(shares[1], evaluation.interpretability[NEW_CONV])
     found = filter_parts.filter_parts_of(evaluation, data)
-    np.testing.assert_array_equal(found.part, explain.part_of_filters(shares[1], None))
+    shares = evaluation.interpretability[NEW_CONV]
+    np.testing.assert_array_equal(found.part, explain.part_of_filters(shares, None))
     assert found.names == data.parts and found.categories == ("cat",)
     points = dataclasses.replace(data, parts=())  # a data set without part regions
     assert filter_parts.filter_parts_of(evaluation, points).names == data.landmarks
-
-    field = radius_study.empirical_field(config, restored, evaluation, top=1, images=2, stride=16)
-    fires = (evaluation.peaks[NEW_CONV] > 0).any(axis=0)
-    assert not (field.images[~fires]).any() and 0 < field.images.max() <= 2
-    radii = metrics.effective_radius(field)[field.images > 0]
-    theoretical = restored.network.receptive_fields()[NEW_CONV].size
-    assert (radii > 0).all() and (radii < theoretical).all()
 
 
 def test_a_file_of_another_step_or_a_damaged_one(tmp_path):
