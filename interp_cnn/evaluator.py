@@ -224,7 +224,8 @@ class Evaluator:
                     )
                     for name, x in maps.items()
                 }
-        return {name: np.asarray(categories_of(values)) for name, values in activity.items()}
+        # A checkpoint has the layers in the order of their names.
+        return {name: np.asarray(categories_of(activity[name])) for name in network.map_filters}
 
     def evaluate(
         self,

@@ -173,6 +173,7 @@ def _measure(
         table = markdown_table(results)
         (workdir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
         (workdir / "table.md").write_text(table)
+        tqdm.write("\n" + table)
         draw_filters(workdir / "filters.png", rows, title=_title(config))
         curves = read_curves({variant: workdir / variant for variant in states})
         write_report(
@@ -184,7 +185,6 @@ def _measure(
             explained=explained,
             figures=radius_figures(results),
         )
-        tqdm.write("\n" + table)
         tqdm.write(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
     return results
 

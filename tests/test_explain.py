@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
 from interp_cnn import explain, filter_parts, masked, trainer
@@ -146,6 +147,10 @@ def test_the_sentence():
     assert explain.explanation("cat", -2.0, {"head": 0.0}) == (
         "not cat; what speaks for cat still: nothing"
     )
+    # Of a softmax the highest logit is the answer, whatever its sign.
+    assert (
+        explain.explanation("cat", -2.0, shares, softmax=True) == "cat, 61 % head, 38 % front legs"
+    )
 
 
 def test_erasing_what_a_filter_sees_lowers_the_share_of_its_part():
@@ -237,12 +242,16 @@ def test_a_file_of_another_step_or_a_damaged_one(tmp_path):
         filter_parts.read_filter_parts(file, 3)
 
 
-def test_bad_input_of_explain(run, tmp_path):
+def test_bad_input_of_explain(run, tmp_path, monkeypatch):
     workdir, _, image = run
     text = tmp_path / "text.png"
     text.write_text("no image")
     with pytest.raises(ValueError, match=r"text.png is no image that can be read"):
         explain_image(text, workdir)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"a <cat>.png is no image that can be read"):
+        explain_image(image, workdir)
+    monkeypatch.undo()
     with pytest.raises(FileNotFoundError, match=r"none.png does not exist"):
         explain_image(tmp_path / "none.png", workdir)
     with pytest.raises(ValueError, match=r"box is 0,0,99,20, .* is 64 pixels high and 64 wide"):
@@ -250,6 +259,10 @@ def test_bad_input_of_explain(run, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config.json is missing"):
         explain_image(image, tmp_path)
     claim_workdir(tmp_path, tiny_config())
+    (tmp_path / "explained").write_text("")
+    with pytest.raises(OSError, match=r"explanation cannot be written to .*\(File exists"):
+        explain_image(image, tmp_path)
+    (tmp_path / "explained").unlink()
     with pytest.raises(FileNotFoundError, match="checkpoints is missing; train this network first"):
         explain_image(image, tmp_path)
 

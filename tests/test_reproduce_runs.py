@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -214,11 +215,23 @@ def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     assert execute.execute(planned, tmp_path) == outcomes
 
 
-def test_the_command_refuses_at_once(tmp_path):
-    command = [sys.executable, "reproduce.py", "--tables=1,9", f"--workdir={tmp_path / 'out'}"]
+@pytest.mark.parametrize(
+    ("tables", "workdir", "message"),
+    [
+        ("1,9", "out", r"--tables has no '9'; choose from 1, 2, ilsvrc, 4, 5, 7"),
+        ("5", "file/out", r".*file/out.* cannot be read or written \(Not a directory\)"),
+    ],
+)
+def test_the_command_refuses_at_once(tmp_path, tables, workdir, message):
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "reproduce.py", f"--tables={tables}"]
     run = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}
+        [*command, f"--workdir={tmp_path / workdir}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )
-    assert run.returncode == 1 and "Traceback" not in run.stderr
-    assert run.stderr.startswith("error: --tables has no '9'; choose from 1, 2, ilsvrc, 4, 5, 7")
+    assert run.returncode == 1 and run.stderr.count("\n") == 1
+    assert re.match(f"error: {message}", run.stderr), run.stderr
     assert not (tmp_path / "out").exists()

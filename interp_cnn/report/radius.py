@@ -58,7 +58,7 @@ def draw_radius_sensitivity(
     Raises:
       ValueError: a curve of another length than the radii.
     """
-    figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4.8, 3.2), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)  # attaches itself
     axes = figure.add_subplot()
     axes.axvline(used, color="0.6", linestyle=":", linewidth=1.5)

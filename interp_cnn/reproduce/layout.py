@@ -34,9 +34,9 @@ _NOTES = {
     INSTABILITY: "Location instability can be low for a unit that ignores the image: hence the two"
     " controls, from the landmarks alone, and the tracking ratio, which is 1 for any constant"
     " position and lower where a filter follows a part.",
-    INTERPRETABILITY: "The regions' radius is not in the paper: ours is 0.16 of the image's side, or"
-    " config.eval.radius, the same for all networks. The report of each run shows how the figure"
-    " moves with it.",
+    INTERPRETABILITY: "The regions' radius is not in the paper: ours is 0.16 of the image's side,"
+    " or config.eval.radius, the same for all networks. The report of each run shows how the"
+    " figure moves with it.",
 }
 _OF_THE_IMAGES = (
     "Of the images the strongest of each filter and landmark count for location instability and"
