@@ -2,6 +2,8 @@
 
 With --workdir alone the latest checkpoints of a training run are measured. With --config the
 networks are measured without training, with the weights that the configuration names.
+--occlude N measures the radius of a unit's image region on N images first (empirical receptive
+fields of Zhou et al.), takes the mean of the networks for all of them, and keeps it in DIR.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,9 @@ from interp_cnn import cli
 
 _CONFIG = cli.define_config(None)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+_OCCLUDE = flags.DEFINE_integer(
+    "occlude", 0, "Measure the radius of the regions by occluding so many images.", lower_bound=0
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -23,10 +28,11 @@ def main(argv: Sequence[str]) -> None:
 
     if _CONFIG.value is not None:
         file = config_flags.get_config_filename(flags.FLAGS["config"])
-        runs.evaluate_weights(_CONFIG.value, Path(_WORKDIR.value or cli.default_workdir(file)))
+        workdir = Path(_WORKDIR.value or cli.default_workdir(file))
+        runs.evaluate_weights(_CONFIG.value, workdir, occlude=_OCCLUDE.value)
     elif _WORKDIR.value:
         workdir = Path(_WORKDIR.value)
-        runs.evaluate_workdir(experiment.read_config(workdir), workdir)
+        runs.evaluate_workdir(experiment.read_config(workdir), workdir, occlude=_OCCLUDE.value)
     else:
         raise ValueError("eval.py needs --workdir DIR of a training run, or --config FILE.py")
 

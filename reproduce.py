@@ -1,6 +1,7 @@
 """The paper's tables: python reproduce.py --tables 1,2,4,5,7 --nets vgg16 --seeds 3 --workdir DIR.
 
-Trains and evaluates what is behind the tables and writes DIR/tables.md, tables.csv and tables.json.
+Trains and evaluates what is behind the tables and writes DIR/tables.md, tables.csv, tables.json and
+a page, DIR/report/index.html, that leads to the report of each run.
 Tables: 1 and 2 part interpretability (one category, several), ilsvrc, 4 (VOC) and 5 (CUB) location
 instability, 7 accuracy; `embedded` has the same on the embedded data. Run the same command again
 to go on where it was stopped; --dry_run says what there is to do. To train all layers as the paper

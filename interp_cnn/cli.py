@@ -70,6 +70,9 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         except (ValueError, OSError, FloatingPointError) as error:
             if _TRACEBACK.value:
                 raise
-            sys.exit(f"error: {error} (--traceback shows where this came from)")
+            text = str(error)
+            if isinstance(error, OSError) and error.filename:  # the system's own words
+                text = f"{error.filename} cannot be read or written ({error.strerror})"
+            sys.exit(f"error: {text} (--traceback shows where this came from)")
 
     app.run(guarded, flags_parser=_parse)

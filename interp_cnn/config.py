@@ -90,7 +90,8 @@ def default_config() -> ml_collections.ConfigDict:
                 # Images for instability and interpretability: "test", or "all" as the authors do.
                 "images": "test",
                 "top": 100,
-                # Radius of a unit's image region in pixels; unset is 0.16 of the image's side.
+                # Radius of a unit's image region in pixels, the same for all networks compared.
+                # Unset is 0.16 of the image's side; eval.py --occlude measures and sets it.
                 "radius": config_dict.placeholder(float),
             },
         }

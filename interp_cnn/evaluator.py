@@ -5,7 +5,7 @@ import datetime
 import functools
 import importlib.metadata
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,6 +24,9 @@ from interp_cnn.models import Network
 from interp_cnn.objective import SOFTMAX
 from interp_cnn.report.gallery import Gallery, GalleryCollector
 from interp_cnn.steps import predict_step
+
+# At these multiples of the radius of the regions part interpretability is measured as well.
+_RADIUS_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
 
 
 class _StrongPositions:
@@ -145,7 +148,7 @@ class Evaluator:
             landmarks=tuple(self.data.landmarks),
         )
 
-    def _objects(self) -> Split:
+    def objects(self) -> Split:
         """Objects of the category that the location metrics use."""
         split = self.data.test
         if self.config.eval.images == "all":
@@ -206,7 +209,7 @@ class Evaluator:
                 name: no_activity(network.num_outputs, filters)
                 for name, filters in network.map_filters.items()
             }
-            for batch in self._batches(self._objects(), network):
+            for batch in self._batches(self.objects(), network):
                 maps = parallel.unshard(
                     predict(params, parallel.shard({"image": batch["image"]}))["maps"]
                 )
@@ -221,7 +224,8 @@ class Evaluator:
                     )
                     for name, x in maps.items()
                 }
-        return {name: np.asarray(categories_of(values)) for name, values in activity.items()}
+        # A checkpoint has the layers in the order of their names.
+        return {name: np.asarray(categories_of(activity[name])) for name in network.map_filters}
 
     def evaluate(
         self,
@@ -240,7 +244,7 @@ class Evaluator:
             objects that are measured do.
         """
         predict = self.predictor(network)
-        objects = self._objects()
+        objects = self.objects()
         categories = self._categories(network, params, predict, activity)
         members = {name: objects.labels[:, None] - 1 == of for name, of in categories.items()}
         layers = {name: _Layer(_StrongPositions(len(objects))) for name in members}
@@ -275,7 +279,9 @@ class Evaluator:
         size = (network.input_size, network.input_size)
         fields = network.receptive_fields()
         radius = self.config.eval.radius or metrics.default_radius(size)
-        shares = self._part_shares(network, objects, layers, members, radius)
+        radii = [factor * radius for factor in _RADIUS_FACTORS]
+        by_radius = self._part_shares(network, objects, layers, members, radii)
+        shares = {name: of[_RADIUS_FACTORS.index(1.0)] for name, of in by_radius.items()}
         controls = metrics.instability_controls(points, image_size=size)
         result: dict[str, Any] = {"step": step, "layers": {}}
         terms = {name: _means(layer.terms) for name, layer in layers.items()}
@@ -322,6 +328,10 @@ class Evaluator:
                     "filters": parts.filters,
                     "images": len(objects),
                     "radius": radius,
+                    "by_radius": [
+                        [other, _number(metrics.summarize_parts(of).mean)]
+                        for other, of in zip(radii, by_radius[name], strict=True)
+                    ],
                 },
                 "filters_of_category": {
                     name: int(number)
@@ -341,36 +351,37 @@ class Evaluator:
         objects: Split,
         layers: dict[str, _Layer],
         members: dict[str, np.ndarray],
-        radius: float,
+        radii: Sequence[float],
     ) -> dict[str, np.ndarray]:
-        """Part interpretability P_{f,k} of each layer, [filters, parts].
+        """Part interpretability P_{f,k} of each layer, [radii, filters, parts].
 
         A second pass, over the part masks alone: the network is not needed for it.
         """
         filters = network.map_filters
         if not self.data.parts:  # the data set has points alone
-            return {name: np.full((n, 0), np.nan) for name, n in filters.items()}
+            return {name: np.full((len(radii), n, 0), np.nan) for name, n in filters.items()}
         valid = {name: layer.strong.valid() for name, layer in layers.items()}
         fields = network.receptive_fields()
         shape = len(self.data.parts)
-        hits = {name: np.zeros((n, shape), int) for name, n in filters.items()}
+        hits = {name: np.zeros((len(radii), n, shape), int) for name, n in filters.items()}
         having = {name: np.zeros((n, shape), int) for name, n in filters.items()}
         done = 0
         for batch in self._batches(objects, network):
             count = int(batch["weight"].sum())
             for name, layer in layers.items():
                 maps = layer.strong.maps(*valid[name], done, count)
-                new = metrics.part_hits(
-                    maps,
-                    batch["masks"][:count],
-                    np.full(maps.shape[3], 0.5),
-                    centers_y=fields[name].centers(maps.shape[1]),
-                    centers_x=fields[name].centers(maps.shape[2]),
-                    radius=radius,
-                    where=members[name][done : done + count],
-                )
-                hits[name] += new[0]
-                having[name] += new[1]
+                for index, radius in enumerate(radii):
+                    new, counts = metrics.part_hits(
+                        maps,
+                        batch["masks"][:count],
+                        np.full(maps.shape[3], 0.5),
+                        centers_y=fields[name].centers(maps.shape[1]),
+                        centers_x=fields[name].centers(maps.shape[2]),
+                        radius=radius,
+                        where=members[name][done : done + count],
+                    )
+                    hits[name][index] += new
+                having[name] += counts  # the same for every radius
             done += count
         return {
             name: np.where(having[name] > 0, hits[name] / np.maximum(having[name], 1), np.nan)

@@ -193,8 +193,14 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
 
     Raises:
       FileNotFoundError: where it holds none.
+      ValueError: where it is damaged.
     """
     file = workdir / "config.json"
     if not file.exists():
         raise FileNotFoundError(f"{file} is missing; is {workdir} the --workdir of a training run?")
-    return ml_collections.ConfigDict(json.loads(file.read_text()))
+    try:
+        return ml_collections.ConfigDict(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error}); write the config of the run there, or train it again"
+        ) from error

@@ -194,20 +194,23 @@ def contributions_by_part(
     return dict(sorted(zip(labels, shares, strict=True), key=lambda item: -item[1]))
 
 
-def explanation(category: str, logit: float, shares: Mapping[str, float]) -> str:
+def explanation(
+    category: str, logit: float, shares: Mapping[str, float], *, softmax: bool = False
+) -> str:
     """One sentence: "cat, 61 % head, 22 % torso"; parts below 1 % are left out.
 
     Args:
       category: that the logit stands for.
       logit: the network says yes above 0.
       shares: of `contributions_by_part`.
+      softmax: whether the highest logit is the answer whatever its sign, as of a softmax.
     """
     named = [
         f"{100 * share:.0f} % {name.replace('_', ' ')}"
         for name, share in shares.items()
         if share >= 0.01
     ]
-    if logit > 0:
+    if softmax or logit > 0:
         return ", ".join([category, *named])
     why = ", ".join(named) if named else "nothing"
     return f"not {category}; what speaks for {category} still: {why}"

@@ -1,7 +1,9 @@
 """The third job: explain what a trained network says about one image."""
 
+import errno
 import functools
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from interp_cnn.data.pipeline import Crop
 from interp_cnn.explain import NO_PART, contributions_by_part, explanation, filter_contributions
 from interp_cnn.filter_parts import FilterParts, filter_parts, restore_network
 from interp_cnn.models import NEW_CONV, Network
+from interp_cnn.objective import SOFTMAX
 from interp_cnn.report.explanation import Highlight, draw_explanation
 from interp_cnn.steps import normalise, predict_step
 
@@ -51,6 +54,8 @@ def explain_image(
     """
     data = _checked_image(image, box)
     config = experiment.read_config(workdir)
+    picture = workdir / "explained" / f"{image.stem}.png"
+    _make_folder(picture.parent)
     restored = restore_network(config, workdir, variant)
     network, params = restored.network, restored.params
     parts = filter_parts(config, workdir, variant, restored)
@@ -64,8 +69,6 @@ def explain_image(
         f"logit {found.logit:.2f}; the filters of {NEW_CONV} that added most to it:",
     ]
     lines += [f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters]
-    picture = workdir / "explained" / f"{image.stem}.png"
-    picture.parent.mkdir(exist_ok=True)
     draw_explanation(
         picture,
         pixels,
@@ -151,8 +154,22 @@ def explain_pixels(
         for unit in np.argsort(-values, kind="stable")[:filters]
         if values[unit] > 0
     ]
-    sentence = explanation(parts.categories[output].replace("_", " "), logit, shares)
+    category = parts.categories[output].replace("_", " ")
+    sentence = explanation(category, logit, shares, softmax=config.train.task == SOFTMAX)
     return Explained(sentence, logit, dict(shares), strongest)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder of the picture, before anything is computed for it."""
+    try:
+        folder.mkdir(exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise OSError(
+            f"the explanation cannot be written to {folder} ({error.strerror}); make it a directory"
+            " that can be written"
+        ) from error
 
 
 def _checked_image(file: Path, box: Sequence[float] | None) -> bytes:
@@ -164,7 +181,7 @@ def _checked_image(file: Path, box: Sequence[float] | None) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             width, height = image.size
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file} is no image that can be read; give a JPEG or PNG file") from error
     if box is not None:
         top, left, bottom, right = box

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
-from interp_cnn import explain, filter_parts, masked, metrics, radius_study, trainer
+from interp_cnn import explain, filter_parts, masked, trainer
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data import prepare
 from interp_cnn.evaluator import Evaluator
@@ -146,6 +147,10 @@ def test_the_sentence():
     assert explain.explanation("cat", -2.0, {"head": 0.0}) == (
         "not cat; what speaks for cat still: nothing"
     )
+    # Of a softmax the highest logit is the answer, whatever its sign.
+    assert (
+        explain.explanation("cat", -2.0, shares, softmax=True) == "cat, 61 % head, 38 % front legs"
+    )
 
 
 def test_erasing_what_a_filter_sees_lowers_the_share_of_its_part():
@@ -209,28 +214,19 @@ def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
     assert done.stdout.splitlines()[0] == sentence
 
 
-def test_the_radius_study(run, monkeypatch):
+def test_the_parts_of_an_evaluation(run, monkeypatch):
     workdir, builder, _ = run
     monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
     config = tiny_config()
     restored = filter_parts.restore_network(config, workdir, "interpretable")
     data = prepare.prepare(config.data, seed=0)
     evaluation = Evaluator(config, data).evaluate(*restored)
-    radius = evaluation.result["layers"][NEW_CONV]["part_interpretability"]["radius"]
-    shares = radius_study.interpretability_at(config, data, restored, evaluation, [8.0, radius])
-    np.testing.assert_array_equal(shares[1], evaluation.interpretability[NEW_CONV])
     found = filter_parts.filter_parts_of(evaluation, data)
-    np.testing.assert_array_equal(found.part, explain.part_of_filters(shares[1], None))
+    shares = evaluation.interpretability[NEW_CONV]
+    np.testing.assert_array_equal(found.part, explain.part_of_filters(shares, None))
     assert found.names == data.parts and found.categories == ("cat",)
     points = dataclasses.replace(data, parts=())  # a data set without part regions
     assert filter_parts.filter_parts_of(evaluation, points).names == data.landmarks
-
-    field = radius_study.empirical_field(config, restored, evaluation, top=1, images=2, stride=16)
-    fires = (evaluation.peaks[NEW_CONV] > 0).any(axis=0)
-    assert not (field.images[~fires]).any() and 0 < field.images.max() <= 2
-    radii = metrics.effective_radius(field)[field.images > 0]
-    theoretical = restored.network.receptive_fields()[NEW_CONV].size
-    assert (radii > 0).all() and (radii < theoretical).all()
 
 
 def test_a_file_of_another_step_or_a_damaged_one(tmp_path):
@@ -246,12 +242,16 @@ def test_a_file_of_another_step_or_a_damaged_one(tmp_path):
         filter_parts.read_filter_parts(file, 3)
 
 
-def test_bad_input_of_explain(run, tmp_path):
+def test_bad_input_of_explain(run, tmp_path, monkeypatch):
     workdir, _, image = run
     text = tmp_path / "text.png"
     text.write_text("no image")
     with pytest.raises(ValueError, match=r"text.png is no image that can be read"):
         explain_image(text, workdir)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"a <cat>.png is no image that can be read"):
+        explain_image(image, workdir)
+    monkeypatch.undo()
     with pytest.raises(FileNotFoundError, match=r"none.png does not exist"):
         explain_image(tmp_path / "none.png", workdir)
     with pytest.raises(ValueError, match=r"box is 0,0,99,20, .* is 64 pixels high and 64 wide"):
@@ -259,6 +259,10 @@ def test_bad_input_of_explain(run, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config.json is missing"):
         explain_image(image, tmp_path)
     claim_workdir(tmp_path, tiny_config())
+    (tmp_path / "explained").write_text("")
+    with pytest.raises(OSError, match=r"explanation cannot be written to .*\(File exists"):
+        explain_image(image, tmp_path)
+    (tmp_path / "explained").unlink()
     with pytest.raises(FileNotFoundError, match="checkpoints is missing; train this network first"):
         explain_image(image, tmp_path)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp_cnn import metrics
-from interp_cnn.report.radius import draw_radius_sensitivity
+from interp_cnn.report.radius import draw_radius_sensitivity, radius_figures
 
 
 def box_filter(sides):
@@ -175,6 +175,22 @@ def test_the_plot_of_the_radius(tmp_path):
     assert file.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="'ordinary' has 3 values for 2 radii"):
         draw_radius_sensitivity(file, [5, 10], curves, used=15.4)
+
+
+def test_the_plot_of_the_report():
+    def layer(values):
+        by_radius = [[radius, value] for radius, value in zip((8, 16, 32), values, strict=True)]
+        return {"part_interpretability": {"radius": 16, "by_radius": by_radius}}
+
+    networks = {
+        "ordinary": {"layers": {"new_conv": layer([0.1, 0.25, 0.2])}},
+        "interpretable": {"layers": {"new_conv": layer([0.3, 0.5, 0.4])}},
+    }
+    (figure,) = radius_figures({"networks": networks})
+    assert figure.png.startswith(b"\x89PNG")
+    assert "ordinary, new_conv: 0.100 at 8.0, 0.250 at 16.0, 0.200 at 32.0; " in figure.text
+    none = {"ordinary": {"layers": {"new_conv": layer([None] * 3)}}}
+    assert radius_figures({"networks": none}) == []
 
 
 def test_what_is_refused():

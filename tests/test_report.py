@@ -23,7 +23,13 @@ def layer(instability, ratio, parts, *, filters=510, left_out=2, radius=22.4, de
             "images_per_value": 98.66,
         },
         "tracking_ratio": {"value": ratio, "filters": 509, "below_1": 0.231, "below_0.8": 0.042},
-        "part_interpretability": {"value": parts, "filters": 512, "images": 187, "radius": radius},
+        "part_interpretability": {
+            "value": parts,
+            "filters": 512,
+            "images": 187,
+            "radius": radius,
+            "by_radius": [[radius / 2, parts / 2], [radius, parts], [2 * radius, parts / 4]],
+        },
         "filters_of_category": {"cat": filters + left_out},
         "dead": dead,
         "collapsed": 1,
@@ -136,6 +142,12 @@ def test_table_of_both_networks(results):
     assert top["- share of filters below 0.8 ↑"][:2] == ["4.20 %", "4.20 %"]
     # The paper has no part interpretability for ILSVRC.
     assert top["part interpretability ↑"] == ["0.401", "0.503", "", "512 filters, 187 images"]
+    assert top["- with the smallest / largest radius"] == [
+        "0.201 / 0.100",
+        "0.252 / 0.126",
+        "",
+        "radius 11.2 / 44.8",
+    ]
     assert top["dead filters"] == ["3", "3", "", "of 512 filters"]
     assert top["collapsed filters"] == ["1", "1", "", "of 512 filters"]
     assert top["mutual information, nats"] == ["0.029", "0.029", "", ""]
@@ -224,6 +236,11 @@ def test_notes(results):
     assert "filled part boxes served as masks" in text
     assert "all 559 annotated images" in text
     assert "discs of radius 22.4 pixels; the paper does not give" in text
+    assert "empirical" not in text
+    measured = {"ordinary": {"mean": 24.31, "spread": 3.2, "filters": 500}}
+    results["empirical_radius"] = {"images": 20, "networks": measured}
+    text = prose(markdown_table(results))
+    assert "24.3 ± 3.2 (ordinary, 500 filters), measured by occluding 20 images" in text
     results["data"]["part_regions"] = "none"
     assert "points without regions" in prose(markdown_table(results))
     results["data"].update(part_regions="masks", location_split="test")

@@ -1,13 +1,18 @@
 """The report in a real headless Chromium, opened from disk, on a phone and on a desk."""
 
+import contextlib
 import itertools
 import shutil
 
 import numpy as np
 import pytest
 from made_filters import NASTY, made_curves, made_network, made_results
+from made_results import made_results as results_of_runs
 
 from interp_cnn.report.page import ExplainedPrediction, write_report
+from interp_cnn.reproduce.execute import Outcome
+from interp_cnn.reproduce.plan import plan, read_wishes
+from interp_cnn.reproduce.write import write_tables
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -56,19 +61,27 @@ def failure_of(request):
 
 @pytest.fixture(params=[400, 1400])
 def page(browser, report, request):
-    """The open report; afterwards nothing was said on the console nor fetched from outside."""
-    page = browser.new_page(viewport={"width": request.param, "height": 900})
+    """The open report of a run."""
+    with opened(browser, report, request.param) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def opened(browser, path, width):
+    """An open page; afterwards nothing was said on the console nor fetched from outside."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: said.append(dialog.message))
     page.on("requestfailed", lambda request: said.extend(failure_of(request)))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(report.as_uri())
+    page.goto(path.as_uri())
     yield page
     page.close()
     assert said == []
-    assert asked and all(url.startswith((report.parent.as_uri(), "data:")) for url in asked)
+    root = path.parents[1].as_uri()
+    assert asked and all(url.startswith((root, "data:")) for url in asked)
 
 
 def shown(page):
@@ -183,3 +196,43 @@ def test_without_scripts_all_filters_are_there(browser, report):
     assert page.locator(".card").count() == 2 * 7 + 2 * 40
     assert page.locator("form.controls").is_hidden()
     context.close()
+
+
+@pytest.fixture(scope="module")
+def overview(tmp_path_factory):
+    """The page of the tables, of two finished runs and two that were left empty."""
+    workdir = tmp_path_factory.mktemp("tables") / 'a <b> "folder" #1'
+    wishes = read_wishes(tables=["4"], nets=["vgg16"], categories=["cat", "dog"], seeds=2)
+    planned, outcomes = plan(wishes), {}
+    for run in planned:
+        results = results_of_runs(run.config)
+        if run.job.category == "cat":
+            report = workdir / "runs" / run.name / "report"
+            write_report(report, made_results(), [made_network(filters=3)], {}, config={})
+        else:
+            results = None
+        outcomes[run.job, run.seed] = Outcome(results, "" if results else f"no {NASTY}" * 20)
+    return write_tables(wishes, planned, outcomes, workdir)[3]
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_page_of_the_tables(browser, overview, width):
+    with opened(browser, overview, width) as page:
+        assert_fits(page)
+        table = page.get_by_role("region", name="Part: location instability")
+        assert table.get_by_role("columnheader").all_inner_texts() == ["cat", "dog", "mean"]
+        name = table.get_by_role("rowheader").first
+        assert name.inner_text() == "VGG-16, ordinary, new conv"
+        if width == 400:  # its own box scrolls, the names of the rows stay, the page does not move
+            left = name.bounding_box()["x"]
+            table.focus()
+            table.evaluate("box => box.scrollLeft = 1e4")
+            assert table.evaluate("box => box.scrollLeft") > 50
+            assert name.bounding_box()["x"] == left
+        page.get_by_role("link", name="a", exact=True).first.click()
+        assert page.url.endswith("#mark-a")
+        assert page.get_by_text("Keras' ImageNet weights").is_visible()
+        page.get_by_role("link", name="pascal_voc_part-cat-single-vgg16-seed1").click()
+        assert page.locator(".card").count() == 2 * 3
+        page.get_by_role("link", name="Filter 2").first.click()
+        assert page.inner_text("h1").startswith("Filter 2 of ")

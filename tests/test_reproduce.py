@@ -7,9 +7,10 @@ import statistics
 
 import pytest
 from made_results import made_results
+from pages import check_page
 
 from interp_cnn.report.paper_figures import paper_figure
-from interp_cnn.reproduce.execute import Outcome
+from interp_cnn.reproduce.execute import NOT_YET, Outcome
 from interp_cnn.reproduce.figures import figures_of
 from interp_cnn.reproduce.plan import plan, read_wishes
 from interp_cnn.reproduce.tables import CATEGORIES, EMBEDDED, TABLES, VOC, Job, columns
@@ -323,7 +324,8 @@ def written(tmp_path, wishes, values):
     planned = plan(wishes)
     outcomes = {(run.job, run.seed): values(run) for run in planned}
     paths = write_tables(wishes, planned, outcomes, tmp_path)
-    assert [path.name for path in paths] == ["tables.md", "tables.csv", "tables.json"]
+    names = ["tables.md", "tables.csv", "tables.json", "report/index.html"]
+    assert paths == [tmp_path / name for name in names]
     return [path.read_text(encoding="utf-8") for path in paths]
 
 
@@ -334,7 +336,7 @@ def test_written_tables(tmp_path):
         return Outcome(made_results(run.config, **by_seed(run)))
 
     wishes = wishes_of("4,7", categories=["cat", "dog"])
-    markdown, table, content = written(tmp_path, wishes, values)
+    markdown, table, content, _ = written(tmp_path, wishes, values)
     lines = markdown.splitlines()
     assert "## Table 4: Location instability, VOC Part" in lines
     row = next(line for line in lines if line.startswith("| VGG-16, ordinary, new conv"))
@@ -389,7 +391,7 @@ def test_accuracy_is_written_in_percent(tmp_path):
 
 
 def test_the_embedded_tables_need_no_paper(tmp_path):
-    markdown, _, content = written(
+    markdown, _, content, _ = written(
         tmp_path,
         wishes_of("embedded", categories=["cat", "bird"], nets=[]),
         lambda run: Outcome(made_results(run.config)),
@@ -400,3 +402,52 @@ def test_the_embedded_tables_need_no_paper(tmp_path):
     name = "embedded_animals-bird-single-small-seed1"
     assert f"- [{name}](runs/{name}/report/index.html)" in markdown
     assert all(c["paper"] is None for t in json.loads(content)["tables"] for c in t["cells"])
+
+
+def test_the_page_of_the_tables(tmp_path):
+    reason = 'no <folder> | here & "nowhere"'
+
+    def values(run):
+        if run.job.category == "dog":
+            return Outcome(None, reason)
+        folder = tmp_path / "runs" / run.name
+        if run.seed:
+            (folder / "report").mkdir(parents=True)
+            (folder / "report" / "index.html").touch()
+            (folder / "time.json").write_text('{"seconds": 90}')
+        results = made_results(run.config, **by_seed(run))
+        results["experiment"] |= {"date": "2026-11-23T10:00:00+00:00", "device": "8 x <cpu>"}
+        return Outcome(results)
+
+    wishes = wishes_of("4,7", categories=["cat", "dog"], settings=["train.epochs=3"])
+    markdown, *_ = written(tmp_path, wishes, values)
+    page = check_page(tmp_path / "report" / "index.html")
+    assert page.texts.count("Table 4: Location instability, VOC Part") == 1
+    assert "0.110 ± 0.014" in page.texts and "(0.133)" in page.texts
+    assert "511-512 / 100 / 2" in page.texts
+    # The letters are those of the Markdown, each explained once.
+    first = markdown.split("What the letters mark")[1].splitlines()[2]
+    letter, text = first.removeprefix("- ").split(": ", 1)
+    assert page.all("a", href="#mark-a") and page.texts.count(text) == 1 and letter == "a"
+    assert f"VGG-16 dog (seed 0, 1): {reason}" in page.texts and not page.all("folder")
+    # Runs: done with a report, done without, and left empty.
+    name = "pascal_voc_part-cat-single-vgg16-seed1"
+    assert page.all("a", href=f"../runs/{name}/report/index.html")
+    assert not page.all("a", href=f"../runs/{name[:-1]}0/report/index.html")
+    assert name[:-1] + "0" in page.texts and page.texts.count(reason) == 4
+    assert "12 of 16 runs are done." in page.texts and "1.5" in page.texts
+    assert "train.epochs=3" in page.texts and "8 x <cpu>" in page.texts
+
+
+def test_the_page_before_the_first_run(tmp_path):
+    written(tmp_path, wishes_of("1", categories=["cat"]), lambda run: NOT_YET)
+    page = check_page(tmp_path / "report" / "index.html")
+    assert "0 of 2 runs are done." in page.texts and page.texts.count("not run yet") == 2
+    assert not page.all("a", href="#marks")
+
+
+def test_a_page_that_cannot_be_written_leaves_the_tables(tmp_path):
+    (tmp_path / "report").write_text("")
+    with pytest.raises(OSError, match=r"report cannot be written to .*report \(File exists\)"):
+        written(tmp_path, wishes_of("1", categories=["cat"]), lambda run: NOT_YET)
+    assert (tmp_path / "tables.md").exists() and (tmp_path / "tables.json").exists()

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from made_results import made_results
+from pages import check_page
 from tiny import quick_compilation, tiny_builder  # noqa: F401
 
 from interp_cnn import runs
@@ -202,6 +204,10 @@ def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
         "cat alone is not several categories" in m["reason"] for c in cells for m in c["missing"]
     )
 
+    page = check_page(paths[3])  # its link leads to the report of the run
+    report = f"../runs/{planned[0].name}/report/index.html"
+    assert page.all("a", href=report) and "1 of 1 run is done." in page.texts
+
     def never(config, workdir):
         pytest.fail("the run is done")
 
@@ -209,11 +215,23 @@ def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     assert execute.execute(planned, tmp_path) == outcomes
 
 
-def test_the_command_refuses_at_once(tmp_path):
-    command = [sys.executable, "reproduce.py", "--tables=1,9", f"--workdir={tmp_path / 'out'}"]
+@pytest.mark.parametrize(
+    ("tables", "workdir", "message"),
+    [
+        ("1,9", "out", r"--tables has no '9'; choose from 1, 2, ilsvrc, 4, 5, 7"),
+        ("5", "file/out", r".*file/out.* cannot be read or written \(Not a directory\)"),
+    ],
+)
+def test_the_command_refuses_at_once(tmp_path, tables, workdir, message):
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "reproduce.py", f"--tables={tables}"]
     run = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}
+        [*command, f"--workdir={tmp_path / workdir}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )
-    assert run.returncode == 1 and "Traceback" not in run.stderr
-    assert run.stderr.startswith("error: --tables has no '9'; choose from 1, 2, ilsvrc, 4, 5, 7")
+    assert run.returncode == 1 and run.stderr.count("\n") == 1
+    assert re.match(f"error: {message}", run.stderr), run.stderr
     assert not (tmp_path / "out").exists()

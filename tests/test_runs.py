@@ -1,6 +1,7 @@
 """The two jobs from start to end on tiny data, and what they refuse."""
 
 import json
+import shutil
 
 import pytest
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
@@ -36,7 +37,11 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
 
     for name in ("metrics.json", "table.md", "filters.png"):
         (tmp_path / name).unlink()
-    again = runs.evaluate_workdir(read_config(tmp_path), tmp_path)
+    shutil.rmtree(tmp_path / "report")
+    (tmp_path / "report").write_text("")  # then all but the report is there
+    with pytest.raises(OSError, match=r"report cannot be written to .*report \(File exists\); ch"):
+        runs.evaluate_workdir(read_config(tmp_path), tmp_path)
+    again = json.loads((tmp_path / "metrics.json").read_text())
     for key in ("networks", "controls", "data"):
         assert again[key] == results[key], key
     assert (tmp_path / "filters.png").exists() and (tmp_path / "table.md").exists()
@@ -53,6 +58,7 @@ def test_several_categories(tmp_path, monkeypatch, task):
     config.train.class_weights = "balanced"
     config.data.negatives = "none" if task == "softmax" else "photos"
     results = runs.train_and_evaluate(config, tmp_path / "run")
+    assert list(results["networks"]["interpretable"]["layers"]) == ["top_conv", "new_conv"]
     for figures in results["networks"]["interpretable"]["layers"].values():
         assert set(figures["filters_of_category"]) == {"cat", "rabbit"}
         assert figures["part_interpretability"]["value"] is None
@@ -86,6 +92,9 @@ def test_nothing_to_evaluate(tiny, tmp_path):
         read_config(tmp_path)
     with pytest.raises(FileNotFoundError, match="checkpoints is missing; train this network first"):
         runs.evaluate_workdir(tiny_config(), tmp_path)
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match=r"config.json is damaged \(Expecting value"):
+        read_config(tmp_path)
     (tmp_path / "interpretable" / "checkpoints").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint; train the network first"):
         runs.evaluate_workdir(tiny_config(), tmp_path)

@@ -4,7 +4,6 @@ import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +15,8 @@ from PIL import Image
 from interp_cnn.report import pictures
 from interp_cnn.report.curves import Curves, draw_curves
 from interp_cnn.report.gallery import LayerFilters, NetworkFilters, TopMaps
+from interp_cnn.report.site import environment, make_folder, writing_to
 from interp_cnn.report.table import summarize
-
-_DASH = "—"
-_ASSETS = ("style.css", "report.js")
 
 
 class Contribution(NamedTuple):
@@ -108,69 +105,38 @@ def write_report(
       ValueError: see `summarize`.
     """
     summary = summarize(results)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    drawn_curves = draw_curves(curves)
+    templates = environment()
+    cards = []
+    with writing_to(folder):
+        make_folder(folder)
         shutil.rmtree(folder / "filters", ignore_errors=True)
         (folder / "filters").mkdir()
-        _copy_assets(folder)
-    except OSError as error:
-        raise OSError(
-            f"the report cannot be written to {folder} ({error.strerror});"
-            " choose a directory that can be written"
-        ) from error
-    environment = _environment()
-    cards = []
-    for network in networks:
-        for layer in network.layers:
-            found = _cards(network, layer, drawn)
-            cards.append(found)
-            _write_filters(folder / "filters", environment, network, layer, found)
-    drawn_curves = draw_curves(curves)
-    for index, curve in enumerate(drawn_curves):
-        (folder / f"curve-{index}.svg").write_text(curve.svg)
-    for index, figure in enumerate(figures):
-        (folder / f"figure-{index}.png").write_bytes(figure.png)
-    for index, prediction in enumerate(explained):
-        pictures.save_photo(Image.fromarray(prediction.picture), folder / f"explained-{index}.jpg")
-    page = environment.get_template("index.html.j2").render(
-        summary=summary,
-        layers=cards,
-        curves=drawn_curves,
-        figures=figures,
-        explained=explained,
-        pages={(c.network, c.layer, c.unit): c.page for layer in cards for c in layer},
-        experiment=list(_flat(results["experiment"])),
-        config=list(_flat(config)),
-        interpretable=any(c.interpretability is not None for layer in cards for c in layer),
-    )
-    (folder / "index.html").write_text(page, encoding="utf-8")
+        for network in networks:
+            for layer in network.layers:
+                found = _cards(network, layer, drawn)
+                cards.append(found)
+                _write_filters(folder / "filters", templates, network, layer, found)
+        for index, curve in enumerate(drawn_curves):
+            (folder / f"curve-{index}.svg").write_text(curve.svg)
+        for index, figure in enumerate(figures):
+            (folder / f"figure-{index}.png").write_bytes(figure.png)
+        for index, prediction in enumerate(explained):
+            picture = Image.fromarray(prediction.picture)
+            pictures.save_photo(picture, folder / f"explained-{index}.jpg")
+        page = templates.get_template("index.html.j2").render(
+            summary=summary,
+            layers=cards,
+            curves=drawn_curves,
+            figures=figures,
+            explained=explained,
+            pages={(c.network, c.layer, c.unit): c.page for layer in cards for c in layer},
+            experiment=list(_flat(results["experiment"])),
+            config=list(_flat(config)),
+            interpretable=any(c.interpretability is not None for layer in cards for c in layer),
+        )
+        (folder / "index.html").write_text(page, encoding="utf-8")
     return folder / "index.html"
-
-
-def _copy_assets(folder: Path) -> None:
-    templates = resources.files("interp_cnn.report") / "templates"
-    for name in _ASSETS:
-        (folder / name).write_text((templates / name).read_text(encoding="utf-8"), encoding="utf-8")
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("interp_cnn.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": _figure, "percent": _percent}
-    return environment
-
-
-def _figure(value: float | None) -> str:
-    return _DASH if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return _DASH if value is None or math.isnan(value) else f"{100 * value:.0f} %"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -236,7 +202,7 @@ def _best(
 
 def _write_filters(
     folder: Path,
-    environment: jinja2.Environment,
+    templates: jinja2.Environment,
     network: NetworkFilters,
     layer: LayerFilters,
     cards: Sequence[FilterCard],
@@ -251,7 +217,7 @@ def _write_filters(
         layer.radius * scale,
         gallery.pictures.shape[1],
     )
-    template = environment.get_template("filter.html.j2")
+    template = templates.get_template("filter.html.j2")
     for unit, card in enumerate(cards):
         strips = []
         if card.drawn and card.images:

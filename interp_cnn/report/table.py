@@ -186,6 +186,11 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
             _paper(results, "part_interpretability", _number),
             ", ".join(count(_at("part_interpretability", of), of) for of in ("filters", "images")),
         ),
+        _Row(
+            "- with the smallest / largest radius",
+            cells(_by_radius, lambda curve: _ends(curve, 1, _number)),
+            behind=f"radius {_ends(_by_radius(known[0]), 0, _decimal)}",
+        ),
         *[
             _Row(f"- filters of {_plain(category)}", cells(_at(_FILTERS_OF, category), _integer))
             for category in _listed(known[0][_FILTERS_OF])
@@ -210,6 +215,13 @@ def _at(*keys: str) -> Get:
         return tree
 
     return get
+
+
+_by_radius = _at("part_interpretability", "by_radius")
+
+
+def _ends(curve: Sequence[Sequence[Any]], column: int, write: Callable[[Any], str]) -> str:
+    return f"{write(curve[0][column])} / {write(curve[-1][column])}"
 
 
 def _left_out(layer: Tree) -> int:
@@ -372,6 +384,8 @@ def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> li
         "Part interpretability: share of the images on which a filter's region overlaps its best "
         "part with an IoU above 0.2, mean over filters. " + _radius_note(networks, layers),
     ]
+    if "empirical_radius" in results:
+        notes.append(_empirical_note(results["empirical_radius"]))
     if data["part_regions"] == "boxes":
         notes.append(
             "This data set has no part masks: filled part boxes served as masks, so part "
@@ -405,7 +419,18 @@ def _radius_note(networks: Sequence[Tree], layers: Sequence[str]) -> str:
         listed = next(iter(radii.values()))
     return (
         f"A region is made of discs of radius {listed}; the paper does not give its radius, and "
-        "the figure moves with it."
+        "the figure moves with it: those with half and twice the radius stand below it."
+    )
+
+
+def _empirical_note(measured: Tree) -> str:
+    found = ", ".join(
+        f"{one['mean']:.1f} ± {one['spread']:.1f} ({name}, {one['filters']} filters)"
+        for name, one in measured["networks"].items()
+    )
+    return (
+        f"The radius is that of empirical receptive fields of the new conv, {found}, measured by "
+        f"occluding {measured['images']} images; their mean serves all networks."
     )
 
 

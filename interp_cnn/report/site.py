@@ -1,0 +1,54 @@
+"""What all pages share: the template engine, style and script, a folder that can be written."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+_DASH = "—"
+_ASSETS = ("style.css", "report.js")
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Any OSError inside becomes one that says in one sentence why there is no report."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the report cannot be written to {folder} ({error.strerror or error});"
+            " choose a directory that can be written"
+        ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report, with what its pages load."""
+    templates = resources.files("interp_cnn.report") / "templates"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _ASSETS:
+        text = (templates / name).read_text(encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def environment() -> jinja2.Environment:
+    """The templates, with all text escaped."""
+    result = jinja2.Environment(
+        loader=jinja2.PackageLoader("interp_cnn.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    result.filters |= {"figure": _figure, "percent": _percent}
+    return result
+
+
+def _figure(value: float | None) -> str:
+    return _DASH if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return _DASH if value is None or math.isnan(value) else f"{100 * value:.0f} %"

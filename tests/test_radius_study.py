@@ -1,0 +1,98 @@
+"""Part interpretability at other radii, and the radius that occlusion measures."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
+
+from interp_cnn import metrics, radius_study, runs
+from interp_cnn.data import prepare
+from interp_cnn.data.pipeline import CropWithParts
+from interp_cnn.evaluator import Evaluator
+from interp_cnn.experiment import claim_workdir, read_config
+from interp_cnn.filter_parts import restore_network
+from interp_cnn.models import NEW_CONV
+from interp_cnn.steps import normalise
+from interp_cnn.trainer import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A work directory with two trained networks, and their data."""
+    folder = tmp_path_factory.mktemp("run")
+    builder = tiny_builder(folder / "data")
+    config = tiny_config()
+    config.train.epochs = 1
+    config.networks = ("ordinary", "interpretable")
+    claim_workdir(folder, config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+        data = prepare.prepare(config.data, seed=0)
+        for variant in config.networks:
+            train(config, variant, data, folder / variant)
+        yield folder, config, data
+
+
+def test_the_evaluation_measures_other_radii_too(run):
+    folder, config, data = run
+    network, params, step, activity = restore_network(config, folder, "interpretable")
+    evaluation = Evaluator(config, data).evaluate(network, params, step, activity)
+    objects = evaluation.objects
+    crop = CropWithParts(network.input_size, config.data.crop, parts=tuple(data.parts))
+    photos = [crop.map(objects[index]) for index in range(len(objects))]
+    images = normalise(
+        np.stack([photo["image"] for photo in photos]), tuple(config.data.mean), config.data.std
+    )
+    maps = np.asarray(network.apply({"params": params}, images)[1][NEW_CONV])
+    field = network.receptive_fields()[NEW_CONV]
+    figures = evaluation.result["layers"][NEW_CONV]["part_interpretability"]
+    radii, values = zip(*figures["by_radius"], strict=True)
+    expected = metrics.radius_sensitivity(
+        [(maps, np.stack([photo["masks"] for photo in photos]), None)],
+        metrics.activation_threshold(maps),
+        radii=radii,
+        centers_y=field.centers(maps.shape[1]),
+        centers_x=field.centers(maps.shape[2]),
+    )
+    for value, shares in zip(values, expected, strict=True):
+        assert value == pytest.approx(metrics.summarize_parts(shares).mean, abs=0.02)
+    assert max(values) - min(values) > 0.05 and (radii[0], radii[-1]) == (radii[2] / 2, 2 * radii[2])
+    assert radii[2] == figures["radius"] and values[2] == figures["value"]
+
+
+def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
+    folder, config, _ = run
+    wanted = radius_study.empirical_field
+    monkeypatch.setattr(
+        radius_study, "empirical_field", lambda *given, **how: wanted(*given, **how, stride=16)
+    )
+    results = runs.evaluate_workdir(read_config(folder), folder, occlude=2)
+    measured = results["empirical_radius"]
+    assert measured["images"] == 2 and set(measured["networks"]) == set(config.networks)
+    means = [one["mean"] for one in measured["networks"].values()]
+    radius = read_config(folder).eval.radius  # kept for explain.py and the next evaluation
+    assert radius == pytest.approx(np.mean(means), abs=0.051)
+    for network in results["networks"].values():
+        for figures in network["layers"].values():
+            assert figures["part_interpretability"]["radius"] == radius
+    assert json.loads((folder / "metrics.json").read_text()) == results
+    assert "measured by occluding 2 images" in " ".join((folder / "table.md").read_text().split())
+    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Part interpretability over the radius" in page
+    assert (folder / "report" / "figure-0.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_empirical_fields_of_a_network(run):
+    folder, config, data = run
+    network, params, *_ = restore_network(config, folder, "interpretable")
+    with pytest.raises(ValueError, match="measured on 0 images; give at least 1"):
+        radius_study.measure_radius(config, data, {"a": (network, params)}, images=0)
+    peaks = np.zeros((len(data.test), network.map_filters[NEW_CONV]))
+    peaks[:3, 1:] = 1.0
+    field = radius_study.empirical_field(
+        config, network, params, data.test, peaks, top=1, images=2, stride=16
+    )
+    assert field.images[0] == 0 and 0 < field.images.max() <= 1
+    radii = metrics.effective_radius(field)[field.images > 0]
+    assert (radii > 0).all() and (radii < network.receptive_fields()[NEW_CONV].size).all()
