@@ -9,7 +9,6 @@ from interp_cnn.losses import (
     filter_categories,
     filter_diagnostics,
     filter_loss,
-    information_shortfall,
     scale_free,
 )
 from interp_cnn.templates import masked, template_bank, template_mask, template_prior
@@ -18,7 +17,6 @@ __all__ = [
     "filter_categories",
     "filter_diagnostics",
     "filter_loss",
-    "information_shortfall",
     "masked",
     "metrics",
     "scale_free",

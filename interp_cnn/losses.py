@@ -277,30 +277,6 @@ def scale_free(
     return x * factor[:, None, None, :]
 
 
-def information_shortfall(loss: ArrayLike, *, wanted: ArrayLike) -> jax.Array:
-    """What a filter lacks of the wanted information: `max(wanted - MI, 0)^2 / (2 * wanted)`.
-
-    The pull on a filter is `1 - MI / wanted` times the plain loss's and ends where it has what
-    is wanted. To maximise MI to its end is not the aim: MI is largest where no two images have the
-    same position, and that scatters the peaks over all parts and the background.
-
-    Args:
-      loss: `Loss_f = -MI` of each filter, from `filter_loss` of `scale_free` maps.
-      wanted: positive, in nats, a number or of the shape of loss. Twice of what the filters of the
-        layer have on average before they are pulled is a good choice.
-
-    Returns:
-      float32 of the shape of loss, in [0, wanted / 2].
-
-    Raises:
-      ValueError: where wanted is a number that is not positive.
-    """
-    if isinstance(wanted, int | float) and wanted <= 0:
-        raise ValueError(f"wanted must be positive, got {wanted}")
-    lack = jnp.maximum(wanted + jnp.asarray(loss, jnp.float32), 0.0)
-    return jnp.square(lack) / (2.0 * wanted)
-
-
 def filter_categories(
     x: jax.Array,
     labels: ArrayLike,

@@ -9,14 +9,11 @@ import optax
 from jax.typing import ArrayLike
 
 from interp_cnn.activity import Rule
-from interp_cnn.losses import Estimator, filter_loss, information_shortfall, scale_free
+from interp_cnn.losses import Estimator, filter_loss, scale_free
 from interp_cnn.models import Network
 
 LOGISTIC, SOFTMAX = "logistic", "softmax"
-SHORTFALL = "shortfall"
-
-# Nats; a layer whose filters do not fire yet must not make the shortfall a division by zero.
-_LEAST_INFORMATION = 1e-3
+SCALE_FREE = "scale_free"
 
 
 def _one_of(name: str, value: str, *allowed: str) -> None:
@@ -31,15 +28,13 @@ class Objective:
     Attributes:
       task: `"logistic"` log loss with one output per category, or `"softmax"`.
       class_weights: of the task, see `balanced_class_weights`; None weighs all alike.
-      weighting: of the filter loss. `"shortfall"`: the mean over filters of the
-        `information_shortfall` of `scale_free` maps; `"constant"`: the plain loss summed over
-        filters; `"paper"`: that times `mean_x max_ij x_ij / t` of each filter in epoch t.
+      weighting: of the filter loss. `"scale_free"`: its mean over filters, of `scale_free` maps;
+        `"constant"`: the plain loss summed over filters; `"paper"`: that times
+        `mean_x max_ij x_ij / t` of each filter in epoch t.
       weight: factor of the filter loss of each interpretable layer.
-      gain: of the mutual information that the shortfall asks for, over the mean of the layer's
-        filters before the filter loss sets in.
       sharpness: see `scale_free`.
-      images: `"category"`: the filter loss sees the images of the filter's category alone; `"all"`.
-        Eq. 4 (`estimator="paper"`) tells categories apart itself and sees all.
+      images: `"category"`: the filter loss sees the images of the filter's category alone;
+        `"all"`: the others too, which Eq. 4 assigns to the negative template.
       estimator: `"mi"` or `"paper"`.
       alpha: see `template_prior`.
       category_rule: of a filter's category, by its mean over images of `"sum"` (paper) or `"max"`
@@ -51,12 +46,11 @@ class Objective:
 
     task: str = LOGISTIC
     class_weights: tuple[tuple[float, ...], ...] | None = None
-    weighting: str = SHORTFALL
-    weight: float = 4.0
-    gain: float = 2.0
+    weighting: str = SCALE_FREE
+    weight: float = 3.0
     sharpness: float = 60.0
     images: str = "category"
-    estimator: Estimator = "mi"
+    estimator: Estimator = "paper"
     alpha: float | None = None
     category_rule: Rule = "sum"
     start_epoch: float = 0.0
@@ -65,12 +59,11 @@ class Objective:
 
     def __post_init__(self) -> None:
         _one_of("train.task", self.task, LOGISTIC, SOFTMAX)
-        _one_of("filter_loss.weighting", self.weighting, SHORTFALL, "constant", "paper")
+        _one_of("filter_loss.weighting", self.weighting, SCALE_FREE, "constant", "paper")
         _one_of("filter_loss.images", self.images, "category", "all")
         _one_of("filter_loss.category_rule", self.category_rule, "sum", "max")
-        for name in ("weight", "gain"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"filter_loss.{name} must not be negative")
+        if self.weight < 0:
+            raise ValueError(f"filter_loss.weight must not be negative, got {self.weight}")
 
     def strength(self, step: jax.Array) -> jax.Array | float:
         """Strength of masks and filter loss at a step, in [0, 1]."""
@@ -98,18 +91,6 @@ class Objective:
             return (logits.argmax(axis=1) == labels - 1).mean()
         return ((logits > 0) == (jax.nn.one_hot(labels - 1, logits.shape[1]) > 0)).mean()
 
-    def reference(self, reference: jax.Array, information: jax.Array, step: jax.Array) -> jax.Array:
-        """Running mean of a layer's mutual information until the filter loss sets in.
-
-        Args:
-          reference: so far, float32 [].
-          information: of the filters in this batch, [filters].
-          step: number of steps before this one.
-        """
-        now = information.mean()
-        mean = jnp.where(step == 0, now, 0.9 * reference + 0.1 * now)
-        return jnp.where((step == 0) | (self.strength(step) == 0), mean, reference)
-
     def filter_loss(
         self, network: Network, maps: jax.Array, members: jax.Array, axis_name: str | None
     ) -> jax.Array:
@@ -122,8 +103,8 @@ class Objective:
           axis_name: mapped axis over the devices.
         """
         paper = self.estimator == "paper"
-        where = members if self.images == "category" and not paper else None
-        if self.weighting == SHORTFALL:
+        where = members if self.images == "category" else None
+        if self.weighting == SCALE_FREE:
             maps = scale_free(maps, sharpness=self.sharpness, where=where, axis_name=axis_name)
         return filter_loss(
             maps,
@@ -136,20 +117,16 @@ class Objective:
             axis_name=axis_name,
         )
 
-    def filter_term(
-        self, values: jax.Array, *, reference: jax.Array, peak: jax.Array, step: jax.Array
-    ) -> jax.Array:
+    def filter_term(self, values: jax.Array, *, peak: jax.Array, step: jax.Array) -> jax.Array:
         """What one layer adds to the loss, float32 [].
 
         Args:
           values: filter loss, [filters].
-          reference: see `reference`.
           peak: mean peak of the maps of each filter, [filters].
           step: number of steps before this one.
         """
-        if self.weighting == SHORTFALL:
-            wanted = jnp.maximum(self.gain * reference, _LEAST_INFORMATION)
-            term = information_shortfall(values, wanted=wanted).mean()
+        if self.weighting == SCALE_FREE:
+            term = values.mean()
         elif self.weighting == "paper":
             term = (peak * values).sum() / (1 + step // self.steps_per_epoch)
         else:

@@ -19,15 +19,12 @@ class TrainState(flax.struct.PyTreeNode):
       params: parameters of the network.
       opt_state: state of the optimiser.
       activity: of the filters of each interpretable layer, in each category.
-      information: mean mutual information of the filters of each interpretable layer before the
-        filter loss set in, float32 [].
     """
 
     step: jax.Array
     params: Any
     opt_state: optax.OptState
     activity: dict[str, FilterActivity]
-    information: dict[str, jax.Array]
 
 
 def init_params(network: Network, seed: int) -> Any:
@@ -45,6 +42,5 @@ def init_state(
         name: no_activity(network.num_outputs, filters)
         for name, filters in network.map_filters.items()
     }
-    information = {name: jnp.zeros(()) for name in activity}
     start = jnp.zeros((), jnp.int32)
-    return TrainState(start, params, optimizer.init(params), activity, information)
+    return TrainState(start, params, optimizer.init(params), activity)

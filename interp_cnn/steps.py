@@ -71,7 +71,7 @@ def train_step(
         )
         total = task = objective.task_loss(logits, labels)
         scalars = {"loss": task, "accuracy": objective.answers_right(logits, labels)}
-        activity, information = {}, dict(state.information)
+        activity = {}
         for name, x in maps.items():
             activity[name] = update_activity(
                 state.activity[name],
@@ -86,24 +86,19 @@ def train_step(
                 continue
             members = labels[:, None] - 1 == categories_of(activity[name])[None]
             values = objective.filter_loss(network, x, members, axis_name)
-            now = jax.lax.stop_gradient(-values)
-            information[name] = objective.reference(state.information[name], now, state.step)
             total = total + objective.filter_term(
-                values,
-                reference=information[name],
-                peak=mean_over_devices(peak),
-                step=state.step,
+                values, peak=mean_over_devices(peak), step=state.step
             )
-            scalars[f"mi/{name}"] = now.mean()
+            scalars[f"mi/{name}"] = -jax.lax.stop_gradient(values).mean()
         scalars = jax.tree.map(lambda x: x.astype(jnp.float32), scalars)
         # The mean inside makes the gradient that of one big batch under pmap, vmap and shard_map.
-        return mean_over_devices(total), (scalars, activity, information)
+        return mean_over_devices(total), (scalars, activity)
 
-    gradient, (scalars, activity, information) = jax.grad(loss_of, has_aux=True)(state.params)
+    gradient, (scalars, activity) = jax.grad(loss_of, has_aux=True)(state.params)
     gradient = mean_over_devices(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    after = TrainState(state.step + 1, params, opt_state, activity, information)
+    after = TrainState(state.step + 1, params, opt_state, activity)
     return after, mean_over_devices(scalars)
 
 

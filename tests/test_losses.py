@@ -408,7 +408,6 @@ LABELS = np.zeros(2, np.int32)
         (lambda: interp_cnn.filter_loss(MAPS, alpha=1.5), "alpha .*1.5"),
         (lambda: interp_cnn.filter_loss(MAPS, where=np.ones(3, bool)), r"where .*2.*\(3,\)"),
         (lambda: interp_cnn.filter_loss(MAPS, where=np.ones((2, 9), bool)), "where"),
-        (lambda: interp_cnn.information_shortfall(np.zeros(3), wanted=0.0), "wanted must be"),
         (lambda: interp_cnn.scale_free(MAPS[0]), "x must"),
         (lambda: interp_cnn.scale_free(MAPS, where=np.ones(3, bool)), "where"),
         (lambda: interp_cnn.filter_diagnostics(MAPS[0]), "x must"),

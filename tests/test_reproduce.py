@@ -258,7 +258,7 @@ def test_marks_of_the_two_core_configuration():
         "4 epochs; the paper has 50",
         "learning rate 0.001, cosine; the paper's falls",
         "masks and filter loss set in after 0 epochs, over 1;",
-        "filter loss weighted by 'shortfall'",
+        "filter loss weighted by 'scale_free'",
         "our own split by photo",
     ):
         assert text in marks

@@ -70,13 +70,3 @@ def test_scale_free_of_each_filter_leaves_its_images_out():
             scale_free(x, where=used)[mine][..., k : k + 1], expected, rtol=1e-5
         )
         assert not scale_free(x, where=used)[~mine][..., k].any()
-
-
-def test_shortfall_by_hand():
-    loss = jnp.array([0.0, -0.3, -0.4, -2.0])
-    np.testing.assert_allclose(
-        losses.information_shortfall(loss, wanted=0.4), [0.2, 0.0125, 0, 0], atol=1e-7
-    )
-    pull = jax.grad(lambda loss: losses.information_shortfall(loss, wanted=0.4).sum())(loss)
-    np.testing.assert_allclose(pull, [1, 0.25, 0, 0], atol=1e-6)
-    assert losses.information_shortfall(np.zeros(2, np.float16), wanted=0.4).dtype == jnp.float32

@@ -78,7 +78,7 @@ def on_devices(step, mapping):
 
 
 OBJECTIVES = {
-    "mi": Objective(weight=200.0, gain=4.0),
+    "mi": Objective(weight=20.0, estimator="mi"),
     "paper": Objective(weighting="paper", weight=0.01, estimator="paper", steps_per_epoch=3),
 }
 
