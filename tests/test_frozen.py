@@ -261,9 +261,8 @@ def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeyp
         frozenset({"image"}), frozenset({"features", "label"}), frozenset({"features"})
     }  # fmt: skip
 
-    config.data.cache_gib = 0.0
     seen.clear()
-    plain = runs.train_and_evaluate(config, tmp_path / "plain")
+    plain = runs.evaluate_workdir(config, tmp_path / "cached")
     assert not any("features" in names for names, _ in seen)
     for variant, figures in plain["networks"].items():
         cached = results["networks"][variant]

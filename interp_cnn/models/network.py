@@ -277,11 +277,8 @@ class Network(nn.Module):
         """Channels of the output of the frozen layers."""
         if self.frozen_through is None:
             raise ValueError("features stand for frozen layers; set frozen_through")
-        last = next(
-            stage
-            for stage in self.backbone.stages
-            if isinstance(stage, Conv) and stage.name == self.frozen_through
-        )
+        convolutions = [stage for stage in self.backbone.stages if isinstance(stage, Conv)]
+        last = convolutions[len(self.frozen_layers) - 1]
         return _scaled(last.features, self.width, self.backbone.groups)
 
     def _stages(self, x: jax.Array, stages: Sequence[Stage]) -> jax.Array:
