@@ -47,6 +47,9 @@ def default_config() -> ml_collections.ConfigDict:
                 "mean": (123.68, 116.779, 103.939),
                 "std": 1.0,
                 "threads": 4,
+                # Disk that the output of the frozen layers may take in the work directory while the
+                # run lasts, to be computed once for each image; 0 computes it at every step.
+                "cache_gib": 16.0,
             },
             "train": {
                 # "logistic" log loss with one output per category, or "softmax" without negatives.
@@ -97,9 +100,11 @@ def default_config() -> ml_collections.ConfigDict:
     )
 
 
-# Fields that may differ when a run is taken up again: they change no result.
-_FREE = ("networks", "data.data_dir", "data.manual_dir", "data.threads", "log_every_steps", "eval.")
-_FREE_PREFIXES = (*_FREE, "checkpoint.")
+# Fields that may differ when a run is taken up again: they change no result beyond rounding.
+_FREE_PREFIXES = (
+    *("networks", "data.data_dir", "data.manual_dir", "data.threads", "data.cache_gib"),
+    *("log_every_steps", "eval.", "checkpoint."),
+)
 
 
 def parse_arguments(text: str | None, **defaults: Any) -> Any:

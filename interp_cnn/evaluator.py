@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from interp_cnn import metrics, parallel
 from interp_cnn.activity import FilterActivity, categories_of, no_activity, update_activity
-from interp_cnn.data.pipeline import CropWithParts, Split, eval_batches, join
+from interp_cnn.data.pipeline import Crop, CropWithParts, Split, eval_batches, join
 from interp_cnn.data.prepare import Data
 from interp_cnn.losses import filter_diagnostics, scale_free
 from interp_cnn.metrics import ActivationThreshold
@@ -121,6 +121,12 @@ def _means(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.mean([batch[name] for batch in batches], axis=0) for name in batches[0]}
 
 
+def _network_input(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The part of a batch that the network computes from."""
+    name = "features" if "features" in batch else "image"
+    return {name: batch[name]}
+
+
 class Evaluator:
     """Measures networks on the data of a configuration.
 
@@ -140,14 +146,6 @@ class Evaluator:
         # Rounded up: evaluation pads its batches anyway.
         self.batch_size = -(-config.eval.batch_size // devices) * devices
 
-    def _crop(self, network: Network) -> CropWithParts:
-        return CropWithParts(
-            network.input_size,
-            self.config.data.crop,
-            parts=tuple(self.data.parts),
-            landmarks=tuple(self.data.landmarks),
-        )
-
     def objects(self) -> Split:
         """Objects of the category that the location metrics use."""
         split = self.data.test
@@ -156,11 +154,18 @@ class Evaluator:
         return split.take(np.flatnonzero(split.labels > 0))
 
     def _batches(self, split: Split, network: Network) -> Any:
+        """Batches with parts and landmarks."""
+        crop = CropWithParts(
+            network.input_size,
+            self.config.data.crop,
+            parts=tuple(self.data.parts),
+            landmarks=tuple(self.data.landmarks),
+        )
+        return self._cropped(split, crop)
+
+    def _cropped(self, split: Split, crop: Crop | None) -> Any:
         return eval_batches(
-            split,
-            self._crop(network),
-            batch_size=self.batch_size,
-            threads=self.config.data.threads,
+            split, crop, batch_size=self.batch_size, threads=self.config.data.threads
         )
 
     def predictor(self, network: Network) -> Any:
@@ -174,25 +179,30 @@ class Evaluator:
             )
         )
 
-    def _accuracy(self, network: Network, params: Any, predict: Any) -> dict[str, Any]:
-        right = number = 0.0
+    def _accuracy(
+        self, network: Network, params: Any, predict: Any, of_objects: np.ndarray
+    ) -> dict[str, Any]:
+        """Accuracy on the test split; the logits of its objects are known, in their order."""
+        test = self.data.test
+        others = test.take(np.flatnonzero(test.labels == 0))
+        crop = Crop(network.input_size, self.config.data.crop) if others.features is None else None
+        found = [of_objects]
         for batch in tqdm(
-            self._batches(self.data.test, network),
-            total=-(-len(self.data.test) // self.batch_size),
+            self._cropped(others, crop),
+            total=-(-len(others) // self.batch_size),
             desc="accuracy",
             leave=False,
         ):
-            logits = parallel.unshard(
-                predict(params, parallel.shard({"image": batch["image"]}))["logits"]
-            )
-            labels = batch["label"]
-            if self.config.train.task == SOFTMAX:
-                answers = labels - 1
-            else:
-                answers = labels[:, None] == np.arange(1, logits.shape[1] + 1)
-            one, count = metrics.accuracy(logits, answers, batch["weight"])
-            right, number = right + float(one), number + float(count)
-        return {"value": right / number, "images": int(number)}
+            output = predict(params, parallel.shard(_network_input(batch)))["logits"]
+            found.append(parallel.unshard(output)[: int(batch["weight"].sum())])
+        logits = np.concatenate(found)
+        labels = np.concatenate([test.labels[test.labels > 0], others.labels])
+        if self.config.train.task == SOFTMAX:
+            answers = labels - 1
+        else:
+            answers = labels[:, None] == np.arange(1, logits.shape[1] + 1)
+        right, number = metrics.accuracy(logits, answers)
+        return {"value": float(right) / float(number), "images": int(number)}
 
     def _categories(
         self,
@@ -211,7 +221,7 @@ class Evaluator:
             }
             for batch in self._batches(self.objects(), network):
                 maps = parallel.unshard(
-                    predict(params, parallel.shard({"image": batch["image"]}))["maps"]
+                    predict(params, parallel.shard(_network_input(batch)))["maps"]
                 )
                 labels = jnp.where(batch["weight"] > 0, batch["label"], 0)
                 activity = {
@@ -249,6 +259,7 @@ class Evaluator:
         members = {name: objects.labels[:, None] - 1 == of for name, of in categories.items()}
         layers = {name: _Layer(_StrongPositions(len(objects))) for name in members}
         landmarks: list[np.ndarray] = []
+        logits: list[np.ndarray] = []
         collector = GalleryCollector()
         done = 0
         for batch in tqdm(
@@ -258,8 +269,9 @@ class Evaluator:
             leave=False,
         ):
             count = int(batch["weight"].sum())
-            output = parallel.unshard(predict(params, parallel.shard({"image": batch["image"]})))
+            output = parallel.unshard(predict(params, parallel.shard(_network_input(batch))))
             landmarks.append(batch["landmarks"][:count])
+            logits.append(output["logits"][:count])
             for name, layer in layers.items():
                 maps = output["maps"][name][:count]
                 where = members[name][done : done + count]
@@ -342,7 +354,9 @@ class Evaluator:
                 "mutual_information": float(np.mean(terms[name]["mutual_information"])),
                 "receptive_field": dataclasses.asdict(fields[name]),
             }
-        result["accuracy"] = self._accuracy(network, params, predict)
+        in_test = int((self.data.test.labels > 0).sum())  # the last ones
+        of_objects = np.concatenate(logits)[len(objects) - in_test :]
+        result["accuracy"] = self._accuracy(network, params, predict, of_objects)
         return evaluation
 
     def _part_shares(

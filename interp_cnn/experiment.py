@@ -17,7 +17,7 @@ from interp_cnn.config import first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
 from interp_cnn.state import init_params
-from interp_cnn.steps import train_step
+from interp_cnn.steps import frozen_step, train_step
 from interp_cnn.weights import Pretrained, download_keras_vgg16, load_weights, merge_pretrained
 
 
@@ -95,6 +95,20 @@ def make_step(
             std=config.data.std,
             seed=config.seed,
             axis_name=parallel.AXIS,
+        )
+    )
+
+
+def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Callable[..., Any]:
+    """`(params, sharded batch) -> ` see `frozen_step`, on all local devices.
+
+    Args:
+      config: see `interp_cnn.config`.
+      network: with frozen layers.
+    """
+    return parallel.parallel_map(
+        functools.partial(
+            frozen_step, network=network, mean=tuple(config.data.mean), std=config.data.std
         )
     )
 

@@ -15,6 +15,7 @@ from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
 from interp_cnn.filter_parts import filter_parts_of, restore_network, write_filter_parts
 from interp_cnn.filter_report import explained_predictions, filter_rows, network_filters
+from interp_cnn.frozen import FrozenCache
 from interp_cnn.models import NEW_CONV
 from interp_cnn.radius_study import measure_radius
 from interp_cnn.report.curves import read_curves
@@ -48,11 +49,12 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict
     experiment.claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
     states: _States = {}
-    for variant in config.networks:
-        state = train(config, variant, data, workdir / variant)
-        states[variant] = (int(state.step), state.params, state.activity)
-        del state  # frees the optimiser's memory
-    return _measure(config, data, states, workdir)
+    with FrozenCache(config, workdir / "frozen_features") as cache:
+        for variant in config.networks:
+            state = train(config, variant, data, workdir / variant, cache)
+            states[variant] = (int(state.step), state.params, state.activity)
+            del state  # frees the optimiser's memory
+        return _measure(config, data, states, workdir, cache)
 
 
 def evaluate_workdir(
@@ -81,7 +83,7 @@ def evaluate_workdir(
     measured = _set_radius(config, data, states, occlude)
     if measured:
         experiment.claim_workdir(workdir, config)
-    return _measure(config, data, states, workdir, measured)
+    return _measure(config, data, states, workdir, measured_radius=measured)
 
 
 def evaluate_weights(
@@ -110,7 +112,7 @@ def evaluate_weights(
         for variant, network in networks.items()
     }
     measured = _set_radius(config, data, states, occlude)
-    return _measure(config, data, states, workdir, measured)
+    return _measure(config, data, states, workdir, measured_radius=measured)
 
 
 def _set_radius(
@@ -143,16 +145,17 @@ def _measure(
     data: Data,
     states: _States,
     workdir: Path,
+    cache: FrozenCache | None = None,
     measured_radius: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate networks given as (step, params, activity); write table, figures and picture."""
     workdir.mkdir(parents=True, exist_ok=True)
-    evaluator = Evaluator(config, data)
     results: dict[str, Any] = {"networks": {}}
     rows, filters, explained = [], [], []
     for variant, (step, params, activity) in states.items():
         network = experiment.make_network(config, variant, len(data.categories))
-        evaluation = evaluator.evaluate(network, params, step, activity)
+        known = data if cache is None else cache.attach(data, network, params, fill=False)
+        evaluation = Evaluator(config, known).evaluate(network, params, step, activity)
         results["networks"][variant] = evaluation.result
         results["controls"] = evaluation.controls._asdict()
         if jax.process_index() == 0:

@@ -21,6 +21,13 @@ def normalise(images: jax.Array, mean: tuple[float, ...], std: float) -> jax.Arr
     return (images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32).reshape(shape)) / std
 
 
+def _network_input(batch: Batch, mean: tuple[float, ...], std: float) -> dict[str, Any]:
+    """What the network computes from: `features` where the batch has them, else its images."""
+    if "features" in batch:
+        return {"features": batch["features"]}
+    return {"images": normalise(batch["image"], mean, std)}
+
+
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -37,8 +44,9 @@ def train_step(
 
     Args:
       state: before the step, the same on all devices.
-      batch: this device's `image` uint8 [batch, size, size, 3] and `label` int32 [batch], 0 for
-        "other", 1, 2, ... for the categories.
+      batch: this device's `image` uint8 [batch, size, size, 3], or in its place `features` as
+        `frozen_step` returns them, and `label` int32 [batch], 0 for "other", 1, 2, ... for the
+        categories.
       network: ordinary networks have no filter loss.
       optimizer: that made the state.
       objective: the losses.
@@ -64,7 +72,7 @@ def train_step(
     def loss_of(params: Any) -> tuple[jax.Array, Any]:
         logits, maps = network.apply(
             {"params": params},
-            normalise(batch["image"], mean, std),
+            **_network_input(batch, mean, std),
             train=True,
             mask_strength=strength,
             rngs={"dropout": key},
@@ -114,7 +122,8 @@ def predict_step(
 
     Args:
       params: of the network.
-      batch: this device's `image` uint8 [batch, size, size, 3].
+      batch: this device's `image` uint8 [batch, size, size, 3], or in its place `features` as
+        `frozen_step` returns them.
       network: to apply.
       mean: RGB mean that is subtracted.
       std: that it is divided by then; 1 for the published pretrained weights.
@@ -124,7 +133,7 @@ def predict_step(
       [batch, height, width, filters], in `positions` [batch, filters, 2] and `peaks` [batch,
       filters] where and how strongly they peak, in pixels of the input.
     """
-    logits, maps = network.apply({"params": params}, normalise(batch["image"], mean, std))
+    logits, maps = network.apply({"params": params}, **_network_input(batch, mean, std))
     fields = network.receptive_fields()
     result: dict[str, Any] = {"logits": logits, "maps": {}, "positions": {}, "peaks": {}}
     for name, x in maps.items():
@@ -135,3 +144,28 @@ def predict_step(
             x, centers_y=field.centers(x.shape[1]), centers_x=field.centers(x.shape[2])
         )
     return result
+
+
+def frozen_step(
+    params: Any,
+    batch: Batch,
+    *,
+    network: Network,
+    mean: tuple[float, ...],
+    std: float = 1.0,
+) -> jax.Array:
+    """Output of the frozen layers: what the layers above them are trained on.
+
+    Args:
+      params: of the frozen layers, or of the whole network.
+      batch: this device's `image` uint8 [batch, size, size, 3].
+      network: with frozen layers.
+      mean: RGB mean that is subtracted.
+      std: that it is divided by then; 1 for the published pretrained weights.
+
+    Returns:
+      `features` [batch, height, width, channels] in the dtype of the network.
+    """
+    images = normalise(batch["image"], mean, std)
+    features: Any = network.apply({"params": params}, images, method="frozen_features")
+    return features

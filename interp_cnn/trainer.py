@@ -17,6 +17,7 @@ from interp_cnn import experiment, parallel
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.pipeline import Crop, train_batches
 from interp_cnn.data.prepare import Data
+from interp_cnn.frozen import FrozenCache
 from interp_cnn.models import Network
 from interp_cnn.optim import learning_rate, make_optimizer
 from interp_cnn.state import TrainState, init_state
@@ -49,16 +50,14 @@ class _Sigterm:
             signal.signal(signal.SIGTERM, self._previous)
 
 
-def _iterator(config: ml_collections.ConfigDict, network: Network, data: Data) -> Any:
-    return iter(
-        train_batches(
-            data.train,
-            Crop(network.input_size, config.data.crop),
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            shards=(jax.process_index(), jax.process_count()),
-            threads=config.data.threads,
-        )
+def _batches(config: ml_collections.ConfigDict, network: Network, data: Data) -> grain.IterDataset:
+    return train_batches(
+        data.train,
+        Crop(network.input_size, config.data.crop),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        shards=(jax.process_index(), jax.process_count()),
+        threads=config.data.threads,
     )
 
 
@@ -72,7 +71,13 @@ def check_batch_size(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: Path) -> TrainState:
+def train(
+    config: ml_collections.ConfigDict,
+    variant: str,
+    data: Data,
+    folder: Path,
+    cache: FrozenCache | None = None,
+) -> TrainState:
     """Train one network, or go on from its latest checkpoint.
 
     Args:
@@ -80,6 +85,7 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
       variant: `"ordinary"` or `"interpretable"`.
       data: prepared data.
       folder: gets checkpoints, `metrics.jsonl` and TensorBoard events.
+      cache: of the output of the frozen layers; without it every step computes it.
 
     Returns:
       The state after the last step.
@@ -93,7 +99,7 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
     network = experiment.make_network(config, variant, len(data.categories))
     settings = config.train
     steps_per_epoch = len(data.train) // settings.batch_size
-    iterator = _iterator(config, network, data)  # also says where the batch is too large
+    batches = _batches(config, network, data)  # also says where the batch is too large
     total = settings.epochs * steps_per_epoch
     rate = learning_rate(
         settings.schedule,
@@ -116,10 +122,14 @@ def train(config: ml_collections.ConfigDict, variant: str, data: Data, folder: P
     )
     state = init_state(experiment.starting_params(config, network), optimizer, network)
     checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
-    if checkpoints.latest_step is not None:
-        state = checkpoints.restore(state, iterator)
-    else:
+    latest = checkpoints.latest_step
+    if latest is None:
         checkpoints.check_space(state)
+    if cache is not None and (latest or 0) < total:
+        batches = _batches(config, network, cache.attach(data, network, state.params))
+    iterator = iter(batches)
+    if latest is not None:
+        state = checkpoints.restore(state, iterator)
     state = parallel.replicate(state)
     step_function = experiment.make_step(config, network, optimizer, objective)
     first = int(state.step)

@@ -55,6 +55,7 @@ def test_config_files(file):
 def test_first_difference():
     config, other = default_config(), default_config()
     other.data.threads = 1
+    other.data.cache_gib = 0.0
     other.eval.top = 3
     other.checkpoint.keep = 9
     assert first_difference(config.to_dict(), other.to_dict()) is None

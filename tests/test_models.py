@@ -264,6 +264,39 @@ def test_frozen_layers_get_no_gradient(small_params):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("frozen_through", "stages", "shape"),
+    [("conv2", 3, (2, 8, 8, 6)), ("conv3", 4, (2, 8, 8, 12)), ("conv5", 7, (2, 4, 4, 16))],
+)
+def test_features_of_the_frozen_layers_stand_for_images(
+    small_params, frozen_through, stages, shape
+):
+    network = small_network(num_outputs=3, frozen_through=frozen_through)
+    assert network.frozen_stages == stages  # with the pooling behind, if there is any
+    frozen = {"params": {name: small_params[name] for name in network.frozen_layers}}
+    features = network.apply(frozen, small_images(), method="frozen_features")
+    assert features.shape == shape
+    trained = {
+        "params": {
+            name: small_params[name] for name in small_params.keys() - frozen["params"].keys()
+        }
+    }
+    logits, maps = jax.jit(network.apply)(trained, features=features)
+    plain, plain_maps = jax.jit(network.apply)({"params": small_params}, small_images())
+    np.testing.assert_allclose(logits, plain, rtol=1e-4, atol=1e-5)
+    for name in maps:
+        np.testing.assert_allclose(maps[name], plain_maps[name], rtol=1e-4, atol=1e-5)
+
+
+def test_normalisation_behind_a_frozen_layer_is_frozen_too():
+    stages = {
+        (name, through): create_model(name, frozen_through=through).frozen_stages
+        for name, through in (("alexnet", "conv1"), ("vgg_m", "conv2"), ("vgg16", "conv4_3"))
+    }
+    assert list(stages.values()) == [3, 6, 14]
+    assert create_model("vgg16").frozen_stages == 0
+
+
 def test_initial_values():
     network = create_model("small", width=0.5)
     params = jax.jit(network.init)(jax.random.key(0, impl="rbg"), small_images())["params"]
@@ -299,6 +332,16 @@ def test_any_width_keeps_the_groups(width):
         (lambda: shapes_of(small_network(beta=(1.0, 2.0))), "beta"),
         (lambda: small_network().apply({}, np.ones((32, 32, 3))), r"images.*\(32, 32, 3\)"),
         (lambda: small_network().apply({}, np.ones((2, 32, 32, 1))), "images"),
+        (lambda: small_network().apply({}), "either images or features"),
+        (lambda: small_network().apply({}, features=np.ones((2, 8, 8, 6))), "frozen_through"),
+        (
+            lambda: small_network(frozen_through="conv2").apply({}, features=np.ones((2, 8, 8, 5))),
+            r"features .* 6\], got \(2, 8, 8, 5\)",
+        ),
+        (
+            lambda: small_network().apply({}, small_images(), method="frozen_features"),
+            "frozen_through",
+        ),
     ],
 )
 def test_bad_input_names_the_argument(call, words):

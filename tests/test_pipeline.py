@@ -1,5 +1,6 @@
 """Batches: who comes when, and where the parts land in a crop."""
 
+import dataclasses
 import io
 import itertools
 
@@ -11,6 +12,7 @@ from tiny import tiny_builder
 from interp_cnn.data.pipeline import (
     Crop,
     CropWithParts,
+    Features,
     Split,
     eval_batches,
     join,
@@ -91,6 +93,53 @@ def test_epochs_are_without_repetition_and_in_new_order(split):
 def test_half_of_the_images_are_flipped(split):
     flips = [flip for batch in first(split, 100) for flip in flipped(batch)]
     assert 0.4 < np.mean(flips) < 0.6
+
+
+def with_features(split):
+    """Features that say the number of the example, and whether they are of the mirrored one."""
+    rows = np.random.default_rng(0).permutation(2 * COUNT).reshape(COUNT, 2)
+    array = np.zeros((2 * COUNT, 1, 1, 2), np.float32)
+    array[rows, 0, 0, 0] = np.arange(COUNT)[:, None]
+    array[rows, 0, 0, 1] = [0, 1]
+    unreadable = [None] * COUNT  # whoever asks for a photo fails
+    return Split(unreadable, split.indices, split.labels, Features(array, rows))
+
+
+def test_features_come_in_the_order_and_mirrored_as_the_images(split):
+    images = iter(train_batches(split, CROP, batch_size=4, seed=3))
+    features = iter(train_batches(with_features(split), CROP, batch_size=4, seed=3))
+    for _ in range(12):
+        a, b = next(images), next(features)
+        assert b.keys() == {"features", "label"}
+        assert b["features"][:, 0, 0, 0].tolist() == numbers(a)
+        assert b["features"][:, 0, 0, 1].tolist() == flipped(a)
+        np.testing.assert_array_equal(a["label"], b["label"])
+    assert images.get_state() == features.get_state()
+    features.set_state(iter(train_batches(split, CROP, batch_size=4, seed=3)).get_state())
+    assert next(features)["features"][:, 0, 0, 0].tolist() == numbers(first(split, 1, seed=3)[0])
+
+
+def test_features_in_evaluation(split):
+    chosen = np.array([3, 5, 20])
+    for examples in (
+        with_features(split).take(chosen),
+        dataclasses.replace(
+            split.take(chosen), features=with_features(split).features.take(chosen)
+        ),
+    ):
+        with_images = examples.source is split.source
+        (batch,) = eval_batches(examples, CROP if with_images else None, batch_size=4)
+        assert batch["features"][:, 0, 0].tolist() == [[3, 0], [5, 0], [20, 0], [3, 0]]
+        assert batch["weight"].tolist() == [1, 1, 1, 0]
+        assert batch["label"].tolist() == [1, 1, 0, 1]
+        assert ("image" in batch) == with_images
+        if with_images:
+            assert numbers(batch) == [3, 5, 20, 3]
+    kept = with_features(split)
+    both = join(kept.take(chosen[:2]), kept.take(chosen[2:]))
+    (batch,) = eval_batches(both, None, batch_size=3)
+    assert batch["features"][:, 0, 0, 0].tolist() == [3, 5, 20]
+    assert join(kept, split).features is None
 
 
 def test_two_shards_together_are_one(split):

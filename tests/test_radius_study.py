@@ -57,7 +57,10 @@ def test_the_evaluation_measures_other_radii_too(run):
     )
     for value, shares in zip(values, expected, strict=True):
         assert value == pytest.approx(metrics.summarize_parts(shares).mean, abs=0.02)
-    assert max(values) - min(values) > 0.05 and (radii[0], radii[-1]) == (radii[2] / 2, 2 * radii[2])
+    assert max(values) - min(values) > 0.05 and (radii[0], radii[-1]) == (
+        radii[2] / 2,
+        2 * radii[2],
+    )
     assert radii[2] == figures["radius"] and values[2] == figures["value"]
 
 

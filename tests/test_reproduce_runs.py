@@ -162,10 +162,26 @@ def test_estimate_by_a_probe(tmp_path, monkeypatch):
     assert [cost.state for cost in costs] == ["new", "new"]
     assert costs[0].seconds > 0 and "probe of a few steps" in costs[0].how
     assert costs[0].disk == checkpoint_bytes(planned[0].config)
+    (run, _) = plan(
+        read_wishes(**WISHES, settings=[*how["settings"], "model.frozen_through=conv2"])
+    )
+    assert 0 < estimate._probe(run).frozen
     broken = plan(read_wishes(**WISHES, settings=["model.norm=l2", "model.width=0"]))
     (cost, _) = estimate.estimate(broken, tmp_path)
     assert cost.seconds is None and "width must be positive" in cost.how
     assert "unknown (width" in estimate.as_text([cost])
+
+
+def test_estimate_with_frozen_layers(tmp_path, monkeypatch):
+    probed = estimate._Probed(step=1.0, frozen=0.75)
+    monkeypatch.setattr(estimate, "_probe", lambda run: probed)
+    frozen = ["model.frozen_through=conv2", "train.epochs=3"]
+    for settings, wanted in (
+        (frozen, lambda n: 0.75 * (2 * n + n // 2) + 0.25 * 4 * 2 * n),
+        ([*frozen, "data.cache_gib=0.01"], lambda n: 4 * 2 * n),
+    ):
+        (cost, _) = estimate.estimate(plan(read_wishes(**WISHES, settings=settings)), tmp_path)
+        assert cost.seconds == pytest.approx(wanted(int(cost.how.split(", ")[1].split()[0])))
 
 
 def checkpoint_bytes(config):

@@ -7,7 +7,6 @@ Positions are (y, x) in continuous pixels: pixel i covers [i, i + 1).
 
 import dataclasses
 import io
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import grain
@@ -38,6 +37,24 @@ class _Encoded(tfds.decode.SkipDecoding):
 
 
 @dataclasses.dataclass(frozen=True)
+class Features:
+    """What stands for the images of some examples: the output of layers that are not trained.
+
+    Attributes:
+      array: of all examples, [rows, height, width, channels]; may lie on disk.
+      rows: where the examples are in it, int [examples, orientations]: as they are, and, for
+        training, mirrored.
+    """
+
+    array: np.ndarray
+    rows: np.ndarray
+
+    def take(self, positions: np.ndarray) -> "Features":
+        """Those of the examples at these positions."""
+        return Features(self.array, self.rows[positions])
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
     """Some examples of one split of a prepared data set.
 
@@ -45,11 +62,13 @@ class Split:
       source: random access to the stored examples, images still encoded.
       indices: the examples that belong to the task, in a fixed order.
       labels: of these examples in the task, 0 for "other".
+      features: that stand for the images of these examples, if there are any.
     """
 
     source: Source
     indices: np.ndarray
     labels: np.ndarray
+    features: Features | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -60,7 +79,8 @@ class Split:
 
     def take(self, positions: np.ndarray) -> "Split":
         """The examples at these positions."""
-        return Split(self.source, self.indices[positions], self.labels[positions])
+        features = None if self.features is None else self.features.take(positions)
+        return Split(self.source, self.indices[positions], self.labels[positions], features)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +98,15 @@ class _Joined:
 
 
 def join(first: Split, second: Split) -> Split:
-    """The examples of one split, then those of the other."""
+    """The examples of one split, then those of the other; with features if one array has them."""
     both = _Joined(first, second)
-    return Split(both, np.arange(len(both)), np.concatenate([first.labels, second.labels]))
+    features = None
+    if first.features is not None and second.features is not None:
+        if first.features.array is second.features.array:
+            rows = [first.features.rows[:, :1], second.features.rows[:, :1]]
+            features = Features(first.features.array, np.concatenate(rows))
+    labels = np.concatenate([first.labels, second.labels])
+    return Split(both, np.arange(len(both)), labels, features)
 
 
 def read_split(
@@ -268,9 +294,36 @@ class RandomFlip(grain.transforms.RandomMap):
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         """The example, with image [height, width, channels] as it is or mirrored."""
-        if rng.random() < 0.5:
+        if not _mirrored(rng):
             return element
         return element | {"image": np.ascontiguousarray(element["image"][:, ::-1])}
+
+
+def _mirrored(rng: np.random.Generator) -> bool:
+    return rng.random() >= 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows(grain.transforms.Map):
+    """Position of an example -> its rows of the features, and its label."""
+
+    split: Split
+
+    def map(self, position: int) -> Example:
+        assert self.split.features is not None
+        label = np.int32(self.split.labels[position])
+        return {"rows": self.split.features.rows[position], "label": label}
+
+
+@dataclasses.dataclass(frozen=True)
+class _RandomRow(grain.transforms.RandomMap):
+    """As `RandomFlip`, by the choice of the row; it draws the same random numbers."""
+
+    array: np.ndarray
+
+    def random_map(self, element: Example, rng: np.random.Generator) -> Example:
+        row = element["rows"][int(_mirrored(rng))]
+        return {"features": self.array[row], "label": element["label"]}
 
 
 def train_batches(
@@ -296,7 +349,9 @@ def train_batches(
       threads: that read and transform.
 
     Returns:
-      Batches with `image` uint8 [batch / processes, size, size, 3] and `label` int32.
+      Batches with `image` uint8 [batch / processes, size, size, 3] and `label` int32. Where the
+      split has features the batches have `features` in place of `image`, of the same examples
+      mirrored alike, and no photo is read.
 
     Raises:
       ValueError: where the batch is larger than the data or the processes do not divide it.
@@ -310,14 +365,18 @@ def train_batches(
         raise ValueError(f"batch_size={batch_size} is not divisible by the {count} processes")
     # Every process sees the same order of the whole data and takes its part of each batch.
     per_epoch = len(split) // batch_size * batch_size
+    source, read, flip = grain.MapDataset.source(split), crop, RandomFlip()
+    if split.features is not None:
+        # As many transformations in the same order: Grain derives its random numbers from that.
+        source = grain.MapDataset.range(len(split))
+        read, flip = _Rows(split), _RandomRow(split.features.array)
     dataset = (
-        grain.MapDataset.source(split)
-        .seed(seed)
+        source.seed(seed)
         .shuffle()
         .slice(slice(0, per_epoch))
         .repeat()
-        .map(crop)
-        .random_map(RandomFlip())[index::count]
+        .map(read)
+        .random_map(flip)[index::count]
         .batch(batch_size // count, drop_remainder=True)
     )
     return dataset.to_iter_dataset(
@@ -326,14 +385,24 @@ def train_batches(
 
 
 def eval_batches(
-    split: Split, crop: Crop, *, batch_size: int, threads: int = 4
+    split: Split, crop: Crop | None, *, batch_size: int, threads: int = 4
 ) -> grain.IterDataset:
-    """All examples once, in order. The last batch is padded; `weight` is 0 for padding, else 1."""
-    padding = -len(split) % batch_size
-    order = np.concatenate([np.arange(len(split)), np.zeros(padding, int)])
+    """All examples once, in order.
+
+    Args:
+      split: examples.
+      crop: transformation to network input; None reads no photo and leaves `image` out.
+      batch_size: examples of one batch. The last one is padded.
+      threads: that read and transform.
+
+    Returns:
+      Batches with what `crop` makes of the examples, `label` int32, `weight` float32, 0 for padding
+      and else 1, and `features`, not mirrored, where the split has them.
+    """
+    padded = len(split) + -len(split) % batch_size
     dataset = (
-        grain.MapDataset.source(_Weighted(split, order))
-        .map(_OnExample(crop))
+        grain.MapDataset.range(padded)
+        .map(_Padded(split, crop))
         .batch(batch_size, drop_remainder=True)
     )
     return dataset.to_iter_dataset(
@@ -342,24 +411,18 @@ def eval_batches(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Weighted:
-    """Examples in an order that may repeat some to fill a batch; the repeated ones weigh 0."""
+class _Padded(grain.transforms.Map):
+    """Example at a position; behind the last the first stands in, and weighs 0."""
 
     split: Split
-    order: np.ndarray
+    crop: Crop | None
 
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, position: int) -> tuple[Example, np.float32]:
-        weight = np.float32(position < len(self.split))
-        return self.split[self.order[position]], weight
-
-
-@dataclasses.dataclass(frozen=True)
-class _OnExample(grain.transforms.Map):
-    crop: Crop
-
-    def map(self, element: tuple[Example, np.float32]) -> Mapping[str, Any]:
-        example, weight = element
-        return self.crop.map(example) | {"weight": weight}
+    def map(self, position: int) -> Example:
+        split, real = self.split, position < len(self.split)
+        index = int(position) if real else 0
+        result = {"label": np.int32(split.labels[index]), "weight": np.float32(real)}
+        if self.crop is not None:
+            result |= self.crop.map(split[index])
+        if split.features is not None:
+            result["features"] = split.features.array[split.features.rows[index, 0]]
+        return result

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -90,6 +91,13 @@ def _max_pool(x: jax.Array, pool: Pool) -> jax.Array:
     return nn.max_pool(x, (pool.kernel,) * 2, strides=(pool.stride,) * 2, padding=padding)
 
 
+def _check_channels(name: str, x: jax.Array, channels: int) -> None:
+    if x.ndim != 4 or x.shape[-1] != channels:
+        raise ValueError(
+            f"{name} must have the shape [batch, height, width, {channels}], got {tuple(x.shape)}"
+        )
+
+
 class Network(nn.Module):
     """Backbone, interpretable layer (a), new convolution, interpretable layer (b), head.
 
@@ -160,11 +168,21 @@ class Network(nn.Module):
         names = self.backbone.convolutions
         return names[: names.index(self.frozen_through) + 1]
 
-    @nn.compact
+    @property
+    def frozen_stages(self) -> int:
+        """Number of stages before the first convolution that is trained, 0 if all are."""
+        if self.frozen_through is None:
+            return 0
+        stages = self.backbone.stages
+        names = [stage.name if isinstance(stage, Conv) else "" for stage in stages]
+        after = names.index(self.frozen_through) + 1
+        return next((i for i in range(after, len(stages)) if names[i]), len(stages))
+
     def __call__(
         self,
-        images: jax.Array,
+        images: jax.Array | None = None,
         *,
+        features: jax.Array | None = None,
         train: bool = False,
         mask_strength: ArrayLike = 1.0,
         given_maps: Mapping[str, jax.Array] = MappingProxyType({}),
@@ -173,6 +191,7 @@ class Network(nn.Module):
 
         Args:
           images: RGB, 0..255 minus the mean, [batch, height, width, 3].
+          features: in place of images, what `frozen_features` makes of them.
           train: whether dropout is on, which needs the random stream "dropout".
           mask_strength: of both masks, see `masked`; below 1 only while they set in.
           given_maps: by name, maps that stand in for those computed from the images: what the head
@@ -183,24 +202,55 @@ class Network(nn.Module):
           masking, `top_conv` and `new_conv`, each [batch, height, width, filters].
 
         Raises:
-          ValueError: for images of another shape.
+          ValueError: for images or features of another shape, or unless one of them is given.
         """
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(
-                f"images must have the shape [batch, height, width, 3], got {tuple(images.shape)}"
-            )
-        x = images.astype(self.dtype)
-        for stage in self.backbone.stages:
-            if isinstance(stage, Conv):
-                x = self._conv(x, stage, nn.initializers.he_normal())
-                if stage.name == self.frozen_through:
-                    x = jax.lax.stop_gradient(x)
-            elif isinstance(stage, LRN):
-                x = local_response_norm(
-                    x, size=stage.size, bias=stage.bias, alpha=stage.alpha, beta=stage.beta
-                )
-            else:
-                x = _max_pool(x, stage)
+        if (images is None) == (features is None):
+            raise ValueError("give the network either images or features, which stand for them")
+        return self._forward(images, features, train, mask_strength, given_maps)
+
+    def frozen_features(self, images: jax.Array) -> jax.Array:
+        """Output of the layers before the first convolution that is trained.
+
+        `network.apply({"params": params}, images, method="frozen_features")` needs the parameters
+        of `frozen_layers` alone.
+
+        Args:
+          images: RGB, 0..255 minus the mean, [batch, height, width, 3].
+
+        Returns:
+          [batch, height, width, channels] in the dtype of the network.
+
+        Raises:
+          ValueError: for images of another shape, or where no layers are frozen.
+        """
+        if self.frozen_through is None:
+            raise ValueError("frozen_features needs frozen layers; set frozen_through")
+        return self._forward(images, only_frozen=True)
+
+    # Flax wants the layers to be made in one method.
+    @nn.compact
+    def _forward(
+        self,
+        images: jax.Array | None,
+        features: jax.Array | None = None,
+        train: bool = False,
+        mask_strength: ArrayLike = 1.0,
+        given_maps: Mapping[str, jax.Array] = MappingProxyType({}),
+        *,
+        only_frozen: bool = False,
+    ) -> Any:
+        stages = self.backbone.stages
+        if images is not None:
+            _check_channels("images", images, 3)
+            x = self._stages(images.astype(self.dtype), stages[: self.frozen_stages])
+        if features is not None:
+            _check_channels("features", features, self._frozen_channels())
+            x = features.astype(self.dtype)
+        if self.frozen_stages:
+            x = jax.lax.stop_gradient(x)
+        if only_frozen:
+            return x
+        x = self._stages(x, stages[self.frozen_stages :])
         maps = {TOP_CONV: given_maps.get(TOP_CONV, x)}
         x = self._mask("mask_a", maps[TOP_CONV], mask_strength)
         new_init = (
@@ -217,11 +267,31 @@ class Network(nn.Module):
             x = _max_pool(x, self.backbone.last_pool)
         x = x.reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
-            features = _scaled(self.backbone.fc_features, self.width)
-            x = nn.relu(nn.Dense(features, dtype=self.dtype, kernel_init=new_init, name=name)(x))
+            units = _scaled(self.backbone.fc_features, self.width)
+            x = nn.relu(nn.Dense(units, dtype=self.dtype, kernel_init=new_init, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         last = nn.Dense(self.num_outputs, dtype=self.dtype, kernel_init=new_init, name="fc8")
         return last(x).astype(jnp.float32), maps
+
+    def _frozen_channels(self) -> int:
+        """Channels of the output of the frozen layers."""
+        if self.frozen_through is None:
+            raise ValueError("features stand for frozen layers; set frozen_through")
+        convolutions = [stage for stage in self.backbone.stages if isinstance(stage, Conv)]
+        last = convolutions[len(self.frozen_layers) - 1]
+        return _scaled(last.features, self.width, self.backbone.groups)
+
+    def _stages(self, x: jax.Array, stages: Sequence[Stage]) -> jax.Array:
+        for stage in stages:
+            if isinstance(stage, Conv):
+                x = self._conv(x, stage, nn.initializers.he_normal())
+            elif isinstance(stage, LRN):
+                x = local_response_norm(
+                    x, size=stage.size, bias=stage.bias, alpha=stage.alpha, beta=stage.beta
+                )
+            else:
+                x = _max_pool(x, stage)
+        return x
 
     def _conv(
         self, x: jax.Array, conv: Conv, init: nn.initializers.Initializer, scale: bool = True

@@ -1,7 +1,7 @@
 """What a plan will cost: time and disk of each run, without training any."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import optax
 from interp_cnn import experiment, parallel
 from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data.prepare import EMBEDDED, open_builder
+from interp_cnn.frozen import output_bytes
 from interp_cnn.models import Network
 from interp_cnn.optim import make_optimizer
 from interp_cnn.reproduce.execute import begun, finished, measured_seconds
@@ -42,16 +43,24 @@ class Cost(NamedTuple):
     how: str
 
 
+class _Probed(NamedTuple):
+    """Seconds for one image: of a training step, and of its frozen layers, 0 if none are."""
+
+    step: float
+    frozen: float
+
+
 def estimate(planned: Sequence[Run], workdir: Path) -> list[Cost]:
     """Time and disk of every run.
 
     A run costs as much as (epochs + 1) x training images x networks times the time of one image;
     the one epoch stands for the evaluation. That time is the one of a finished run of the same
-    network in the work directory, or else of a probe: a few training steps on noise.
+    network in the work directory, or else of a probe: a few training steps on noise. Where the run
+    will keep the output of the frozen layers, they cost their time once for each image.
     """
     done = {run.name: finished(run, workdir) for run in planned}
     measured = _measured(planned, done, workdir)
-    probed: dict[str, float | str] = {}
+    probed: dict[str, _Probed | str] = {}
     costs = []
     for run in planned:
         network = run.config.model.name
@@ -59,7 +68,7 @@ def estimate(planned: Sequence[Run], workdir: Path) -> list[Cost]:
             costs.append(Cost(run.name, "done", 0.0, _disk(run), "finished"))
             continue
         if network in measured:
-            of_image, how = measured[network], "time of a finished run"
+            of_image, how = _Probed(measured[network], 0.0), "time of a finished run"
         else:
             if network not in probed:
                 probed[network] = _probe(run)
@@ -69,7 +78,7 @@ def estimate(planned: Sequence[Run], workdir: Path) -> list[Cost]:
                 continue
             of_image, how = rate, "probe of a few steps"
         images, counted = _training_images(run)
-        seconds = of_image * _images_seen(run, images)
+        seconds = _seconds(run, of_image, images)
         state = "begun" if begun(run, workdir) else "new"
         costs.append(Cost(run.name, state, seconds, _disk(run), f"{how}, {images} {counted}"))
     return costs
@@ -87,8 +96,8 @@ def as_text(costs: Sequence[Cost]) -> str:
     disk = sum(cost.disk or 0 for cost in left)
     lines.append(
         f"{len(costs)} runs, {len(left)} of them not finished: about {_hours(seconds)} and"
-        f" {_gib(disk)} for their checkpoints; prepared data sets, reports and what begun runs have"
-        " done already are not counted"
+        f" {_gib(disk)} for their checkpoints; prepared data sets, reports, the output of frozen"
+        " layers while a run lasts and what begun runs have done already are not counted"
     )
     return "\n".join(lines)
 
@@ -103,6 +112,20 @@ def _gib(size: int | None) -> str:
 
 def _images_seen(run: Run, images: int) -> int:
     return (run.config.train.epochs + 1) * images * len(run.config.networks)
+
+
+def _seconds(run: Run, of_image: _Probed, images: int) -> float:
+    """That a run takes, from the time of one image and the number of training images."""
+    seen = _images_seen(run, images)
+    if not of_image.frozen:
+        return of_image.step * seen
+    network = experiment.make_network(run.config, ORDINARY, _outputs(run))
+    test = images // 2
+    if output_bytes(network, train=images, test=test) > run.config.data.cache_gib * _GIB:
+        return of_image.step * seen
+    # Training images pass the frozen layers mirrored too.
+    once = of_image.frozen * (2 * images + test)
+    return once + max(of_image.step - of_image.frozen, 0.0) * seen
 
 
 def _measured(
@@ -162,8 +185,8 @@ def _disk(run: Run) -> int:
     return size * config.checkpoint.keep * len(config.networks)
 
 
-def _probe(run: Run) -> float | str:
-    """Seconds for one image in training, or why it cannot be told."""
+def _probe(run: Run) -> _Probed | str:
+    """Seconds for one image, or why they cannot be told."""
     config = run.config
     outputs = _outputs(run)
     size = config.train.batch_size
@@ -179,10 +202,26 @@ def _probe(run: Run) -> float | str:
         return str(error)
     optimizer = _optimizer(run, network)
     state = parallel.replicate(init_state(init_params(network, config.seed), optimizer, network))
+    frozen = 0.0
+    if network.frozen_through is not None:
+        compute = experiment.make_frozen_step(config, network)
+        layers = {name: state.params[name] for name in network.frozen_layers}
+        frozen = _time(lambda: compute(layers, {"image": batch["image"]})) / size
     step = experiment.make_step(config, network, optimizer, objective)
-    state, _ = jax.block_until_ready(step(state, batch))  # compiles
+
+    def one_step() -> Any:
+        nonlocal state
+        state, metrics = step(state, batch)
+        return metrics
+
+    return _Probed(_time(one_step) / size, frozen)
+
+
+def _time(function: Callable[[], Any]) -> float:
+    """Seconds of one call, after a first one that compiles."""
+    jax.block_until_ready(function())
     start = time.perf_counter()
     for _ in range(_PROBE_STEPS):
-        state, _ = step(state, batch)
-    jax.block_until_ready(state)
-    return (time.perf_counter() - start) / (_PROBE_STEPS * size)
+        result = function()
+    jax.block_until_ready(result)
+    return (time.perf_counter() - start) / _PROBE_STEPS

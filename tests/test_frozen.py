@@ -1,0 +1,274 @@
+"""The output of the frozen layers: computed once for each image, and nothing else changes."""
+
+import dataclasses
+import errno
+import re
+import shutil
+import types
+
+import jax
+import numpy as np
+import pytest
+from tiny import leaves, quick_compilation, tiny_builder, tiny_config, tiny_data  # noqa: F401
+
+from interp_cnn import experiment, parallel, runs
+from interp_cnn.data import prepare
+from interp_cnn.data.pipeline import Crop
+from interp_cnn.frozen import FrozenCache, output_bytes, output_shape
+from interp_cnn.steps import normalise
+from interp_cnn.trainer import train
+
+NAME = "interpretable"
+
+
+class Killed(Exception):
+    pass
+
+
+def frozen_config():
+    config = tiny_config()
+    config.model.frozen_through = "conv2"
+    config.train.epochs = 1
+    return config
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    with FrozenCache(frozen_config(), folder / "cache") as cache:
+        state = train(frozen_config(), NAME, data, folder / NAME, cache)
+        assert [file.suffix for file in cache.folder.iterdir()] == [".bin"]
+    assert not cache.folder.exists()
+    return state
+
+
+def start(config=None):
+    """Network and parameters before training."""
+    config = config or frozen_config()
+    network = experiment.make_network(config, NAME)
+    return network, experiment.starting_params(config, network)
+
+
+def assert_same(state, expected):
+    for a, b in zip(leaves(state), leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def count_images(monkeypatch):
+    """Batches that go to the devices: the names of their arrays and their length."""
+    shard, seen = parallel.shard, []
+
+    def noted(batch):
+        seen.append((set(batch), len(next(iter(batch.values())))))
+        return shard(batch)
+
+    monkeypatch.setattr(parallel, "shard", noted)
+    return seen
+
+
+def test_parameters_are_those_of_training_without_it(data, uninterrupted, tmp_path):
+    plain = train(frozen_config(), NAME, data, tmp_path)
+    assert int(plain.step) == len(data.train) // 8 >= 3
+    _, before = start()
+    learned = 0
+    for first, a, b in zip(
+        leaves(before), leaves(uninterrupted.params), leaves(plain.params), strict=True
+    ):
+        largest = np.abs(b - first).max()
+        learned += largest > 0
+        # What the steps changed is held to be equal, not the parameters alone.
+        np.testing.assert_allclose(a - first, b - first, rtol=0, atol=1e-3 * largest)
+    assert learned == len(leaves(before)) - 4  # two layers are frozen
+
+
+def test_features_are_those_of_each_image_plain_and_mirrored(data, tmp_path):
+    config = frozen_config()
+    network, params = start()
+    attached = FrozenCache(config, tmp_path / "cache").attach(data, network, params)
+
+    @jax.jit
+    def compute(image):
+        images = normalise(image[None], tuple(config.data.mean), config.data.std)
+        return network.apply({"params": params}, images, method="frozen_features")[0]
+
+    crop = Crop(network.input_size, config.data.crop)
+    for split, position in ((attached.train, 3), (attached.train, 19), (attached.test, 7)):
+        image = crop.map(split[position])["image"]
+        rows = split.features.rows[position]
+        assert len(rows) == (2 if split is attached.train else 1)
+        for row, view in zip(rows, (image, image[:, ::-1]), strict=False):
+            features = split.features.array[row]
+            assert features.std() > 0
+            np.testing.assert_allclose(features, compute(view), rtol=1e-4, atol=1e-3)
+
+
+def test_killed_in_training_and_while_it_is_filled(data, uninterrupted, tmp_path, monkeypatch):
+    config, folder = frozen_config(), tmp_path / "cache"
+    seen = count_images(monkeypatch)
+    make = experiment.make_frozen_step
+
+    def killed_in_call_3(config, network):
+        function, calls = make(config, network), []
+
+        def call(params, batch):
+            calls.append(1)
+            if len(calls) == 3:
+                raise Killed
+            return function(params, batch)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "make_frozen_step", killed_in_call_3)
+        with pytest.raises(Killed), FrozenCache(config, folder) as cache:
+            train(config, NAME, data, tmp_path / NAME, cache)
+    (partial,) = folder.iterdir()
+    assert partial.suffix == ".partial" and partial.stat().st_size > 0
+
+    make_step = parallel.parallel_step
+
+    def killed_in_step_4(step):
+        function, calls = make_step(step), []
+
+        def call(state, batch):
+            calls.append(1)
+            if len(calls) == 4:
+                raise Killed
+            return function(state, batch)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "parallel_step", killed_in_step_4)
+        with pytest.raises(Killed), FrozenCache(config, folder) as cache:
+            train(config, NAME, data, tmp_path / NAME, cache)
+    (file,) = folder.iterdir()
+    network, _ = start()
+    assert file.stat().st_size == output_bytes(network, train=len(data.train), test=len(data.test))
+    seen.clear()
+    with FrozenCache(config, folder) as cache:
+        state = train(config, NAME, data, tmp_path / NAME, cache)
+    assert {frozenset(names) for names, _ in seen} == {frozenset({"features", "label"})}
+    assert_same(state, uninterrupted)
+
+
+def test_a_half_written_file_and_one_of_other_parameters_are_made_anew(data, tmp_path, monkeypatch):
+    network, params = start()
+    cache = FrozenCache(frozen_config(), tmp_path / "cache")
+    first = cache.attach(data, network, params).train.features.array.copy()
+    (file,) = cache.folder.iterdir()
+    with file.open("r+b") as content:
+        content.truncate(file.stat().st_size - 4)
+    assert cache.attach(data, network, params, fill=False) is data
+    np.testing.assert_array_equal(cache.attach(data, network, params).train.features.array, first)
+
+    frozen = {"conv1": jax.tree.map(lambda x: 2 * x, params["conv1"])}
+    other = cache.attach(data, network, params | frozen).train.features.array
+    assert not np.allclose(other, first)
+    assert len(list(cache.folder.iterdir())) == 1  # the other one is gone
+    # Trained layers do not matter, nor does -0.
+    trained = {"fc8": jax.tree.map(lambda x: x + 1, params["fc8"])}
+    negative = {"conv2": params["conv2"] | {"bias": -params["conv2"]["bias"]}}
+    cache.attach(data, network, params)
+    seen = count_images(monkeypatch)
+    cache.attach(data, network, params | trained)
+    cache.attach(data, network, params | negative)
+    assert not params["conv2"]["bias"].any() and not seen
+    # As many images, in another order.
+    turned = dataclasses.replace(data, train=data.train.take(np.arange(len(data.train))[::-1]))
+    assert cache.attach(turned, network, params, fill=False) is turned
+
+
+def test_bfloat16_is_kept_as_it_is(data, tmp_path):
+    config = frozen_config()
+    config.model.dtype = "bfloat16"
+    network, params = start(config)
+    cache = FrozenCache(config, tmp_path / "cache")
+    features = cache.attach(data, network, params).test.features
+    assert features.array.dtype == output_shape(network).dtype == jax.numpy.bfloat16
+    exact = FrozenCache(frozen_config(), tmp_path / "exact").attach(data, *start()).test.features
+    np.testing.assert_allclose(
+        features.array.astype(np.float32), exact.array, atol=0.02 * exact.array.max()
+    )
+
+
+@pytest.mark.parametrize(
+    ("free", "gib", "words"),
+    [
+        (10**5, 16.0, r"output takes 0\.00 GiB and the checkpoints .* are free"),
+        (None, 1e-4, r"takes 0\.00 GiB, more than config\.data\.cache_gib=0\.0001"),
+        (None, 0.0, ""),
+    ],
+)
+def test_without_room_every_step_computes_them(
+    data, tmp_path, monkeypatch, capsys, free, gib, words
+):
+    config = frozen_config()
+    config.data.cache_gib = gib
+    if free is not None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=free))
+    cache = FrozenCache(config, tmp_path / "cache")
+    assert cache.attach(data, *start()) is data
+    assert cache.attach(data, *start()) is data
+    assert not cache.folder.exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == bool(words)  # said once
+    for line in lines:
+        assert line.startswith("every step computes the frozen layers: ")
+        assert re.search(words, line)
+
+
+def test_a_disk_that_becomes_full(data, tmp_path, monkeypatch, capsys):
+    cache = FrozenCache(frozen_config(), tmp_path / "cache")
+    number = errno.EIO
+
+    def full(output, *_):
+        output.write(b"some")
+        raise OSError(number, "No space left on device")
+
+    monkeypatch.setattr(cache, "_write", full)
+    with pytest.raises(OSError, match="No space"):  # not this one
+        cache.attach(data, *start())
+    number = errno.ENOSPC
+    assert cache.attach(data, *start()) is data
+    assert "could not be written to" in capsys.readouterr().out
+    assert not cache.folder.exists()
+
+
+def test_networks_without_frozen_layers_have_none(data, tmp_path):
+    cache = FrozenCache(tiny_config(), tmp_path / "cache")
+    assert cache.attach(data, *start(tiny_config())) is data
+
+
+def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeypatch):
+    builder = tiny_builder(tmp_path / "data")
+    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    config = frozen_config()
+    config.networks = ("ordinary", "interpretable")
+    config.eval.images = "all"
+    seen = count_images(monkeypatch)
+    results = runs.train_and_evaluate(config, tmp_path / "cached")
+    assert not (tmp_path / "cached" / "frozen_features").exists()
+    train_images, test_images = (results["data"][f"{name}_images"] for name in ("train", "test"))
+    padded = 2 * -(-train_images // 8) * 8 + -(-test_images // 8) * 8
+    assert sum(number for names, number in seen if "image" in names) == padded
+    assert {frozenset(names) for names, _ in seen} == {
+        frozenset({"image"}), frozenset({"features", "label"}), frozenset({"features"})
+    }  # fmt: skip
+
+    seen.clear()
+    plain = runs.evaluate_workdir(config, tmp_path / "cached")
+    assert not any("features" in names for names, _ in seen)
+    for variant, figures in plain["networks"].items():
+        cached = results["networks"][variant]
+        assert cached["accuracy"]["images"] == figures["accuracy"]["images"] == test_images
+        assert cached["accuracy"]["value"] == pytest.approx(figures["accuracy"]["value"])
+        for name, layer in figures["layers"].items():
+            assert cached["layers"][name]["location_instability"]["value"] == pytest.approx(
+                layer["location_instability"]["value"], abs=1e-3
+            )
