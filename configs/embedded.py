@@ -29,7 +29,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.train.warmup_steps = 60
     config.train.clip_norm = 1.0
     # From scratch the task has to shape the filters before they are tied to parts.
-    config.interpretable.start_epoch = 0.3 * arguments.epochs
+    config.interpretable.start_epoch = 0.375 * arguments.epochs
     config.interpretable.ramp_epochs = 0.2 * arguments.epochs
     config.eval.batch_size = 100
     return config

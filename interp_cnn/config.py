@@ -77,8 +77,8 @@ def default_config() -> ml_collections.ConfigDict:
                 "weighting": "scale_free",
                 "weight": 3.0,
                 "sharpness": 60.0,
-                # Images that it sees: those of the filter's "category", or "all".
-                "images": "category",
+                # Images that it sees: "all", or those of the filter's "category".
+                "images": "all",
                 # "paper" is the gradient of Eq. 4, "mi" the exact one of Eq. 1.
                 "estimator": "paper",
                 "alpha": config_dict.placeholder(float),

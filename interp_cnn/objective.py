@@ -33,8 +33,8 @@ class Objective:
         `mean_x max_ij x_ij / t` of each filter in epoch t.
       weight: factor of the filter loss of each interpretable layer.
       sharpness: see `scale_free`.
-      images: `"category"`: the filter loss sees the images of the filter's category alone;
-        `"all"`: the others too, which Eq. 4 assigns to the negative template.
+      images: `"all"`: the filter loss sees all, and Eq. 4 assigns those that are not of the filter's
+        category to the negative template; `"category"`: it sees those of the category alone.
       estimator: `"mi"` or `"paper"`.
       alpha: see `template_prior`.
       category_rule: of a filter's category, by its mean over images of `"sum"` (paper) or `"max"`
@@ -49,7 +49,7 @@ class Objective:
     weighting: str = SCALE_FREE
     weight: float = 3.0
     sharpness: float = 60.0
-    images: str = "category"
+    images: str = "all"
     estimator: Estimator = "paper"
     alpha: float | None = None
     category_rule: Rule = "sum"
