@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -71,27 +72,44 @@ class Coat:
     angle: float
     phase: float
 
-    def colour(self, paint: str, z: np.ndarray, frame: complex, noise: np.ndarray) -> np.ndarray:
-        """RGB [h, w, 3], or [3] where it is the same everywhere, at the points z [h, w]."""
-        if paint == "coat":
-            mix = self._pattern(z, frame, noise)[..., None]
-            return (self.base + mix * (self.alt - self.base)) * (1 + 0.05 * noise[1][..., None])
-        return _FIXED[paint] if paint in _FIXED else getattr(self, paint)
+    def layers(
+        self, paint: str, x: np.ndarray, y: np.ndarray, frame: complex, noise: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """RGB colours [3, k] and how much of each at the points x [w], y [h]: [k, h, w].
 
-    def _pattern(self, z: np.ndarray, frame: complex, noise: np.ndarray) -> np.ndarray:
-        w = z * np.complex64(self.pitch * turned(self.angle) / frame) + np.float32(self.phase)
-        u, v = w.real, w.imag
+        Where the amount is the same everywhere it is [1, 1, 1].
+        """
+        if paint == "coat":
+            amounts = np.empty((2, len(y), len(x)), np.float32)
+            np.multiply(noise[1], np.float32(0.05), out=amounts[0])
+            amounts[0] += 1
+            np.multiply(amounts[0], self._pattern(x, y, frame, noise), out=amounts[1])
+            return self._base_and_change, amounts
+        colour = _FIXED[paint] if paint in _FIXED else getattr(self, paint)
+        return colour[:, None], np.ones((1, 1, 1), np.float32)
+
+    @functools.cached_property
+    def _base_and_change(self) -> np.ndarray:
+        return np.stack([self.base, self.alt - self.base], 1)
+
+    def _pattern(
+        self, x: np.ndarray, y: np.ndarray, frame: complex, noise: np.ndarray
+    ) -> np.ndarray:
+        turn = self.pitch * turned(self.angle) / frame
+        u = (turn.real * x + self.phase) + (-turn.imag * y)[:, None]
         if self.kind == 0:  # plain, softly mottled
             level = 0.12 * noise[0] - 0.3
         elif self.kind == 1:  # stripes
             level = np.sin(u + 0.9 * noise[0]) - 0.35
-        elif self.kind == 2:  # spots
-            level = 1.6 * np.cos(u + 0.7 * noise[0]) * np.cos(v + 0.7 * noise[1]) - 0.75
-        elif self.kind == 3:  # patches
-            level = np.sin(0.45 * u + 1.2 * noise[0]) + np.cos(0.4 * v + noise[0]) - 0.5
-        else:  # ticked fur
-            level = 0.7 * np.sin(2.2 * u + 2 * noise[1]) * np.cos(0.7 * v) - 0.1
-        return np.clip(level * 2.5 + 0.5, 0, 1).astype(np.float32) * 0.9
+        else:
+            v = turn.imag * x + (turn.real * y)[:, None]
+            if self.kind == 2:  # spots
+                level = 1.6 * np.cos(u + 0.7 * noise[0]) * np.cos(v + 0.7 * noise[1]) - 0.75
+            elif self.kind == 3:  # patches
+                level = np.sin(0.45 * u + 1.2 * noise[0]) + np.cos(0.4 * v + noise[0]) - 0.5
+            else:  # ticked fur
+                level = 0.7 * np.sin(2.2 * u + 2 * noise[1]) * np.cos(0.7 * v) - 0.1
+        return 0.9 * np.minimum(np.maximum(level * 2.5 + 0.5, 0), 1)
 
 
 def random_colour(
@@ -102,9 +120,8 @@ def random_colour(
     tries = np.clip(tries + rng.normal(0, 0.02, (8, 3)), 0.05, 0.98).astype(np.float32)
     if len(apart_from) == 0:
         return tries[0]
-    differences = tries[:, None] - np.asarray(apart_from)
-    gaps = np.sqrt((differences**2 * _EYE_WEIGHTS).sum(2)).min(1)
-    return tries[int(np.argmax(np.minimum(gaps, least)))]
+    gaps = ((tries[:, None] - np.asarray(apart_from)) ** 2 @ _EYE_WEIGHTS).min(1)
+    return tries[int(np.argmax(np.minimum(gaps, least**2)))]
 
 
 def random_coat(rng: np.random.Generator, apart_from: Sequence[np.ndarray] = ()) -> Coat:
@@ -123,12 +140,20 @@ def random_coat(rng: np.random.Generator, apart_from: Sequence[np.ndarray] = ())
     )
 
 
+def planes(colour: np.ndarray) -> np.ndarray:
+    """A colour [3] as [3, 1, 1], to be spread over an image [3, h, w]."""
+    return colour[:, None, None]
+
+
 class Canvas:
-    """Picture under way and, for each pixel, how much of it every owner shows."""
+    """Picture under way and, for each pixel, how much of it every owner shows.
+
+    Colours come first, `image` is [3, size, size]: NumPy is slow over an innermost axis of 3.
+    """
 
     def __init__(self, size: int, owners: int, rng: np.random.Generator) -> None:
         self.size = size
-        self.image = np.zeros((size, size, 3), np.float32)
+        self.image = np.zeros((3, size, size), np.float32)
         self.share = np.zeros((owners, size, size), np.float32)
         self.share[0] = 1
         self.owned = False  # no pixel has an owner yet
@@ -142,24 +167,27 @@ class Canvas:
         self.far_is_darker = bool(sign[2] > 0)
         # x and y of the way to the light.
         self.light = np.array([0.75 * np.sin(lean), -0.75 * np.cos(lean)], np.float32)
-        y, x = np.mgrid[:size, :size].astype(np.float32) + 0.5
-        self.z = (x + 1j * y).astype(np.complex64) / size
+        self._fine = Image.new("L", (size * _SUPERSAMPLING, size * _SUPERSAMPLING))
+        self._pen = ImageDraw.Draw(self._fine)
+        # Middles of the pixels in a row or column, in units of the picture.
+        self.along = (np.arange(size, dtype=np.float32) + 0.5) / np.float32(size)
 
     def coverage(
         self, outline: np.ndarray, pad: float = 0.0
     ) -> tuple[slice, slice, Image.Image] | None:
         """Window of the canvas around an outline and how far the outline covers its pixels."""
-        points = outline.view(np.float64).reshape(-1, 2) * self.size  # x, y
-        (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+        k = _SUPERSAMPLING
+        points = outline.view(np.float64).reshape(-1, 2) * (self.size * k)  # x, y
+        left, top, right, bottom = (points.min(0) / k).tolist() + (points.max(0) / k).tolist()
         x0, y0 = max(math.floor(left - pad), 0), max(math.floor(top - pad), 0)
         x1 = min(math.ceil(right + pad), self.size)
         y1 = min(math.ceil(bottom + pad), self.size)
         if x1 <= x0 or y1 <= y0:
             return None
-        k = _SUPERSAMPLING
-        fine = Image.new("L", ((x1 - x0) * k, (y1 - y0) * k))
-        ImageDraw.Draw(fine).polygon(((points - (x0, y0)) * k).ravel().tolist(), fill=255)
-        return slice(y0, y1), slice(x0, x1), fine.reduce(k)
+        window = (0, 0, (x1 - x0) * k, (y1 - y0) * k)
+        self._fine.paste(0, window)
+        self._pen.polygon((points - (x0 * k, y0 * k)).ravel().tolist(), fill=255)
+        return slice(y0, y1), slice(x0, x1), self._fine.reduce(k, window)
 
     def paint(
         self,
@@ -187,34 +215,35 @@ class Canvas:
         if window is None:
             return
         rows, cols, cover = window
-        alpha = np.asarray(cover, np.float32)[..., None] * (opacity / 255)
+        alpha = _grey(cover) * np.float32(opacity / 255)
         free = np.float32(1)
         if behind is not None:
             free = 1 - self.share[behind, rows, cols].sum(0)
-            alpha = alpha * free[..., None]
-        z, noise = self.z[rows, cols], self.noise[:, rows, cols]
-        colour = coat.colour(shape.paint, z, frame, noise)
+            alpha *= free
+        colours, amounts = coat.layers(
+            shape.paint, self.along[cols], self.along[rows], frame, self.noise[:, rows, cols]
+        )
+        tone = np.float32(shape.tone if self.far_is_darker else 2 - shape.tone)
+        bright = alpha * tone
         if round_:
             soft = cover.filter(ImageFilter.GaussianBlur(0.28 * thick))
-            height = np.asarray(soft, np.float32) / 255
+            height = _grey(soft) * np.float32(1 / 255)
             self._shadow(rows, cols, height * (self.halo * opacity * free), 0.28 * thick)
-            k = np.float32(0.55 * thick * shape.puff)
-            height *= k
-            down, right = np.zeros_like(height), np.zeros_like(height)
+            height *= np.float32(0.55 * thick * shape.puff)
+            down, right = np.zeros((2, *height.shape), np.float32)
             np.subtract(height[2:], height[:-2], out=down[1:-1])
             np.subtract(height[:, 2:], height[:, :-2], out=right[:, 1:-1])
             flat = 1 / np.sqrt(1 + down * down + right * right)
-            usual = float((flat * alpha[..., 0]).sum() / max(alpha.sum(), 1e-3))
-            lit = flat * (self.light[0] * right + self.light[1] * down) * np.float32(-0.5)
-            lit += np.float32(self.rim) * (flat - np.float32(usual))
-            colour = colour * (1 + lit)[..., None]
-        under = self.image[rows, cols]
-        tone = shape.tone if self.far_is_darker else 2 - shape.tone
-        under += alpha * (colour * np.float32(tone) - under)
+            usual = np.vdot(flat, alpha) / max(alpha.sum(), 1e-3)
+            facing = (-0.5 * self.light[0]) * right + (-0.5 * self.light[1]) * down
+            bright *= flat * (facing + np.float32(self.rim)) + (1 - np.float32(self.rim) * usual)
+        under, kept = self.image[:, rows, cols], 1 - alpha
+        under *= kept
+        under += (colours @ (amounts * bright).reshape(len(amounts), -1)).reshape(under.shape)
         self.owned = self.owned or owner > 0
         if self.owned:
-            self.share[:, rows, cols] *= 1 - alpha[..., 0]
-            self.share[owner, rows, cols] += alpha[..., 0]
+            self.share[:, rows, cols] *= kept
+            self.share[owner, rows, cols] += alpha
 
     def _shadow(self, rows: slice, cols: slice, depth: np.ndarray, reach: float) -> None:
         dx, dy = np.rint(-self.light * min(reach, 0.02 * self.size)).astype(int)
@@ -225,7 +254,7 @@ class Canvas:
                 y0 - rows.start - dy : y1 - rows.start - dy,
                 x0 - cols.start - dx : x1 - cols.start - dx,
             ]
-            self.image[y0:y1, x0:x1] *= 1 - part[..., None]
+            self.image[:, y0:y1, x0:x1] *= 1 - part
 
     def hidden(self, piece: Piece) -> np.ndarray:
         """For each owner [owners] the share of its pixels that `piece` would hide."""
@@ -234,7 +263,7 @@ class Canvas:
             window = self.coverage(shape.outline)
             if window is not None:
                 rows, cols, cover = window
-                lost += np.tensordot(self.share[:, rows, cols], np.asarray(cover, np.float32), 2)
+                lost += np.tensordot(self.share[:, rows, cols], _grey(cover).astype(np.float32), 2)
         return lost / (255 * np.maximum(self.share.sum((1, 2)), 1))
 
 
@@ -243,6 +272,11 @@ def _thickness(outline: np.ndarray) -> float:
     steps = np.empty_like(outline)
     steps[:-1], steps[-1] = outline[1:] - outline[:-1], outline[0] - outline[-1]
     return float(abs(np.vdot(outline, steps).imag) / max(np.abs(steps).sum(), 1e-9))
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """A grey image as uint8 [height, width]; on small ones np.asarray takes half as long again."""
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width)
 
 
 def _smooth_noise(rng: np.random.Generator, cells: int, size: int) -> np.ndarray:

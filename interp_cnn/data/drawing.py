@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import pickle
+import struct
 import sys
 import zlib
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from interp_cnn.data.animals import ANIMALS
-from interp_cnn.data.canvas import Canvas, Coat, random_coat, random_colour
+from interp_cnn.data.canvas import Canvas, Coat, planes, random_coat, random_colour
 from interp_cnn.data.shapes import Piece, Shape, limb, oval, spline, turned
 
 CATEGORIES: tuple[str, ...] = tuple(ANIMALS)
@@ -56,11 +56,12 @@ def _backdrop(canvas: Canvas, rng: np.random.Generator) -> list[np.ndarray]:
     u = rng.uniform
     top = random_colour(rng)
     ground = top + 0.75 * (random_colour(rng) - top)
-    way = canvas.z * turned(u(-0.4, 0.4))
-    mix = np.clip((way.imag - u(0.2, 0.7)) / u(0.15, 0.7) + 0.5, 0, 1)[..., None]
-    canvas.image += top + mix * (ground - top)
+    tilt, x, y = turned(u(-0.4, 0.4)), canvas.along, canvas.along[:, None]
+    down = tilt.imag * x + tilt.real * y
+    mix = np.clip((down - u(0.2, 0.7)) / u(0.15, 0.7) + 0.5, 0, 1)
+    canvas.image += planes(top) + mix * planes(ground - top)
     coarse, fine = canvas.noise
-    canvas.image *= (1 + u(0.01, 0.07) * coarse + u(0, 0.09) * fine)[..., None]
+    canvas.image *= 1 + u(0.01, 0.07) * coarse + u(0, 0.09) * fine
     coats = [random_coat(rng) for _ in range(2)]
     for k in range(rng.integers(0, 4)):
         level = u(0.3, 0.5) + 0.17 * k
@@ -297,13 +298,15 @@ def _finished(
 ) -> Drawing:
     """Light and lens, then masks and boxes; without an animal the window where it would be."""
     size, u = canvas.size, rng.uniform
-    way = (canvas.z - 0.5 - 0.5j) * turned(u(0, 6.3))
+    tilt, x, y = turned(u(0, 6.3)), canvas.along - 0.5, canvas.along[:, None] - 0.5
     warm = np.array([1 + u(-0.04, 0.05), 1, 1 + u(-0.05, 0.04)], np.float32)
-    light = u(0.92, 1.08) * (1 + u(0, 0.35) * way.real - u(0.0, 0.3) * np.abs(way) ** 2)
-    scene = canvas.image * light[..., None] * warm
-    haze = scene.mean((0, 1)) * u(0.8, 1.2)
+    slope, darker = tilt.real * x - tilt.imag * y, x * x + y * y  # across, and from the middle
+    light = u(0.92, 1.08) * (1 + u(0, 0.35) * slope - u(0.0, 0.3) * darker)
+    scene = canvas.image * light * planes(warm)
+    haze = planes(scene.mean((1, 2))) * u(0.8, 1.2)
     pixels = np.clip((haze + u(0.75, 1.1) * (scene - haze)) * 255 + 0.5, 0, 255).astype(np.uint8)
-    picture = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(u(0, 0.6) * size / 128))
+    picture = Image.merge("RGB", [Image.fromarray(plane) for plane in pixels])
+    picture = picture.filter(ImageFilter.GaussianBlur(u(0, 0.6) * size / 128))
     owner = canvas.share.argmax(0)
     whole = np.array([0, 0, size, size], np.float32)
     if category is None:
@@ -354,22 +357,33 @@ def encoded_example(category: str | None, index: int, seed: int, size: int) -> d
             "name": part,
             "center": drawing.centers[part],
             "box": drawing.boxes[part],
-            "mask": _png(mask.astype(np.uint8) * 255),
+            "mask": _png(mask.astype(np.uint8) * 255, 1),
         }
         for part, mask in drawing.masks.items()
     ]
     return {
-        "image": _png(drawing.image),
+        "image": _png(drawing.image, 0),
         "photo_id": f"{category or 'other'}_{seed}_{index:05d}",
         "bbox": drawing.bbox,
         "parts": parts,
     }
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    with io.BytesIO() as buffer:
-        Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
-        return buffer.getvalue()
+def _png(pixels: np.ndarray, level: int) -> bytes:
+    """Pixels uint8 [height, width] or [height, width, 3] as PNG, deflated at `level`, unfiltered.
+
+    Pillow cannot leave the filters out. At level 0 a picture is written 25 times and read 10 times
+    as fast as from its fastest file; ArrayRecord compresses once more, so the disk sees the same.
+    """
+    rows = pixels.reshape(len(pixels), -1)
+    data = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes(), level)  # rows begin with 0
+    colours = 2 if pixels.ndim == 3 else 0
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, colours, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
 
 
 def serve() -> None:
@@ -377,7 +391,3 @@ def serve() -> None:
     for arguments in pickle.load(sys.stdin.buffer):
         pickle.dump(encoded_example(*arguments), sys.stdout.buffer)
     sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    serve()

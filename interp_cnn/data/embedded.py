@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+import interp_cnn
 from interp_cnn.data.categories import SEPARATOR, named_categories
 from interp_cnn.data.drawing import CATEGORIES, MIN_SIZE, PARTS, encoded_example
 
@@ -23,6 +24,17 @@ LANDMARKS: tuple[str, ...] = ("head", "torso", "legs", "tail")
 _OBJECTS = 1500  # of all categories of a config together, and so many others
 _PER_WORKER = 200  # fewer pictures are not worth the start of a process
 _MAX_WORKERS = 8
+
+# Runs the drawing module without the package's own __init__, which would import JAX: that takes
+# longer than drawing fifty pictures.
+_WORKER = """
+import sys, types
+package = types.ModuleType("interp_cnn")
+package.__path__ = sys.argv[1:]
+sys.modules["interp_cnn"] = package
+from interp_cnn.data.drawing import serve
+serve()
+"""
 
 Job = tuple[str | None, int, int, int]  # category, index, seed, size
 
@@ -77,7 +89,7 @@ class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
     other numbers, sizes or seeds. `info.metadata["summary"]` counts by category what was drawn.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS = [  # noqa: RUF012, the name and type are those of tfds
         EmbeddedConfig(name="all", description="all categories and other"),
         *(
@@ -199,7 +211,7 @@ def _drawn(jobs: list[Job]) -> Generator[dict[str, Any], None, None]:
         for job in jobs:
             yield encoded_example(*job)
         return
-    command = [sys.executable, "-m", "interp_cnn.data.drawing"]
+    command = [sys.executable, "-c", _WORKER, *interp_cnn.__path__]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     with contextlib.ExitStack() as stack:
         results = []

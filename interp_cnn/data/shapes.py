@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import cmath
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -55,38 +56,27 @@ def turned(angle: float) -> complex:
     return cmath.rect(1.0, angle)
 
 
-def _catmull_rom(per: int) -> np.ndarray:
-    t = np.arange(per) / per
-    rows = [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
-    return np.stack(rows) / 2
-
-
 _STEPS = 6  # samples on every stretch of a curve
-_BASIS = _catmull_rom(_STEPS)
 _CAP = np.exp(1j * np.linspace(np.pi / 2, -np.pi / 2, 8))
 _CIRCLE = np.exp(2j * np.pi * np.arange(32) / 32)
 
 
+@functools.cache
+def _catmull_rom(count: int, closed: bool) -> np.ndarray:
+    """Weight of each of `count` points in each sample of their curve, [samples, count]."""
+    t = np.arange(_STEPS) / _STEPS
+    rows = [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
+    basis = np.stack(rows, 1) / 2  # [steps, 4]
+    p = np.eye(count)
+    ends = (p[-1:], p[:2]) if closed else (2 * p[:1] - p[1:2], 2 * p[-1:] - p[-2:-1])
+    q = np.concatenate([ends[0], p, ends[1]])
+    samples = np.concatenate([basis @ q[k : k + 4] for k in range(len(q) - 3)])
+    return samples if closed else np.concatenate([samples, p[-1:]])
+
+
 def spline(points: Points, closed: bool = False) -> np.ndarray:
     """Catmull-Rom curve through `points`, 6 samples on every stretch."""
-    p = np.asarray(points)
-    n = len(p)
-    q = np.empty(n + (3 if closed else 2), p.dtype)
-    q[1 : n + 1] = p
-    if closed:
-        q[0], q[-2:] = p[-1], p[:2]
-    else:
-        q[0], q[-1] = 2 * p[0] - p[1], 2 * p[-1] - p[-2]
-    m = len(q) - 3
-    curve = np.empty(m * _STEPS + (not closed), p.dtype)
-    np.matmul(
-        np.array((q[:m], q[1 : m + 1], q[2 : m + 2], q[3:])).T,
-        _BASIS,
-        out=curve[: m * _STEPS].reshape(m, _STEPS),
-    )
-    if not closed:
-        curve[-1] = p[-1]
-    return curve
+    return _catmull_rom(len(points), closed) @ np.asarray(points)
 
 
 def limb(points: Points, widths: Sequence[float] | np.ndarray) -> np.ndarray:
