@@ -33,8 +33,8 @@ class Objective:
         `mean_x max_ij x_ij / t` of each filter in epoch t.
       weight: factor of the filter loss of each interpretable layer.
       sharpness: see `scale_free`.
-      images: `"all"`: the filter loss sees all, and Eq. 4 assigns those that are not of the filter's
-        category to the negative template; `"category"`: it sees those of the category alone.
+      images: `"all"`: the filter loss sees all, and Eq. 4 assigns those of other categories to the
+        negative template; `"category"`: it sees those of the filter's category alone.
       estimator: `"mi"` or `"paper"`.
       alpha: see `template_prior`.
       category_rule: of a filter's category, by its mean over images of `"sum"` (paper) or `"max"`
