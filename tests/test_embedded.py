@@ -215,7 +215,9 @@ def test_processes_draw_the_same(monkeypatch):
     alone = list(embedded._drawn(jobs))
     monkeypatch.setattr(embedded, "_PER_WORKER", 3)
     monkeypatch.setattr(embedded.os, "cpu_count", lambda: 2)
-    together = list(embedded._drawn(jobs))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(embedded, "encoded_example", None)  # nothing is drawn in this process
+        together = list(embedded._drawn(jobs))
     assert [e["photo_id"] for e in together] == [e["photo_id"] for e in alone]
     assert [e["image"] for e in together] == [e["image"] for e in alone]
     # Where the processes cannot run the pictures are drawn in this one.

@@ -212,14 +212,11 @@ def _drawn(jobs: list[Job]) -> Generator[dict[str, Any], None, None]:
             yield encoded_example(*job)
         return
     command = [sys.executable, "-c", _WORKER, *interp_cnn.__path__]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     with contextlib.ExitStack() as stack:
         results = []
         for k in range(workers):
             process = stack.enter_context(
-                subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-                )
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             )
             stack.callback(process.kill)
             assert process.stdin is not None and process.stdout is not None
