@@ -276,7 +276,7 @@ def test_a_checkpoint_of_another_network(run):
     config = tiny_config()
     check_params(make_network(config, "ordinary"), params, folder)
     config.model.width = 0.2
-    with pytest.raises(ValueError, match=r"is of another network: conv1/bias has the shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"is of another network: conv1/bias has the shape \(3,\)"):
         check_params(make_network(config, "interpretable"), params, folder)
 
 

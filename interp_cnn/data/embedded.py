@@ -10,12 +10,12 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-import interp_cnn
 from interp_cnn.data.categories import SEPARATOR, named_categories
 from interp_cnn.data.drawing import CATEGORIES, MIN_SIZE, PARTS, encoded_example
 
@@ -211,7 +211,7 @@ def _drawn(jobs: list[Job]) -> Generator[dict[str, Any], None, None]:
         for job in jobs:
             yield encoded_example(*job)
         return
-    command = [sys.executable, "-c", _WORKER, *interp_cnn.__path__]
+    command = [sys.executable, "-c", _WORKER, str(Path(__file__).resolve().parents[1])]
     with contextlib.ExitStack() as stack:
         results = []
         for k in range(workers):
