@@ -2,7 +2,7 @@
 
     python train.py
 
-The defaults of `train.py`. Two cores take some six minutes for data, both networks and evaluation.
+The defaults of `train.py`. Two cores take some five minutes for data, both networks and evaluation.
 Another category: --config configs/embedded.py:category=rabbit
 """
 
