@@ -9,7 +9,15 @@ import types
 import jax
 import numpy as np
 import pytest
-from tiny import leaves, quick_compilation, tiny_builder, tiny_config, tiny_data  # noqa: F401
+from tiny import (  # noqa: F401
+    Killed,
+    killed_in_call,
+    leaves,
+    quick_compilation,
+    tiny_builder,
+    tiny_config,
+    tiny_data,
+)
 
 from interp_cnn import experiment, parallel, runs
 from interp_cnn.data import prepare
@@ -19,10 +27,6 @@ from interp_cnn.steps import normalise
 from interp_cnn.trainer import train
 
 NAME = "interpretable"
-
-
-class Killed(Exception):
-    pass
 
 
 def frozen_config():
@@ -110,41 +114,17 @@ def test_features_are_those_of_each_image_plain_and_mirrored(data, tmp_path):
 def test_killed_in_training_and_while_it_is_filled(data, uninterrupted, tmp_path, monkeypatch):
     config, folder = frozen_config(), tmp_path / "cache"
     seen = count_images(monkeypatch)
-    make = experiment.make_frozen_step
-
-    def killed_in_call_3(config, network):
-        function, calls = make(config, network), []
-
-        def call(params, batch):
-            calls.append(1)
-            if len(calls) == 3:
-                raise Killed
-            return function(params, batch)
-
-        return call
-
+    make_frozen_step = killed_in_call(experiment.make_frozen_step, 3)
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "make_frozen_step", killed_in_call_3)
+        patch.setattr(experiment, "make_frozen_step", make_frozen_step)
         with pytest.raises(Killed), FrozenCache(config, folder) as cache:
             train(config, NAME, data, tmp_path / NAME, cache)
     (partial,) = folder.iterdir()
     assert partial.suffix == ".partial" and partial.stat().st_size > 0
 
-    make_step = parallel.parallel_step
-
-    def killed_in_step_4(step):
-        function, calls = make_step(step), []
-
-        def call(state, batch):
-            calls.append(1)
-            if len(calls) == 4:
-                raise Killed
-            return function(state, batch)
-
-        return call
-
+    parallel_step = killed_in_call(parallel.parallel_step, 4)
     with monkeypatch.context() as patch:
-        patch.setattr(parallel, "parallel_step", killed_in_step_4)
+        patch.setattr(parallel, "parallel_step", parallel_step)
         with pytest.raises(Killed), FrozenCache(config, folder) as cache:
             train(config, NAME, data, tmp_path / NAME, cache)
     (file,) = folder.iterdir()

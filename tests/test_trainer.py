@@ -9,7 +9,14 @@ import types
 
 import numpy as np
 import pytest
-from tiny import leaves, quick_compilation, tiny_config, tiny_data  # noqa: F401
+from tiny import (  # noqa: F401
+    Killed,
+    killed_in_call,
+    leaves,
+    quick_compilation,
+    tiny_config,
+    tiny_data,
+)
 
 from interp_cnn import parallel
 from interp_cnn.checkpoint import Checkpoints
@@ -17,10 +24,6 @@ from interp_cnn.trainer import Interrupted, check_batch_size, train
 from interp_cnn.writers import MetricWriter
 
 NAME = "interpretable"
-
-
-class Killed(Exception):
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +65,9 @@ def test_metrics_of_every_step(uninterrupted, data):
 
 
 def test_resumed_equals_uninterrupted_bit_for_bit(data, tmp_path, monkeypatch, uninterrupted):
-    make = parallel.parallel_step
-
-    def killed_in_step_6(step):
-        function, calls = make(step), []
-
-        def call(state, batch):
-            calls.append(1)
-            if len(calls) == 6:
-                raise Killed
-            return function(state, batch)
-
-        return call
-
+    parallel_step = killed_in_call(parallel.parallel_step, 6)
     with monkeypatch.context() as patch:
-        patch.setattr(parallel, "parallel_step", killed_in_step_6)
+        patch.setattr(parallel, "parallel_step", parallel_step)
         with pytest.raises(Killed):
             train(tiny_config(), NAME, data, tmp_path)
     assert [row["step"] for row in metrics_of(tmp_path)] == [1, 2, 3, 4, 5]

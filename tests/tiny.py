@@ -72,3 +72,24 @@ def quick_compilation(tmp_path_factory):
     for name, value in previous.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+
+
+class Killed(Exception):
+    """The process is gone."""
+
+
+def killed_in_call(make, number):
+    """`make`, whose functions die in a call of this number."""
+
+    def made(*args):
+        function, calls = make(*args), []
+
+        def call(*inputs):
+            calls.append(1)
+            if len(calls) == number:
+                raise Killed
+            return function(*inputs)
+
+        return call
+
+    return made
