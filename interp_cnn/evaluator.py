@@ -112,6 +112,12 @@ class Evaluation:
     predict: Any
 
 
+@jax.jit
+def _filter_terms(maps: jax.Array, where: jax.Array) -> dict[str, jax.Array]:
+    """`filter_diagnostics` of the scale-free maps [images, height, width, filters]."""
+    return filter_diagnostics(scale_free(maps, where=where), where=where)
+
+
 def _number(value: float) -> float | None:
     """NaN has no JSON."""
     return None if math.isnan(value) else float(value)
@@ -278,8 +284,7 @@ class Evaluator:
                 layer.positions.append(output["positions"][name][:count])
                 layer.peaks.append(output["peaks"][name][:count])
                 if count == self.batch_size or not layer.terms:
-                    scaled = scale_free(maps, where=where)
-                    layer.terms.append(jax.device_get(filter_diagnostics(scaled, where=where)))
+                    layer.terms.append(jax.device_get(_filter_terms(maps, where)))
                 layer.strong.update(done, maps, where)
             collector.update(
                 batch["image"][:count],

@@ -1,7 +1,6 @@
 """The third job: explain what a trained network says about one image."""
 
 import errno
-import functools
 import io
 import os
 from collections.abc import Sequence
@@ -84,6 +83,10 @@ def explain_image(
     return "\n".join([*lines, "", f"written: {picture}"])
 
 
+# Compiled once for all images of a network.
+_predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
+
+
 class FilterShare(NamedTuple):
     """A filter of the new convolution: what it added, its part, where it looks (y, x)."""
 
@@ -129,8 +132,9 @@ def explain_pixels(
       filters: at most so many filters are named.
     """
     mean, std = tuple(config.data.mean), config.data.std
-    predict = jax.jit(functools.partial(predict_step, network=network, mean=mean, std=std))
-    found = jax.device_get(predict(params, {"image": pixels[None]}))
+    found = jax.device_get(
+        _predict(params, {"image": pixels[None]}, network=network, mean=mean, std=std)
+    )
     output = int(found["logits"][0].argmax())
     logit = float(found["logits"][0, output])
     values = np.asarray(

@@ -1,5 +1,6 @@
 """What training changes from step to step."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -29,9 +30,15 @@ class TrainState(flax.struct.PyTreeNode):
 
 def init_params(network: Network, seed: int) -> Any:
     """Fresh parameters of a network; the same for its ordinary and interpretable form."""
+    # One form stands for both: compiling this takes longer than running it a hundred times.
+    return _init(network.clone(interpretable=False), jax.random.key(seed))
+
+
+@functools.partial(jax.jit, static_argnames="network")
+def _init(network: Network, key: jax.Array) -> Any:
     images = jnp.zeros((1, network.input_size, network.input_size, 3))
     # Shapes alone decide the parameters: jit leaves the forward pass itself out.
-    return jax.jit(network.init)(jax.random.key(seed), images)["params"]
+    return network.init(key, images)["params"]
 
 
 def init_state(
