@@ -41,6 +41,11 @@ class _StrongPositions:
         self._found: list[tuple[np.ndarray, ...]] = []
         self._shape: tuple[int, ...] = ()
 
+    @property
+    def map_size(self) -> tuple[int, ...]:
+        """Height and width of the maps."""
+        return self._shape[:2]
+
     def update(self, first: int, maps: np.ndarray, where: np.ndarray) -> None:
         """Maps [images, height, width, filters] of the images from number `first` on.
 
@@ -381,31 +386,24 @@ class Evaluator:
             return {name: np.full((len(radii), n, 0), np.nan) for name, n in filters.items()}
         valid = {name: layer.strong.valid() for name, layer in layers.items()}
         fields = network.receptive_fields()
-        shape = len(self.data.parts)
-        hits = {name: np.zeros((len(radii), n, shape), int) for name, n in filters.items()}
-        having = {name: np.zeros((n, shape), int) for name, n in filters.items()}
+        found = {
+            name: metrics.PartShares(
+                np.full(filters[name], 0.5),  # the maps are 1 above the threshold of their filter
+                radii=radii,
+                centers_y=fields[name].centers(layer.strong.map_size[0]),
+                centers_x=fields[name].centers(layer.strong.map_size[1]),
+            )
+            for name, layer in layers.items()
+        }
         done = 0
         for batch in self._batches(objects, network):
             count = int(batch["weight"].sum())
             for name, layer in layers.items():
                 maps = layer.strong.maps(*valid[name], done, count)
-                for index, radius in enumerate(radii):
-                    new, counts = metrics.part_hits(
-                        maps,
-                        batch["masks"][:count],
-                        np.full(maps.shape[3], 0.5),
-                        centers_y=fields[name].centers(maps.shape[1]),
-                        centers_x=fields[name].centers(maps.shape[2]),
-                        radius=radius,
-                        where=members[name][done : done + count],
-                    )
-                    hits[name][index] += new
-                having[name] += counts  # the same for every radius
+                where = members[name][done : done + count]
+                found[name].update(maps, batch["masks"][:count], where)
             done += count
-        return {
-            name: np.where(having[name] > 0, hits[name] / np.maximum(having[name], 1), np.nan)
-            for name in layers
-        }
+        return {name: shares.result() for name, shares in found.items()}
 
 
 def experiment_record(config: ml_collections.ConfigDict, network: Network) -> dict[str, Any]:

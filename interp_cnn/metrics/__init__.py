@@ -37,7 +37,7 @@ from interp_cnn.metrics.receptive_field import (
     default_radius,
     image_region,
 )
-from interp_cnn.metrics.sensitivity import radius_sensitivity
+from interp_cnn.metrics.sensitivity import PartShares, radius_sensitivity
 from interp_cnn.metrics.threshold import ActivationThreshold, activation_threshold
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "EmpiricalField",
     "InstabilityControls",
     "LocationSummary",
+    "PartShares",
     "PartSummary",
     "Pattern",
     "ReceptiveField",

@@ -1,11 +1,69 @@
 """How part interpretability moves with the radius of a unit's image region."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interp_cnn.metrics.parts import part_hits
+
+
+class PartShares:
+    """Part interpretability P_{f,k} at several radii, gathered while images stream by.
+
+    Args:
+      thresholds: T_f of all images, [filters], see `ActivationThreshold`.
+      radii: in pixels of the masks.
+      centers_y: [height], centres of the receptive fields in continuous pixels of the masks.
+      centers_x: [width].
+      iou: intersection over union to exceed.
+    """
+
+    def __init__(
+        self,
+        thresholds: ArrayLike,
+        *,
+        radii: Sequence[float],
+        centers_y: ArrayLike,
+        centers_x: ArrayLike,
+        iou: float = 0.2,
+    ):
+        self._thresholds, self._radii = thresholds, radii
+        self._options: dict[str, Any] = {"centers_y": centers_y, "centers_x": centers_x, "iou": iou}
+        self._hits: NDArray[np.int64] | None = None
+
+    def update(self, maps: ArrayLike, masks: ArrayLike, where: ArrayLike | None = None) -> None:
+        """Add a batch.
+
+        Args:
+          maps: feature maps, [images, height, width, filters].
+          masks: part masks, bool [images, parts, H, W].
+          where: which images count (for which filter), bool [images] or [images, filters].
+
+        Raises:
+          ValueError: as `part_hits`.
+        """
+        found = [
+            part_hits(maps, masks, self._thresholds, radius=radius, where=where, **self._options)
+            for radius in self._radii
+        ]
+        hits, having = (np.array(counts) for counts in zip(*found, strict=True))
+        if self._hits is None:
+            self._hits, self._having = np.zeros_like(hits), np.zeros_like(having)
+        self._hits += hits
+        self._having += having
+
+    def result(self) -> NDArray[np.float64]:
+        """[radii, filters, parts] in [0, 1], NaN where no image has the part.
+
+        Raises:
+          ValueError: where no batch came.
+        """
+        if self._hits is None:
+            raise ValueError("batches or radii is empty; give at least one of each.")
+        having = self._having
+        return np.where(having > 0, self._hits / np.maximum(having, 1), np.nan)
 
 
 def radius_sensitivity(
@@ -36,26 +94,7 @@ def radius_sensitivity(
     Raises:
       ValueError: no batch, no radius, or as `part_hits`.
     """
-    hits: NDArray[np.int64] | None = None
-    for maps, masks, where in batches:
-        found = [
-            part_hits(
-                maps,
-                masks,
-                thresholds,
-                centers_y=centers_y,
-                centers_x=centers_x,
-                radius=radius,
-                iou=iou,
-                where=where,
-            )
-            for radius in radii
-        ]
-        batch_hits = np.array([radius_hits for radius_hits, _ in found])
-        if hits is None:
-            hits, counts = np.zeros_like(batch_hits), np.zeros_like(batch_hits)
-        hits += batch_hits
-        counts += np.array([having for _, having in found])
-    if hits is None or not len(radii):
-        raise ValueError("batches or radii is empty; give at least one of each.")
-    return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
+    shares = PartShares(thresholds, radii=radii, centers_y=centers_y, centers_x=centers_x, iou=iou)
+    for batch in batches if len(radii) else ():
+        shares.update(*batch)
+    return shares.result()
