@@ -152,7 +152,7 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
         category=category,
         negatives="",
         task="logistic",
-        epochs=4,
+        epochs=8,
         schedule="cosine",
         frozen_through="conv4_3",
         seed=0,

@@ -116,7 +116,8 @@ class Network(nn.Module):
       second_layer: `"before_pool"` puts interpretable layer (b), its mask and filter loss, before
         the last pooling as the paper does, `"after_pool"` behind it as the authors' code does.
       new_init_std: standard deviation of the new layers' kernels; 0.01 in the paper. None stands
-        for He initialisation, for training from scratch.
+        for training from scratch: He initialisation, and zeros in the last layer, so that the first
+        steps need not unlearn random answers.
       frozen_through: name of the last convolution that is not trained: no gradient is computed for
         it and the layers before it. None trains all.
       dtype: of the computation, float32 or bfloat16; parameters are float32.
@@ -270,7 +271,8 @@ class Network(nn.Module):
             units = _scaled(self.backbone.fc_features, self.width)
             x = nn.relu(nn.Dense(units, dtype=self.dtype, kernel_init=new_init, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        last = nn.Dense(self.num_outputs, dtype=self.dtype, kernel_init=new_init, name="fc8")
+        last_init = nn.initializers.zeros if self.new_init_std is None else new_init
+        last = nn.Dense(self.num_outputs, dtype=self.dtype, kernel_init=last_init, name="fc8")
         return last(x).astype(jnp.float32), maps
 
     def _frozen_channels(self) -> int:
