@@ -255,7 +255,7 @@ def test_marks_of_the_two_core_configuration():
     for text in (
         "Keras' ImageNet weights",
         "layers up to conv4_3 not trained",
-        "4 epochs; the paper has 50",
+        "8 epochs; the paper has 50",
         "learning rate 0.001, cosine; the paper's falls",
         "masks and filter loss set in after 0 epochs, over 1;",
         "filter loss weighted by 'scale_free'",

@@ -26,7 +26,7 @@ def network_of(interpretable=True, **options):
     return create_model(
         "small",
         interpretable=interpretable,
-        **{"width": 0.1, "dropout": 0.0, "new_init_std": None, "num_outputs": 3, **options},
+        **{"width": 0.1, "dropout": 0.0, "new_init_std": 0.1, "num_outputs": 3, **options},
     )
 
 

@@ -36,6 +36,7 @@ def tiny_config() -> ml_collections.ConfigDict:
     config.model.name = "small"
     config.model.width = 0.1
     config.model.dropout = 0.2
+    config.model.new_init_std = 0.1
     config.networks = ("interpretable",)
     config.data.crop = "image"
     config.data.threads = 2
