@@ -172,6 +172,10 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
     config.train.task = arguments.task
     config.train.epochs = arguments.epochs
     config.train.schedule = arguments.schedule
+    if arguments.schedule != "paper":
+        # The gradient of new layers on ImageNet maps is huge at first: unclipped it kills filters.
+        config.train.learning_rate = 5e-3
+        config.train.clip_norm = 5.0
     config.train.warmup_steps = 10
     config.interpretable.ramp_epochs = 1.0
     config.checkpoint.every_steps = 50
