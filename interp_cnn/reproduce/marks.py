@@ -75,6 +75,10 @@ def _training(run: Run) -> list[str]:
         if train.schedule == "paper":
             rate = f"the paper's for one category, k = {train.paper_factor:g}"
         found.append(f"learning rate {rate}; the paper's falls from k 1e-4 to k 1e-5")
+    if train.clip_norm is not None:
+        found.append(
+            f"gradients clipped to a norm of {train.clip_norm:g}; the paper has no clipping"
+        )
     if train.batch_size != batch:
         found.append(f"batches of {train.batch_size}; the paper has {batch}")
     return found
