@@ -4,7 +4,9 @@
 
 The pixels of one part's mask become the mean colour, and the network explains the image again. A
 line of the table is what was erased; the numbers are the mean share of each part over all images
-that have the erased part, and the mean logit. "before" is over the same images as each line.
+that have the erased part, and the mean logit. "before" is over the same images as each line. Where
+nearly all filters stand for one part its share cannot fall much: what they added to the logit, the
+sum of their contributions, stands below.
 """
 
 import argparse
@@ -41,19 +43,23 @@ def main(workdir: Path, variant: str, number: int) -> None:
     mean, std = tuple(config.data.mean), config.data.std
     predict = jax.jit(lambda params, images: network.apply({"params": params}, images)[0])
 
-    def explained(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Shares [images, parts] in the file's order of parts, and logits [images]."""
-        shares, logits = [], []
+    def explained(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shares and sums of contributions [images, parts], and logits [images].
+
+        The sums are over the filters of a part that speak for the logit.
+        """
+        shares, sums, logits = [], [], []
         for start in range(0, len(images), BATCH):
             batch = normalise(np.stack(images[start : start + BATCH]), mean, std)
             logits.append(np.asarray(predict(params, batch))[:, 0])
             for values in np.asarray(filter_contributions(network, params, batch)):
                 found = contributions_by_part(values, parts.part, parts.names)
                 shares.append([found[name] for name in parts.names])
-        return np.array(shares), np.concatenate(logits)
+                sums.append(np.maximum(values, 0).sum() * np.array(shares[-1]))
+        return np.array(shares), np.array(sums), np.concatenate(logits)
 
     originals = [example["image"] for example in examples]
-    before, logits = explained(originals)
+    before, sums, logits = explained(originals)
     print(f"{variant}, {len(examples)} test images; mean share of each part, %")
     print(f"{'':28s}" + "".join(f"{name:>12s}" for name in parts.names) + f"{'logit':>12s}")
 
@@ -65,13 +71,18 @@ def main(workdir: Path, variant: str, number: int) -> None:
         having = np.flatnonzero(masks[:, k].any(axis=(1, 2)))
         if not len(having):
             continue
-        after, logits_after = explained(
+        after, sums_after, logits_after = explained(
             [erased(originals[i], masks[i, k], np.array(mean)) for i in having]
         )
         line(f"{name}: before", before[having], logits[having])
         line(f"{name} erased", after, logits_after)
         fell = (after[:, k] < before[having, k]).mean()
         print(f"  the share of the {name} fell in {100 * fell:.0f} % of {len(having)} images")
+        fell = (sums_after[:, k] < sums[having, k]).mean()
+        print(
+            f"  what its filters added to the logit: {sums[having, k].mean():.2f}, then"
+            f" {sums_after[:, k].mean():.2f}; it fell in {100 * fell:.0f} %"
+        )
 
 
 if __name__ == "__main__":
