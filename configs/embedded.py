@@ -4,16 +4,22 @@
 
 The defaults of `train.py`. Two cores take some five minutes for data, both networks and evaluation.
 Another category: --config configs/embedded.py:category=rabbit
+All six, told from each other: --config configs/embedded.py:category=all,task=softmax
 """
 
 import ml_collections
 
-from interp_cnn.config import default_config, parse_arguments
+from interp_cnn.config import default_config, default_negatives, parse_arguments
+from interp_cnn.data.categories import ALL, SEPARATOR
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Arguments: category, epochs, seed."""
-    arguments = parse_arguments(text, category="cat", epochs=8, seed=0)
+    """Arguments: category, negatives, task, epochs (0: 8, or 12 for several categories), seed."""
+    arguments = parse_arguments(
+        text, category="cat", negatives="", task="logistic", epochs=0, seed=0
+    )
+    several = arguments.category == ALL or SEPARATOR in arguments.category
+    epochs = arguments.epochs or (12 if several else 8)
     config = default_config()
     config.seed = arguments.seed
     config.model.name = "small"
@@ -21,15 +27,17 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.model.new_init_std = None  # there are no pretrained weights
     config.data.name = "embedded_animals"
     config.data.category = arguments.category
+    config.data.negatives = arguments.negatives or default_negatives(arguments.task)
     config.data.mean = (128.0, 128.0, 128.0)
     config.data.std = 64.0
-    config.train.epochs = arguments.epochs
+    config.train.task = arguments.task
+    config.train.epochs = epochs
     config.train.schedule = "cosine"
     config.train.learning_rate = 0.03
     config.train.warmup_steps = 20
     config.train.clip_norm = 1.0
     # From scratch the task has to shape the filters before they are tied to parts.
-    config.interpretable.start_epoch = 0.375 * arguments.epochs
-    config.interpretable.ramp_epochs = 0.2 * arguments.epochs
+    config.interpretable.start_epoch = 0.375 * epochs
+    config.interpretable.ramp_epochs = 0.2 * epochs
     config.eval.batch_size = 100
     return config

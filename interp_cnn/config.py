@@ -138,6 +138,11 @@ def parse_arguments(text: str | None, **defaults: Any) -> Any:
     return ml_collections.FrozenConfigDict(values)
 
 
+def default_negatives(task: str) -> str:
+    """Of a task: the softmax tells categories from each other alone."""
+    return "none" if task == "softmax" else "photos"
+
+
 def photo_config(text: str | None, *, name: str, category: str) -> ml_collections.ConfigDict:
     """What the configurations of published photos share: VGG-16 from ImageNet weights.
 
@@ -166,9 +171,7 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
     config.weights = "download"
     config.data.name = name
     config.data.category = arguments.category
-    # The softmax tells categories from each other alone.
-    default_negatives = "none" if arguments.task == "softmax" else "photos"
-    config.data.negatives = arguments.negatives or default_negatives
+    config.data.negatives = arguments.negatives or default_negatives(arguments.task)
     config.train.task = arguments.task
     config.train.epochs = arguments.epochs
     config.train.schedule = arguments.schedule

@@ -52,6 +52,21 @@ def test_config_files(file):
         load(file).get_config("nonsense=1")
 
 
+@pytest.mark.parametrize(
+    ("text", "epochs", "negatives"),
+    [
+        (None, 8, "photos"),
+        ("category=all,task=softmax", 12, "none"),
+        ("category=cat+bird,epochs=5", 5, "photos"),
+        ("category=cat+bird,negatives=none", 12, "none"),
+    ],
+)
+def test_embedded_config(text, epochs, negatives):
+    config = load(ROOT / "configs/embedded.py").get_config(text)
+    assert (config.train.epochs, config.data.negatives) == (epochs, negatives)
+    assert config.interpretable.start_epoch == 0.375 * epochs
+
+
 def test_first_difference():
     config, other = default_config(), default_config()
     other.data.threads = 1

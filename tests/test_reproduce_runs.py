@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from made_results import made_results
@@ -182,6 +183,26 @@ def test_estimate_with_frozen_layers(tmp_path, monkeypatch):
     ):
         (cost, _) = estimate.estimate(plan(read_wishes(**WISHES, settings=settings)), tmp_path)
         assert cost.seconds == pytest.approx(wanted(int(cost.how.split(", ")[1].split()[0])))
+
+
+def test_estimate_counts_the_images_that_are_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "_probe", lambda run: estimate._Probed(step=1.0, frozen=0.0))
+    empty = [f"data.data_dir={tmp_path}"]
+    planned = plan(read_wishes(tables=["embedded"], seeds=1, settings=empty))
+    (several,) = (run for run in planned if run.job.task == "multi_softmax")
+    (single,) = (run for run in planned if run.job.category == "cat")
+
+    def images():
+        costs = estimate.estimate([several, single], tmp_path)
+        return [int(cost.how.split(", ")[1].split()[0]) for cost in costs]
+
+    assert images() == [2000, 2000]  # of 3000 animals; of 1500 and 1500 others
+    summary = {"cat": {"examples": 60}, "other": {"examples": 30}}
+    info = SimpleNamespace(
+        splits={"train": SimpleNamespace(num_examples=60)}, metadata={"summary": summary}
+    )
+    monkeypatch.setattr(estimate, "open_builder", lambda *_, **__: SimpleNamespace(info=info))
+    assert images() == [40, 60]
 
 
 def checkpoint_bytes(config):

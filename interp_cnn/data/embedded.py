@@ -21,7 +21,8 @@ from interp_cnn.data.drawing import CATEGORIES, MIN_SIZE, PARTS, encoded_example
 
 LANDMARKS: tuple[str, ...] = ("head", "torso", "legs", "tail")
 
-_OBJECTS = 1500  # of all categories of a config together, and so many others
+_OBJECTS = 1500  # of a config's categories together, and so many others
+_LEAST = 500  # of each category, where there are several: fewer do not train a network from scratch
 _PER_WORKER = 200  # fewer pictures are not worth the start of a process
 _MAX_WORKERS = 8
 
@@ -53,8 +54,8 @@ class EmbeddedConfig(tfds.core.BuilderConfig):
 
     name: str = ""
     categories: tuple[str, ...] = CATEGORIES
-    num_per_category: int = 250
-    num_other: int = 1500
+    num_per_category: int = _LEAST
+    num_other: int = _OBJECTS
     image_size: int = 128
     seed: int = 0
 
@@ -84,12 +85,13 @@ class EmbeddedConfig(tfds.core.BuilderConfig):
 class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
     """Drawn animals that differ in their parts alone, and pictures of scattered parts as label 0.
 
-    The config is one category (`"cat"`), several joined by `+` (`"cat+rabbit"`), or `"all"`: as
-    many pictures of them together as pictures of scattered parts. Give an `EmbeddedConfig` for
-    other numbers, sizes or seeds. `info.metadata["summary"]` counts by category what was drawn.
+    The config is one category (`"cat"`), several joined by `+` (`"cat+rabbit"`), or `"all"`: 1500
+    pictures of them together, of more than three categories 500 each, and 1500 of scattered parts.
+    Give an `EmbeddedConfig` for other numbers, sizes or seeds. `info.metadata["summary"]` counts by
+    category what was drawn.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     BUILDER_CONFIGS = [  # noqa: RUF012, the name and type are those of tfds
         EmbeddedConfig(name="all", description="all categories and other"),
         *(
@@ -189,7 +191,7 @@ def _config_named(text: str) -> EmbeddedConfig:
     return EmbeddedConfig(
         name=SEPARATOR.join(categories),
         categories=categories,
-        num_per_category=_OBJECTS // len(categories),
+        num_per_category=max(_OBJECTS // len(categories), _LEAST),
         description=f"{', '.join(categories)} and other",
     )
 

@@ -147,12 +147,17 @@ def _training_images(run: Run) -> tuple[int, str]:
     builder = open_builder(
         data.name, data.category, data_dir=data.data_dir or None, skip_damaged=data.skip_damaged
     )
+    others = data.negatives == "photos"
     if builder.info.splits:
-        return builder.info.splits["train"].num_examples, "prepared images"
+        images = builder.info.splits["train"].num_examples
+        if not others:
+            counts = {c: n["examples"] for c, n in builder.info.metadata["summary"].items()}
+            images = round(images * (1 - counts.get("other", 0) / sum(counts.values())))
+        return images, "prepared images"
     if data.name == EMBEDDED:
         config = builder.builder_config
-        objects = config.num_per_category * len(config.categories)
-        return round((objects + config.num_other) * 2 / 3), "images"  # the test split has a third
+        images = config.num_per_category * len(config.categories) + others * config.num_other
+        return round(images * 2 / 3), "images"  # the test split has a third
     return _ASSUMED_IMAGES, "images assumed, the data are not prepared"
 
 
