@@ -88,12 +88,19 @@ TABLES: dict[str, tuple[Table, ...]] = {
             (INTERPRETABILITY,),
             tuple((EMBEDDED, task) for task in _MULTI),
         ),
-        Table("embedded 4", "Location instability", _WHERE, ((EMBEDDED, SINGLE),), True),
+        Table(
+            "embedded 4",
+            "Location instability",
+            _WHERE,
+            tuple((EMBEDDED, task) for task in (*_MULTI, SINGLE)),
+            True,
+        ),
         Table(
             "embedded 7",
             "Classification accuracy",
             (ACCURACY,),
             tuple((EMBEDDED, task) for task in (*_MULTI, SINGLE)),
+            True,
         ),
     ),
 }
