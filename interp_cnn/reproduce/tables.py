@@ -92,14 +92,14 @@ TABLES: dict[str, tuple[Table, ...]] = {
             "embedded 4",
             "Location instability",
             _WHERE,
-            tuple((EMBEDDED, task) for task in (*_MULTI, SINGLE)),
+            tuple((EMBEDDED, task) for task in (SINGLE, *_MULTI)),
             True,
         ),
         Table(
             "embedded 7",
             "Classification accuracy",
             (ACCURACY,),
-            tuple((EMBEDDED, task) for task in (*_MULTI, SINGLE)),
+            tuple((EMBEDDED, task) for task in (SINGLE, *_MULTI)),
             True,
         ),
     ),
@@ -148,7 +148,9 @@ def columns(table: Table, wanted: Sequence[str] | None) -> list[Column]:
     result = []
     for dataset, task in table.tasks:
         chosen = chosen_categories(dataset, wanted)
-        title = f"{TITLES[dataset]}, {_TASK_TITLES[task]}"
+        title = _TASK_TITLES[task]
+        if not table.by_category:  # there the title of the table names the data set
+            title = f"{TITLES[dataset]}, {title}"
         if not chosen:
             reason = f"none of the chosen categories is in {TITLES[dataset]}"
             result.append(Column(title, dataset, task, (), reason=reason))
