@@ -233,7 +233,7 @@ def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     (accuracy,) = (
         c
         for c in cells
-        if (c["metric"], c["variant"], c["task"]) == ("accuracy", "ordinary", "single")
+        if (c["metric"], c["variant"], c["column"]) == ("accuracy", "ordinary", "cat")
     )
     results = json.loads((execute.folder_of(planned[0], tmp_path) / "metrics.json").read_text())
     assert accuracy["values"] == [results["networks"]["ordinary"]["accuracy"]["value"]]
