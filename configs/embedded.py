@@ -10,7 +10,8 @@ All six, told from each other: --config configs/embedded.py:category=all,task=so
 import ml_collections
 
 from interp_cnn.config import default_config, default_negatives, parse_arguments
-from interp_cnn.data.categories import ALL, SEPARATOR
+from interp_cnn.data.categories import named_categories
+from interp_cnn.data.drawing import CATEGORIES
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
@@ -18,7 +19,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     arguments = parse_arguments(
         text, category="cat", negatives="", task="logistic", epochs=0, seed=0
     )
-    several = arguments.category == ALL or SEPARATOR in arguments.category
+    several = len(named_categories(arguments.category, CATEGORIES)) > 1
     epochs = arguments.epochs or (12 if several else 8)
     config = default_config()
     config.seed = arguments.seed

@@ -11,13 +11,15 @@ import optax
 
 from interp_cnn import experiment, parallel
 from interp_cnn.config import INTERPRETABLE, ORDINARY
+from interp_cnn.data.categories import named_categories
+from interp_cnn.data.pipeline import NONE
 from interp_cnn.data.prepare import EMBEDDED, open_builder
 from interp_cnn.frozen import output_bytes
 from interp_cnn.models import Network
 from interp_cnn.optim import make_optimizer
 from interp_cnn.reproduce.execute import begun, finished, measured_seconds
 from interp_cnn.reproduce.plan import Run
-from interp_cnn.reproduce.tables import CATEGORIES, SINGLE
+from interp_cnn.reproduce.tables import CATEGORIES
 from interp_cnn.state import init_params, init_state
 
 _GIB = 2**30
@@ -147,7 +149,7 @@ def _training_images(run: Run) -> tuple[int, str]:
     builder = open_builder(
         data.name, data.category, data_dir=data.data_dir or None, skip_damaged=data.skip_damaged
     )
-    others = data.negatives == "photos"
+    others = data.negatives != NONE
     if builder.info.splits:
         images = builder.info.splits["train"].num_examples
         if not others:
@@ -162,10 +164,7 @@ def _training_images(run: Run) -> tuple[int, str]:
 
 
 def _outputs(run: Run) -> int:
-    if run.job.task == SINGLE:
-        return 1
-    known = len(CATEGORIES[run.job.dataset])
-    return known if run.job.category == "all" else 1 + run.job.category.count("+")
+    return len(named_categories(run.job.category, CATEGORIES[run.job.dataset]))
 
 
 def _optimizer(run: Run, network: Network) -> optax.GradientTransformation:
