@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from interp_cnn import cli
 
 _CONFIG = cli.define_config(None)
+cli.define_distributed()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 _OCCLUDE = flags.DEFINE_integer(
     "occlude", 0, "Measure the radius of the regions by occluding so many images.", lower_bound=0
@@ -24,6 +25,7 @@ _OCCLUDE = flags.DEFINE_integer(
 def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
+    cli.join_hosts()
     from interp_cnn import experiment, runs
 
     if _CONFIG.value is not None:
@@ -32,7 +34,8 @@ def main(argv: Sequence[str]) -> None:
         runs.evaluate_weights(_CONFIG.value, workdir, occlude=_OCCLUDE.value)
     elif _WORKDIR.value:
         workdir = Path(_WORKDIR.value)
-        runs.evaluate_workdir(experiment.read_config(workdir), workdir, occlude=_OCCLUDE.value)
+        config = experiment.read_config_everywhere(workdir)
+        runs.evaluate_workdir(config, workdir, occlude=_OCCLUDE.value)
     else:
         raise ValueError("eval.py needs --workdir DIR of a training run, or --config FILE.py")
 

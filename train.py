@@ -14,17 +14,16 @@ from ml_collections import config_flags
 from interp_cnn import cli
 
 _CONFIG = cli.define_config(str(cli.CONFIGS / "embedded.py"))
+cli.define_distributed()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run (default: runs/CONFIG).")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of this run.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
-    from interp_cnn import parallel, runs
+    cli.join_hosts()
+    from interp_cnn import runs
 
-    if _DISTRIBUTED.value:
-        parallel.join_hosts()
     workdir = _WORKDIR.value or cli.default_workdir(
         config_flags.get_config_filename(flags.FLAGS["config"])
     )

@@ -1,6 +1,8 @@
 """What train.py, eval.py and explain.py share: errors as one sentence, the default directories."""
 
+import functools
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -8,7 +10,11 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from interp_cnn import watch
+
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+_JOIN_TIMEOUT = 300.0  # seconds
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
@@ -45,6 +51,22 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
+def define_distributed() -> None:
+    """The flags --distributed and --join_timeout, see `join_hosts`."""
+    flags.DEFINE_bool("distributed", False, "Join the other hosts of this run.")
+    flags.DEFINE_float(
+        "join_timeout", _JOIN_TIMEOUT, "Seconds to wait for the other hosts.", lower_bound=1.0
+    )
+
+
+def join_hosts() -> None:
+    """With --distributed join the other hosts of this run; before anything else of JAX."""
+    if flags.FLAGS.distributed:
+        from interp_cnn import hosts
+
+        hosts.join(flags.FLAGS.join_timeout)
+
+
 def check_arguments(argv: Sequence[str]) -> None:
     """Raise a ValueError for arguments that are no flags."""
     if len(argv) > 1:
@@ -75,4 +97,28 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
                 text = f"{error.filename} cannot be read or written ({error.strerror})"
             sys.exit(f"error: {text} (--traceback shows where this came from)")
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(functools.partial(_among_hosts, guarded), flags_parser=_parse)
+
+
+def _among_hosts(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
+    """A main function of one of several hosts: the way in which it ends ends the others too."""
+    try:
+        result = main(argv)
+    except BaseException as error:
+        if not watch.watching():
+            raise
+        if isinstance(error, SystemExit) and not str(error).startswith("error:"):
+            _leave_hosts()  # all were stopped at the same step
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        watch.end_all(str(error).removeprefix("error: ") or type(error).__name__)
+    if watch.watching():
+        _leave_hosts()
+    return result
+
+
+def _leave_hosts() -> None:
+    from interp_cnn import hosts
+
+    hosts.leave()

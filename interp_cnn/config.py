@@ -197,11 +197,19 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def first_difference(saved: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """A sentence on the first field that makes two runs different, or None."""
+def first_difference(
+    saved: Mapping[str, Any], config: Mapping[str, Any], free: tuple[str, ...] = _FREE_PREFIXES
+) -> str | None:
+    """A sentence on the first field that makes two runs different, or None.
+
+    Args:
+      saved: fields of a run that is there.
+      config: fields of another one.
+      free: beginnings of the names of fields that may differ.
+    """
     old, new = flatten(saved), flatten(config)
     for name in sorted(old.keys() | new.keys()):
-        if name.startswith(_FREE_PREFIXES):
+        if name.startswith(free):
             continue
         if _plain(old.get(name)) != _plain(new.get(name)):
             return f"config.{name} is {old.get(name)!r} there and {new.get(name)!r} here"

@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from interp_cnn import parallel
+from interp_cnn import hosts, parallel
 from interp_cnn.config import first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
@@ -218,3 +218,9 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
         raise ValueError(
             f"{file} is damaged ({error}); write the config of the run there, or train it again"
         ) from error
+
+
+def read_config_everywhere(workdir: Path) -> ml_collections.ConfigDict:
+    """`read_config` by the first of several hosts, for all."""
+    text = hosts.from_first(lambda: read_config(workdir).to_json_best_effort())
+    return ml_collections.ConfigDict(json.loads(text))

@@ -1,21 +1,24 @@
 """Which part each filter of a trained network stands for, measured on its objects and kept."""
 
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import ml_collections
 import numpy as np
 from numpy.typing import NDArray
 
-from interp_cnn import experiment
+from interp_cnn import experiment, hosts
 from interp_cnn.activity import FilterActivity
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluation, Evaluator
 from interp_cnn.explain import part_of_filters
 from interp_cnn.models import NEW_CONV, Network
+from interp_cnn.state import init_params, no_activities
 
 
 class Restored(NamedTuple):
@@ -35,12 +38,26 @@ class Restored(NamedTuple):
 
 
 def restore_network(config: ml_collections.ConfigDict, workdir: Path, variant: str) -> Restored:
-    """The latest checkpoint of a network of a work directory.
+    """The latest checkpoint of a network of a work directory, which the first host reads for all.
 
     Raises:
       FileNotFoundError: where there is none.
       ValueError: where it is of another network.
     """
+    if jax.process_count() == 1:
+        return _read_network(config, workdir, variant)
+    found = _read_network(config, workdir, variant) if hosts.is_first() else None
+    known = hosts.from_first(lambda: json.dumps([found.step, found.network.num_outputs]))  # type: ignore[union-attr]
+    step, outputs = json.loads(known)
+    network = experiment.make_network(config, variant, outputs)
+    if found is None:
+        params = init_params(network, config.seed)
+        found = Restored(network, params, step, no_activities(network))
+    params, activity = hosts.broadcast((found.params, dict(found.activity)))
+    return Restored(network, params, step, activity)
+
+
+def _read_network(config: ml_collections.ConfigDict, workdir: Path, variant: str) -> Restored:
     folder = workdir / variant / "checkpoints"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")

@@ -1,6 +1,5 @@
 """Several devices: the one place where functions are mapped over them."""
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ AXIS = "devices"
 
 
 def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Callable[..., Any]:
-    """`step(state, batch)` on every local device, each with its share of the batch.
+    """`step(state, batch)` on every device of all hosts, each with its share of the batch.
 
     The state has no device axis, and what comes back is the same on all devices: the step itself
     averages over the axis `AXIS`.
@@ -31,8 +30,13 @@ def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Cal
 
 
 def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function(params, batch)` on every local device; results keep the device axis."""
-    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+    """`function(params, batch)` on every local device; results keep the device axis.
+
+    Hosts call it independently of each other, also a different number of times.
+    """
+    return jax.pmap(
+        function, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=jax.local_devices()
+    )
 
 
 def replicate(state: Any) -> Any:
@@ -63,24 +67,3 @@ def shard(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def unshard(tree: Any) -> Any:
     """Join the device axis again and fetch: [devices, n, ...] -> NumPy [devices * n, ...]."""
     return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
-
-
-def join_hosts() -> None:
-    """Join the other hosts of this run; before anything else of JAX.
-
-    Clusters that JAX knows (TPU pods, Slurm, Open MPI, Kubernetes) need nothing more. Elsewhere
-    each host says JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
-
-    Raises:
-      ValueError: where the hosts cannot be told from the environment.
-    """
-    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    given = [os.environ.get(name) for name in names]
-    number, index = (int(value) if value else None for value in given)
-    try:
-        jax.distributed.initialize(num_processes=number, process_id=index)
-    except ValueError as error:
-        raise ValueError(
-            f"--distributed found no cluster ({error}); set JAX_COORDINATOR_ADDRESS=HOST:PORT,"
-            f" {names[0]} and {names[1]} on every host"
-        ) from error

@@ -51,3 +51,16 @@ class MetricWriter:
         """Flush everything."""
         self._bar.close()
         self._events.close()
+
+
+class NoWriter:
+    """What hosts other than the first have in place of a `MetricWriter`."""
+
+    def advance(self) -> None:
+        """One step is done."""
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of a step, which the first host writes."""
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -332,19 +332,20 @@ def train_batches(
     *,
     batch_size: int,
     seed: int,
+    first_batch: int = 0,
     shards: tuple[int, int] = (0, 1),
     threads: int = 4,
 ) -> grain.IterDataset:
     """Endless shuffled and flipped batches, the same for the same seed.
 
-    Its iterator can be saved and restored. Every epoch has a new order; the last examples that do
-    not fill a batch are left out.
+    Every epoch has a new order; the last examples that do not fill a batch are left out.
 
     Args:
       split: examples.
       crop: transformation to network input.
       batch_size: examples of one batch over all processes.
       seed: of order and flips.
+      first_batch: number of the batch to begin with, to go on after so many.
       shards: index and number of the processes that share the data.
       threads: that read and transform.
 
@@ -363,7 +364,8 @@ def train_batches(
         )
     if batch_size % count:
         raise ValueError(f"batch_size={batch_size} is not divisible by the {count} processes")
-    # Every process sees the same order of the whole data and takes its part of each batch.
+    # Every process sees the same order of the whole data and takes its part of each batch: the part
+    # that the devices of its number have in a process with all of them.
     per_epoch = len(split) // batch_size * batch_size
     source, read, flip = grain.MapDataset.source(split), crop, RandomFlip()
     if split.features is not None:
@@ -376,8 +378,9 @@ def train_batches(
         .slice(slice(0, per_epoch))
         .repeat()
         .map(read)
-        .random_map(flip)[index::count]
+        .random_map(flip)
         .batch(batch_size // count, drop_remainder=True)
+        .slice(slice(first_batch * count + index, None, count))
     )
     return dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)

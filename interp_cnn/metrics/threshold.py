@@ -162,9 +162,7 @@ class ActivationThreshold:
 
     def _check_begun(self, what: str) -> None:
         if self._shape is None:
-            raise ValueError(
-                f"update was never called; give some maps before asking for {what}."
-            )
+            raise ValueError(f"update was never called; give some maps before asking for {what}.")
 
     def result(self) -> NDArray[np.float32]:
         """Returns T_f, [filters]; NaN for a filter for which no image counted.
