@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,12 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
       FileNotFoundError: where source files are missing.
     """
     data_dir = config["data_dir"] or None
+    wanted = config
     task = source = _builder(config, data_dir)
     negatives, folder = config["negatives"], config["manual_dir"] or None
     if negatives == CATEGORIES:
-        source = _builder({**config, "category": ALL}, data_dir)
+        wanted = {**config, "category": ALL}
+        source = _builder(wanted, data_dir)
         if config["name"] == Cub2002011.name and task.categories == (BIRD,):
             raise ValueError(
                 f"negatives={CATEGORIES!r} needs a category beside those of the task, and"
@@ -103,7 +105,9 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         source.check_others(Path(folder).expanduser())
     download = tfds.download.DownloadConfig(manual_dir=folder)
     # On a common disk the first host prepares and the others wait; on its own disk each prepares.
-    hosts.in_turn(lambda: _prepare_once(source, download))
+    source = hosts.in_turn(
+        lambda: _prepare_once(source, lambda: _builder(wanted, data_dir), download)
+    )
     # The categories of "all" may be known only now.
     categories = task.categories or source.categories
     how: dict[str, Any] = {
@@ -130,13 +134,21 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
 
 
 def _prepare_once(
-    builder: tfds.core.DatasetBuilder, download: tfds.download.DownloadConfig
-) -> None:
-    """Prepare a data set unless that is done; processes that share the folder take turns."""
+    builder: tfds.core.DatasetBuilder,
+    reopen: Callable[[], tfds.core.DatasetBuilder],
+    download: tfds.download.DownloadConfig,
+) -> tfds.core.DatasetBuilder:
+    """Prepare a data set unless that is done; processes that share the folder take turns.
+
+    Returns:
+      A builder that knows of what another process has prepared meanwhile.
+    """
     folder = Path(builder.data_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.parent / f".{folder.name}.lock"):
+        builder = reopen()
         builder.download_and_prepare(download_config=download)
+    return builder
 
 
 def _fingerprint(split: Split) -> str:
@@ -144,5 +156,8 @@ def _fingerprint(split: Split) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(split.labels, "<i8").data)
     for index in range(len(split)):
         for leaf in jax.tree.leaves(split[index]):
-            digest.update(leaf if isinstance(leaf, bytes) else np.asarray(leaf).tobytes())
+            values = np.asarray(leaf)
+            # Encoded images and names are objects, whose own bytes are addresses.
+            for item in values.ravel() if values.dtype == object else [values]:
+                digest.update(bytes(item))
     return digest.hexdigest()
