@@ -1,13 +1,14 @@
 """Checkpoints with orbax: state, position in the data, configuration."""
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import grain
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
+from interp_cnn import storage
 from interp_cnn.activity import FilterActivity
 from interp_cnn.state import TrainState
 
@@ -22,8 +23,8 @@ class Checkpoints:
       keep: number of latest checkpoints that are kept.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2):
-        self.folder = folder.absolute()
+    def __init__(self, folder: epath.Path, *, keep: int = 2):
+        self.folder = storage.absolute(folder)
         self._manager = ocp.CheckpointManager(
             self.folder,
             # Saves are synchronous: when one fails, training must not go on as if it had not.
@@ -42,7 +43,9 @@ class Checkpoints:
         return self._manager.reached_preemption(step)
 
     def check_space(self, state: TrainState) -> None:
-        """Raise an OSError unless a checkpoint of this state fits on the disk."""
+        """Raise an OSError unless a checkpoint of this state fits; a bucket has room."""
+        if storage.is_remote(self.folder):
+            return
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
         if free < 1.05 * needed:

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
+from etils import epath
 from tqdm import tqdm
 
-from interp_cnn import experiment
+from interp_cnn import experiment, storage
 from interp_cnn.activity import FilterActivity
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
@@ -29,12 +29,13 @@ from interp_cnn.trainer import check_batch_size, train
 _States = dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]]
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
     """Train every network of a configuration, evaluate all, write table and figure.
 
     Args:
       config: see `interp_cnn.config`.
-      workdir: gets everything that is written. A run that was interrupted goes on.
+      workdir: gets everything that is written, on disk or in a bucket; a run that was interrupted
+        goes on.
 
     Returns:
       The figures, as in `metrics.json`.
@@ -43,13 +44,14 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict
       ValueError, FileNotFoundError, OSError, FloatingPointError: each with one sentence on what is
         wrong; nothing already computed is lost.
     """
+    workdir = storage.as_path(workdir)
     check_batch_size(config)
     for variant in config.networks:
         experiment.make_network(config, variant)  # a wrong name shows before the data are made
     experiment.claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
     states: _States = {}
-    with FrozenCache(config, workdir / "frozen_features") as cache:
+    with FrozenCache(config, storage.local_scratch(workdir) / "frozen_features") as cache:
         for variant in config.networks:
             state = train(config, variant, data, workdir / variant, cache)
             states[variant] = (int(state.step), state.params, state.activity)
@@ -58,7 +60,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict
 
 
 def evaluate_workdir(
-    config: ml_collections.ConfigDict, workdir: Path, *, occlude: int = 0
+    config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
 ) -> dict[str, Any]:
     """Evaluate the latest checkpoints of a work directory.
 
@@ -75,10 +77,12 @@ def evaluate_workdir(
       FileNotFoundError: where a network has no checkpoint.
       ValueError: where a checkpoint is of another network.
     """
+    workdir = storage.as_path(workdir)
     states: _States = {}
     for variant in config.networks:
         restored = restore_network(config, workdir, variant)
         states[variant] = (restored.step, restored.params, restored.activity)
+    storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
     measured = _set_radius(config, data, states, occlude)
     if measured:
@@ -87,7 +91,7 @@ def evaluate_workdir(
 
 
 def evaluate_weights(
-    config: ml_collections.ConfigDict, workdir: Path, *, occlude: int = 0
+    config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
 ) -> dict[str, Any]:
     """Evaluate the networks as they are before training, with the weights of the configuration.
 
@@ -102,6 +106,8 @@ def evaluate_weights(
     Raises:
       ValueError, FileNotFoundError: as `train_and_evaluate`.
     """
+    workdir = storage.as_path(workdir)
+    storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
     networks = {
         variant: experiment.make_network(config, variant, len(data.categories))
@@ -144,12 +150,11 @@ def _measure(
     config: ml_collections.ConfigDict,
     data: Data,
     states: _States,
-    workdir: Path,
+    workdir: epath.Path,
     cache: FrozenCache | None = None,
     measured_radius: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate networks given as (step, params, activity); write table, figures and picture."""
-    workdir.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"networks": {}}
     rows, filters, explained = [], [], []
     for variant, (step, params, activity) in states.items():
@@ -159,7 +164,7 @@ def _measure(
         results["networks"][variant] = evaluation.result
         results["controls"] = evaluation.controls._asdict()
         if jax.process_index() == 0:
-            (workdir / variant).mkdir(exist_ok=True)
+            storage.make_folder(workdir / variant)
             parts = filter_parts_of(evaluation, data)
             write_filter_parts(workdir / variant / "filters.npz", step, parts)
             if network.interpretable:
@@ -174,10 +179,11 @@ def _measure(
         results["empirical_radius"] = measured_radius
     if jax.process_index() == 0:
         table = markdown_table(results)
-        (workdir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
-        (workdir / "table.md").write_text(table)
+        storage.write(workdir / "metrics.json", json.dumps(results, indent=2) + "\n")
+        storage.write(workdir / "table.md", table)
         tqdm.write("\n" + table)
-        draw_filters(workdir / "filters.png", rows, title=_title(config))
+        with storage.staged_file(workdir / "filters.png") as picture:
+            draw_filters(picture, rows, title=_title(config))
         curves = read_curves({variant: workdir / variant for variant in states})
         write_report(
             workdir / "report",
