@@ -137,9 +137,14 @@ def check_writable(folder: _AnyPath) -> None:
     """
     make_folder(folder)
     probe = folder / f".probe-{os.getpid()}"
-    write(probe, b"")
-    with reaching(probe, writing=True):
-        probe.unlink(missing_ok=True)
+    try:
+        with reaching(folder, writing=True):
+            probe.write_bytes(b"")
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename:  # that of the probe
+            raise OSError(error.errno, error.strerror, os.fspath(folder)) from error
+        raise
 
 
 def read(path: _AnyPath) -> bytes:
