@@ -1,6 +1,7 @@
 """A bucket on this machine: gcp-storage-emulator, in memory, on a free port of 127.0.0.1."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 NAME = "bucket"
+# Before gcsfs is imported: it asks at every call for a kind of bucket that the emulator knows not.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 SERVER = Path(__file__).with_name("bucket_server.py")
 
 
