@@ -7,7 +7,6 @@ fields of Zhou et al.), takes the mean of the networks for all of them, and keep
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
@@ -16,7 +15,7 @@ from interp_cnn import cli
 
 _CONFIG = cli.define_config(None)
 cli.define_distributed()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run, or gs://BUCKET/DIR.")
 _OCCLUDE = flags.DEFINE_integer(
     "occlude", 0, "Measure the radius of the regions by occluding so many images.", lower_bound=0
 )
@@ -26,14 +25,14 @@ def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
     cli.join_hosts()
-    from interp_cnn import experiment, runs
+    from interp_cnn import experiment, runs, storage
 
     if _CONFIG.value is not None:
         file = config_flags.get_config_filename(flags.FLAGS["config"])
-        workdir = Path(_WORKDIR.value or cli.default_workdir(file))
+        workdir = storage.as_path(_WORKDIR.value or cli.default_workdir(file))
         runs.evaluate_weights(_CONFIG.value, workdir, occlude=_OCCLUDE.value)
     elif _WORKDIR.value:
-        workdir = Path(_WORKDIR.value)
+        workdir = storage.as_path(_WORKDIR.value)
         config = experiment.read_config_everywhere(workdir)
         runs.evaluate_workdir(config, workdir, occlude=_OCCLUDE.value)
     else:

@@ -9,9 +9,9 @@ does: --set train.epochs=50 --set train.schedule=paper --set model.frozen_throug
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
+from etils import epath
 
 from interp_cnn import cli
 
@@ -19,7 +19,9 @@ _TABLES = flags.DEFINE_list("tables", [], "Of 1, 2, ilsvrc, 4, 5, 7, embedded.")
 _NETS = flags.DEFINE_list("nets", [], "Of alexnet, vgg_m, vgg_s, vgg16 (default: all).")
 _CATEGORIES = flags.DEFINE_list("categories", [], "Names (default: all); CUB is birds as one.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/reproduce", "Directory of runs and tables.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/reproduce", "For runs and tables, or gs://BUCKET/DIR."
+)
 _MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "Folder with the published files.")
 _WEIGHTS = flags.DEFINE_list("weights", [], "NET=FILE, or FILE where there is one network.")
 _SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of the configuration of every run.")
@@ -29,6 +31,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs with time and dis
 def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
+    from interp_cnn import storage
     from interp_cnn.reproduce import estimate, execute, plan, write
 
     wishes = plan.read_wishes(
@@ -40,14 +43,14 @@ def main(argv: Sequence[str]) -> None:
         weights=_WEIGHTS.value,
         settings=_SET.value,
     )
-    workdir = Path(_WORKDIR.value)
+    workdir = storage.as_path(_WORKDIR.value)
     planned = plan.plan(wishes)
     if _DRY_RUN.value:
         execute.check_folders(planned, workdir)
         print(estimate.as_text(estimate.estimate(planned, workdir)))
         return
 
-    def write_all(outcomes: execute.Outcomes) -> list[Path]:
+    def write_all(outcomes: execute.Outcomes) -> list[epath.Path]:
         return write.write_tables(wishes, planned, outcomes, workdir)
 
     outcomes = execute.execute(planned, workdir, after=write_all)

@@ -6,15 +6,15 @@ devices, so a run goes on, and is looked at, on any number of devices and hosts.
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
 
-from interp_cnn import hosts
+from interp_cnn import hosts, storage
 from interp_cnn.activity import FilterActivity
 from interp_cnn.state import TrainState
 
@@ -29,12 +29,12 @@ class Checkpoints:
       keep: number of latest checkpoints that are kept.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2):
-        self.folder = folder.absolute()
+    def __init__(self, folder: epath.Path, *, keep: int = 2):
+        self.folder = storage.absolute(folder)
         self._manager: ocp.CheckpointManager | None = None
         if not hosts.is_first():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(self.folder)
         alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -57,8 +57,8 @@ class Checkpoints:
         return None if self._manager is None else self._manager.latest_step()
 
     def check_space(self, state: TrainState) -> None:
-        """Raise an OSError unless a checkpoint of this state fits on the disk."""
-        if self._manager is None:
+        """Raise an OSError unless a checkpoint of this state fits; a bucket has room."""
+        if self._manager is None or storage.is_remote(self.folder):
             return
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
@@ -181,7 +181,7 @@ class Checkpoints:
                     " use the config it was trained with"
                 )
 
-    def _aside(self, step: int) -> Path:
+    def _aside(self, step: int) -> epath.Path:
         """A name for a damaged checkpoint that is not taken."""
         names = (self.folder / f"damaged-{step}-{number}" for number in range(1_000))
         return next(name for name in names if not name.exists())

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
+from etils import epath
 
-from interp_cnn import hosts, parallel
+from interp_cnn import hosts, parallel, storage
 from interp_cnn.config import first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
@@ -153,7 +154,7 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
         )
 
 
-def check_params(network: Network, params: Any, source: Path) -> None:
+def check_params(network: Network, params: Any, source: epath.Path) -> None:
     """Check that parameters are those of a network.
 
     Args:
@@ -183,7 +184,7 @@ def check_params(network: Network, params: Any, source: Path) -> None:
             )
 
 
-def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     """Make the work directory of a configuration, or check that it is its own.
 
     Raises:
@@ -191,18 +192,20 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
       OSError: where it cannot be written.
     """
     file = workdir / "config.json"
-    if file.exists():
-        difference = first_difference(json.loads(file.read_text()), config.to_dict())
+    with storage.reaching(file):
+        claimed = file.exists()
+    if claimed:
+        difference = first_difference(json.loads(storage.read(file)), config.to_dict())
         if difference:
             raise ValueError(
                 f"{workdir} belongs to a run of another config ({difference});"
                 " choose another --workdir, or delete that one"
             )
-    workdir.mkdir(parents=True, exist_ok=True)
-    file.write_text(config.to_json_best_effort(indent=2) + "\n")
+    storage.make_folder(workdir)
+    storage.write(file, config.to_json_best_effort(indent=2) + "\n")
 
 
-def read_config(workdir: Path) -> ml_collections.ConfigDict:
+def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
     """The configuration of a work directory.
 
     Raises:
@@ -210,10 +213,14 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
       ValueError: where it is damaged.
     """
     file = workdir / "config.json"
-    if not file.exists():
-        raise FileNotFoundError(f"{file} is missing; is {workdir} the --workdir of a training run?")
     try:
-        return ml_collections.ConfigDict(json.loads(file.read_text()))
+        text = storage.read(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{file} is missing; is {workdir} the --workdir of a training run?"
+        ) from None
+    try:
+        return ml_collections.ConfigDict(json.loads(text))
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); write the config of the run there, or train it again"

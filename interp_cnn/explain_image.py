@@ -4,16 +4,16 @@ import errno
 import io
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from etils import epath
 from PIL import Image
 
-from interp_cnn import experiment, metrics
+from interp_cnn import experiment, metrics, storage
 from interp_cnn.config import INTERPRETABLE
 from interp_cnn.data.pipeline import Crop
 from interp_cnn.explain import NO_PART, contributions_by_part, explanation, filter_contributions
@@ -25,8 +25,8 @@ from interp_cnn.steps import normalise, predict_step
 
 
 def explain_image(
-    image: Path,
-    workdir: Path,
+    image: epath.Path,
+    workdir: epath.Path,
     *,
     variant: str = INTERPRETABLE,
     box: Sequence[float] | None = None,
@@ -35,7 +35,7 @@ def explain_image(
     """Say why a network says what it says about an image, and draw it.
 
     Args:
-      image: file.
+      image: file, on disk or in a bucket.
       workdir: of a training run; it gets the picture, `explained/NAME.png`.
       variant: of the network.
       box: (ymin, xmin, ymax, xmax) of the object in pixels, what networks are trained on; the
@@ -51,6 +51,7 @@ def explain_image(
         network.
       OSError: where the picture cannot be written.
     """
+    image, workdir = storage.as_path(image, what="IMAGE"), storage.as_path(workdir)
     data = _checked_image(image, box)
     config = experiment.read_config(workdir)
     picture = workdir / "explained" / f"{image.stem}.png"
@@ -68,18 +69,19 @@ def explain_image(
         f"logit {found.logit:.2f}; the filters of {NEW_CONV} that added most to it:",
     ]
     lines += [f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters]
-    draw_explanation(
-        picture,
-        pixels,
-        title=found.sentence,
-        shares=found.shares,
-        names=[name.replace("_", " ") for name in parts.names],
-        highlights=[
-            Highlight(f"{one.unit} ({one.value:+.2f})", int(parts.part[one.unit]), one.position)
-            for one in found.filters
-        ],
-        radius=config.eval.radius or metrics.default_radius((network.input_size,) * 2),
-    )
+    with storage.staged_file(picture) as file:
+        draw_explanation(
+            file,
+            pixels,
+            title=found.sentence,
+            shares=found.shares,
+            names=[name.replace("_", " ") for name in parts.names],
+            highlights=[
+                Highlight(f"{one.unit} ({one.value:+.2f})", int(parts.part[one.unit]), one.position)
+                for one in found.filters
+            ],
+            radius=config.eval.radius or metrics.default_radius((network.input_size,) * 2),
+        )
     return "\n".join([*lines, "", f"written: {picture}"])
 
 
@@ -163,8 +165,11 @@ def explain_pixels(
     return Explained(sentence, logit, dict(shares), strongest)
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: epath.Path) -> None:
     """Make the folder of the picture, before anything is computed for it."""
+    if storage.is_remote(folder):
+        storage.check_writable(folder)
+        return
     try:
         folder.mkdir(exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -176,11 +181,12 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _checked_image(file: Path, box: Sequence[float] | None) -> bytes:
+def _checked_image(file: epath.Path, box: Sequence[float] | None) -> bytes:
     """The bytes of an image file that can be read and that the box fits."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; give the file of an image")
-    data = file.read_bytes()
+    try:
+        data = storage.read(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file} does not exist; give the file of an image") from None
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()

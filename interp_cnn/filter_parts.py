@@ -1,17 +1,18 @@
 """Which part each filter of a trained network stands for, measured on its objects and kept."""
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 from numpy.typing import NDArray
 
-from interp_cnn import experiment, hosts
+from interp_cnn import experiment, hosts, storage
 from interp_cnn.activity import FilterActivity
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.prepare import Data, prepare
@@ -37,7 +38,9 @@ class Restored(NamedTuple):
     activity: Mapping[str, FilterActivity]
 
 
-def restore_network(config: ml_collections.ConfigDict, workdir: Path, variant: str) -> Restored:
+def restore_network(
+    config: ml_collections.ConfigDict, workdir: epath.Path, variant: str
+) -> Restored:
     """The latest checkpoint of a network of a work directory, which the first host reads for all.
 
     Raises:
@@ -57,7 +60,7 @@ def restore_network(config: ml_collections.ConfigDict, workdir: Path, variant: s
     return Restored(network, params, step, activity)
 
 
-def _read_network(config: ml_collections.ConfigDict, workdir: Path, variant: str) -> Restored:
+def _read_network(config: ml_collections.ConfigDict, workdir: epath.Path, variant: str) -> Restored:
     folder = workdir / variant / "checkpoints"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
@@ -91,21 +94,24 @@ def filter_parts_of(evaluation: Evaluation, data: Data) -> FilterParts:
     return FilterParts(part, tuple(data.parts or data.landmarks), tuple(data.categories))
 
 
-def write_filter_parts(file: Path, step: int, found: FilterParts) -> None:
+def write_filter_parts(file: epath.Path, step: int, found: FilterParts) -> None:
     """Write `filters.npz`: what is known of the filters at a step of training."""
-    np.savez(file, step=step, **found._asdict())
+    with storage.staged_file(file) as staged:
+        np.savez(staged, step=step, **found._asdict())
 
 
-def read_filter_parts(file: Path, step: int) -> FilterParts | None:
+def read_filter_parts(file: epath.Path, step: int) -> FilterParts | None:
     """What `filters.npz` has on the filters at a step of training; None where it has nothing.
 
     Raises:
       ValueError: for a damaged file.
     """
-    if not file.exists():
+    try:
+        content = io.BytesIO(storage.read(file))
+    except FileNotFoundError:
         return None
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with np.load(content, allow_pickle=False) as stored:
             if int(stored["step"]) != step:
                 return None
             names, categories = (tuple(stored[key].tolist()) for key in ("names", "categories"))
@@ -115,7 +121,7 @@ def read_filter_parts(file: Path, step: int) -> FilterParts | None:
 
 
 def filter_parts(
-    config: ml_collections.ConfigDict, workdir: Path, variant: str, restored: Restored
+    config: ml_collections.ConfigDict, workdir: epath.Path, variant: str, restored: Restored
 ) -> FilterParts:
     """What the filters stand for: from `filters.npz`, or measured and kept there.
 

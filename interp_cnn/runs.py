@@ -7,8 +7,9 @@ from typing import Any
 
 import jax
 import ml_collections
+from etils import epath
 
-from interp_cnn import experiment, hosts
+from interp_cnn import experiment, hosts, storage
 from interp_cnn.activity import FilterActivity
 from interp_cnn.config import first_difference
 from interp_cnn.data.prepare import Data, prepare
@@ -29,12 +30,13 @@ from interp_cnn.trainer import check_batch_size, train
 _States = dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]]
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
     """Train every network of a configuration, evaluate all, write table and figure.
 
     Args:
       config: see `interp_cnn.config`.
-      workdir: gets everything that is written. A run that was interrupted goes on.
+      workdir: gets everything that is written, on disk or in a bucket; a run that was interrupted
+        goes on.
 
     Returns:
       The figures, as in `metrics.json`.
@@ -43,6 +45,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict
       ValueError, FileNotFoundError, OSError, FloatingPointError: each with one sentence on what is
         wrong; nothing already computed is lost.
     """
+    workdir = storage.as_path(workdir)
     check_batch_size(config)
     for variant in config.networks:
         experiment.make_network(config, variant)  # a wrong name shows before the data are made
@@ -70,16 +73,16 @@ def _same_config(config: ml_collections.ConfigDict) -> None:
     hosts.same_everywhere("the configuration", config.to_json_best_effort(), difference)
 
 
-def _frozen_folder(workdir: Path) -> Path:
-    """Where the output of the frozen layers lies: each of several hosts has its own."""
+def _frozen_folder(workdir: epath.Path) -> Path:
+    """Where the output of the frozen layers lies on disk: each of several hosts has its own."""
     name = "frozen_features"
     if jax.process_count() > 1:
         name += f"_{jax.process_index()}_of_{jax.process_count()}"
-    return workdir / name
+    return storage.local_scratch(workdir) / name
 
 
 def evaluate_workdir(
-    config: ml_collections.ConfigDict, workdir: Path, *, occlude: int = 0
+    config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
 ) -> dict[str, Any]:
     """Evaluate the latest checkpoints of a work directory.
 
@@ -97,10 +100,13 @@ def evaluate_workdir(
       ValueError: where a checkpoint is of another network.
     """
     hosts.end_on_sigterm()
+    workdir = storage.as_path(workdir)
     states: _States = {}
     for variant in config.networks:
         restored = restore_network(config, workdir, variant)
         states[variant] = (restored.step, restored.params, restored.activity)
+    if hosts.is_first():
+        storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
     measured = _set_radius(config, data, states, occlude)
     if measured and hosts.is_first():
@@ -109,7 +115,7 @@ def evaluate_workdir(
 
 
 def evaluate_weights(
-    config: ml_collections.ConfigDict, workdir: Path, *, occlude: int = 0
+    config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
 ) -> dict[str, Any]:
     """Evaluate the networks as they are before training, with the weights of the configuration.
 
@@ -126,6 +132,9 @@ def evaluate_weights(
     """
     hosts.end_on_sigterm()
     _same_config(config)
+    workdir = storage.as_path(workdir)
+    if hosts.is_first():
+        storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
     networks = {
         variant: experiment.make_network(config, variant, len(data.categories))
@@ -168,7 +177,7 @@ def _measure(
     config: ml_collections.ConfigDict,
     data: Data,
     states: _States,
-    workdir: Path,
+    workdir: epath.Path,
     cache: FrozenCache | None = None,
     measured_radius: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -182,7 +191,7 @@ def _measure(
         results["networks"][variant] = evaluation.result
         results["controls"] = evaluation.controls._asdict()
         if hosts.is_first():
-            (workdir / variant).mkdir(parents=True, exist_ok=True)
+            storage.make_folder(workdir / variant)
             parts = filter_parts_of(evaluation, data)
             write_filter_parts(workdir / variant / "filters.npz", step, parts)
             if network.interpretable:
@@ -197,10 +206,11 @@ def _measure(
         results["empirical_radius"] = measured_radius
     if hosts.is_first():
         table = markdown_table(results)
-        (workdir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
-        (workdir / "table.md").write_text(table)
+        storage.write(workdir / "metrics.json", json.dumps(results, indent=2) + "\n")
+        storage.write(workdir / "table.md", table)
         hosts.say("\n" + table)
-        draw_filters(workdir / "filters.png", rows, title=_title(config))
+        with storage.staged_file(workdir / "filters.png") as picture:
+            draw_filters(picture, rows, title=_title(config))
         curves = read_curves({variant: workdir / variant for variant in states})
         write_report(
             workdir / "report",

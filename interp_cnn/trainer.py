@@ -3,7 +3,6 @@
 import math
 import signal
 import threading
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -11,6 +10,7 @@ import grain
 import jax
 import jax.numpy as jnp
 import ml_collections
+from etils import epath
 
 from interp_cnn import experiment, hosts, parallel
 from interp_cnn.checkpoint import Checkpoints
@@ -89,7 +89,7 @@ def train(
     config: ml_collections.ConfigDict,
     variant: str,
     data: Data,
-    folder: Path,
+    folder: epath.Path,
     cache: FrozenCache | None = None,
 ) -> TrainState:
     """Train one network, or go on from its latest checkpoint.
@@ -241,6 +241,7 @@ def _loop(
             look(step)
         if save:
             _check_finite(state, variant, checkpoints)
+            writer.flush()  # a run goes on behind the checkpoint, and looks for what came before it
             checkpoints.save(state, config.to_dict())
         if stop and step < total:
             raise Interrupted(

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
+from etils import epath
 
 from interp_cnn import experiment, parallel
 from interp_cnn.config import INTERPRETABLE, ORDINARY
@@ -52,7 +52,7 @@ class _Probed(NamedTuple):
     frozen: float
 
 
-def estimate(planned: Sequence[Run], workdir: Path) -> list[Cost]:
+def estimate(planned: Sequence[Run], workdir: epath.Path) -> list[Cost]:
     """Time and disk of every run.
 
     A run costs as much as (epochs + 1) x training images x networks times the time of one image;
@@ -131,7 +131,7 @@ def _seconds(run: Run, of_image: _Probed, images: int) -> float:
 
 
 def _measured(
-    planned: Sequence[Run], done: Mapping[str, Mapping[str, Any] | None], workdir: Path
+    planned: Sequence[Run], done: Mapping[str, Mapping[str, Any] | None], workdir: epath.Path
 ) -> dict[str, float]:
     """Seconds for one image of each network, of the last finished run that was timed."""
     result = {}
