@@ -20,7 +20,7 @@ _ends: list["Server | Client"] = []
 
 def end_process(sentence: str) -> NoReturn:
     """Print a sentence and end at once: JAX's own way out waits for hosts that are gone."""
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    print(f"\nerror: {sentence}", file=sys.stderr, flush=True)  # behind a progress bar
     os._exit(1)
 
 
