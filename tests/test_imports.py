@@ -123,6 +123,10 @@ def test_metrics_are_pure():
         assert_imports(path, own=["metrics"], others={"jax", "numpy"})
 
 
+def test_storage_knows_paths_alone():
+    assert_imports(PACKAGE / "storage.py", own=[], others={"etils", "fsspec"})
+
+
 def test_data_know_no_model():
     for path in files_of("data"):
         assert_imports(path, own=["data", "metrics"])
