@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from interp_cnn import cli
 
@@ -27,8 +26,7 @@ def main(argv: Sequence[str]) -> None:
     from interp_cnn import experiment, runs
 
     if _CONFIG.value is not None:
-        file = config_flags.get_config_filename(flags.FLAGS["config"])
-        workdir = Path(_WORKDIR.value or cli.default_workdir(file))
+        workdir = Path(_WORKDIR.value or cli.default_workdir(_CONFIG.file))
         runs.evaluate_weights(_CONFIG.value, workdir, occlude=_OCCLUDE.value)
     elif _WORKDIR.value:
         workdir = Path(_WORKDIR.value)

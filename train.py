@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from interp_cnn import cli
 
@@ -25,9 +24,7 @@ def main(argv: Sequence[str]) -> None:
 
     if _DISTRIBUTED.value:
         parallel.join_hosts()
-    workdir = _WORKDIR.value or cli.default_workdir(
-        config_flags.get_config_filename(flags.FLAGS["config"])
-    )
+    workdir = _WORKDIR.value or cli.default_workdir(_CONFIG.file)
     runs.train_and_evaluate(_CONFIG.value, Path(workdir))
 
 

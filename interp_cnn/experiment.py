@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from interp_cnn import parallel
-from interp_cnn.config import first_difference, is_interpretable
+from interp_cnn.config import check_config, first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
 from interp_cnn.state import init_params
@@ -124,17 +124,32 @@ def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
     params = init_params(network, config.seed)
     if not config.weights:
         return params
+    _check_published(config, network)
     path = config.weights
     if path == "download":
-        if network.backbone.name != "vgg16":
-            raise ValueError(
-                "only the weights of vgg16 can be downloaded; set config.weights to a file of"
-                f' {network.backbone.name}, or to ""'
-            )
         path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
     pretrained = load_weights(path, network.backbone)
     _check_input(config.data, pretrained)
     return merge_pretrained(params, pretrained.layers)
+
+
+def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
+    """Check that the weights of a configuration can be read and fit it; downloads nothing.
+
+    Raises:
+      ValueError, FileNotFoundError: as `starting_params`.
+    """
+    _check_published(config, network)
+    if config.weights not in ("", "download"):
+        _check_input(config.data, load_weights(config.weights, network.backbone))
+
+
+def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:
+    if config.weights == "download" and network.backbone.name != "vgg16":
+        raise ValueError(
+            "only the weights of vgg16 can be downloaded; set config.weights to a file of"
+            f' {network.backbone.name}, or to ""'
+        )
 
 
 def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> None:
@@ -192,7 +207,7 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
     """
     file = workdir / "config.json"
     if file.exists():
-        difference = first_difference(json.loads(file.read_text()), config.to_dict())
+        difference = first_difference(_saved_config(file), config.to_dict())
         if difference:
             raise ValueError(
                 f"{workdir} belongs to a run of another config ({difference});"
@@ -207,14 +222,29 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
 
     Raises:
       FileNotFoundError: where it holds none.
-      ValueError: where it is damaged.
+      ValueError: where it is damaged, or has a field that is unknown or out of range.
     """
     file = workdir / "config.json"
     if not file.exists():
         raise FileNotFoundError(f"{file} is missing; is {workdir} the --workdir of a training run?")
+    saved = _saved_config(file)
+    check_config(saved, source=f"{file}: config")
+    return ml_collections.ConfigDict(saved)
+
+
+def _saved_config(file: Path) -> dict[str, Any]:
+    """The content of a config.json.
+
+    Raises:
+      ValueError: where it is damaged.
+    """
     try:
-        return ml_collections.ConfigDict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(saved, dict):
+            raise ValueError(f"it holds a {type(saved).__name__}")
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); write the config of the run there, or train it again"
+            " in another --workdir"
         ) from error
+    return saved

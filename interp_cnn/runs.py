@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from interp_cnn import experiment
 from interp_cnn.activity import FilterActivity
+from interp_cnn.config_check import check_run
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
 from interp_cnn.filter_parts import filter_parts_of, restore_network, write_filter_parts
@@ -43,9 +44,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict
       ValueError, FileNotFoundError, OSError, FloatingPointError: each with one sentence on what is
         wrong; nothing already computed is lost.
     """
+    check_run(config)
     check_batch_size(config)
-    for variant in config.networks:
-        experiment.make_network(config, variant)  # a wrong name shows before the data are made
     experiment.claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
     states: _States = {}
@@ -102,6 +102,7 @@ def evaluate_weights(
     Raises:
       ValueError, FileNotFoundError: as `train_and_evaluate`.
     """
+    check_run(config, training=False)
     data = prepare(config.data, seed=config.seed)
     networks = {
         variant: experiment.make_network(config, variant, len(data.categories))

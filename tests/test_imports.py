@@ -132,7 +132,7 @@ def test_data_know_no_model():
 EFFECTS = ("interp_cnn.data", "interp_cnn.checkpoint", "interp_cnn.writers")
 JOBS = (
     *("interp_cnn.trainer", "interp_cnn.evaluator", "interp_cnn.runs", "interp_cnn.frozen"),
-    "interp_cnn.filter_parts",
+    *("interp_cnn.filter_parts", "interp_cnn.config_check"),
     *("interp_cnn.explain_image", "interp_cnn.filter_report", "interp_cnn.radius_study"),
     *(name for name in sorted(MODULES) if inside(name, "interp_cnn.reproduce")),
     *("train", "eval", "explain", "reproduce"),

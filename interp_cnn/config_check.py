@@ -1,0 +1,127 @@
+"""Checks a whole configuration before anything is prepared or computed: what fits what."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from interp_cnn import experiment
+from interp_cnn.config import INTERPRETABLE, check_config
+from interp_cnn.data.categories import ALL
+from interp_cnn.data.drawing import CATEGORIES as DRAWN
+from interp_cnn.data.pipeline import CATEGORIES, NONE
+from interp_cnn.data.prepare import EMBEDDED, open_builder
+from interp_cnn.models import Network
+from interp_cnn.objective import SOFTMAX
+from interp_cnn.optim import make_optimizer
+
+
+def check_run(config: ml_collections.ConfigDict, *, training: bool = True) -> None:
+    """Refuse a configuration that would fail, or do nothing of what it says, later on.
+
+    Args:
+      config: see `interp_cnn.config`.
+      training: whether the networks are trained, not just evaluated.
+
+    Raises:
+      ValueError: for a field out of range, or fields that do not fit each other.
+      FileNotFoundError: where the file or folder of a field is missing.
+    """
+    check_config(config)
+    _check_categories(config)
+    _check_folder(config)
+    for variant in config.networks:
+        network = experiment.make_network(config, variant)
+    _check_weights(config, network)
+    if training:
+        _check_start(config)
+        _check_rate_factors(config, network)
+
+
+def _check_categories(config: ml_collections.ConfigDict) -> None:
+    """The categories are known, and task and negatives fit their number."""
+    data = config.data
+    builder = open_builder(
+        data.name, data.category, data_dir=data.data_dir or None, skip_damaged=data.skip_damaged
+    )
+    names = builder.builder_config.categories  # () where only the data can tell
+    softmax = config.train.task == SOFTMAX
+    if softmax and data.negatives != NONE:
+        raise ValueError(
+            f"config.train.task={SOFTMAX!r} tells categories from each other alone, and"
+            f" config.data.negatives is {data.negatives!r}; set it to {NONE!r}, or the task to"
+            " 'logistic'"
+        )
+    if len(names) == 1 and (softmax or data.negatives == NONE):
+        raise ValueError(
+            f"config.data.category={data.category!r} is one category, and"
+            f" config.train.task={config.train.task!r} with"
+            f" config.data.negatives={data.negatives!r} has nothing to tell it from; name several,"
+            " or take the task 'logistic' with negatives 'photos' or 'categories'"
+        )
+    if data.negatives == CATEGORIES and _are_all(data, names):
+        raise ValueError(
+            f"config.data.negatives={CATEGORIES!r} needs a category beside"
+            f" config.data.category={data.category!r}, which are all of {data.name}; name fewer, or"
+            " set negatives to 'photos' or 'none'"
+        )
+    if data.negatives == NONE and data.negatives_per_positive is not None:
+        raise ValueError(
+            f"config.data.negatives_per_positive={data.negatives_per_positive} needs negatives, and"
+            f" config.data.negatives is {NONE!r}; leave one of them out"
+        )
+
+
+def _are_all(data: ml_collections.ConfigDict, names: tuple[str, ...]) -> bool:
+    return data.category == ALL or (data.name == EMBEDDED and len(names) == len(DRAWN))
+
+
+def _check_folder(config: ml_collections.ConfigDict) -> None:
+    folder = config.data.manual_dir
+    if not folder:
+        return
+    if not Path(folder).expanduser().is_dir():
+        raise FileNotFoundError(
+            f"config.data.manual_dir={folder!r} is no folder; give the one with the published"
+            f" files of {config.data.name}"
+        )
+    if config.data.name == EMBEDDED:
+        raise ValueError(
+            f"config.data.manual_dir={folder!r} has no use with {EMBEDDED}, which are drawn; leave"
+            " it out, or set config.data.name to the data set that the folder holds"
+        )
+
+
+def _check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
+    if not config.weights:
+        return
+    if network.width != 1:
+        raise ValueError(
+            f"config.model.width={network.width:g} does not fit pretrained weights, which are those"
+            " of width 1; set one of them to its default"
+        )
+    experiment.check_weights(config, network)
+
+
+def _check_start(config: ml_collections.ConfigDict) -> None:
+    """Masks and filter loss set in before training ends."""
+    start, epochs = config.interpretable.start_epoch, config.train.epochs
+    if INTERPRETABLE in config.networks and start >= epochs:
+        raise ValueError(
+            f"config.interpretable.start_epoch={start:g} is not before the end of the training,"
+            f" config.train.epochs={epochs}: no mask would ever set in; lower it, or give the"
+            " epochs to the config file (configs/NAME.py:epochs=N), which sets both"
+        )
+
+
+def _check_rate_factors(config: ml_collections.ConfigDict, network: Network) -> None:
+    """Every expression matches a parameter that is trained."""
+    factors = dict(config.train.rate_factors)
+    if not factors:
+        return
+    side = network.input_size
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    params = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    optimizer = make_optimizer(lambda step: 0.0, frozen=network.frozen_layers, rate_factors=factors)
+    jax.eval_shape(optimizer.init, params)
