@@ -1,6 +1,7 @@
 """Checks a whole configuration before anything is prepared or computed: what fits what."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +11,22 @@ from interp_cnn import experiment
 from interp_cnn.config import INTERPRETABLE, check_config
 from interp_cnn.data.categories import ALL
 from interp_cnn.data.drawing import CATEGORIES as DRAWN
-from interp_cnn.data.pipeline import CATEGORIES, NONE
+from interp_cnn.data.pipeline import CATEGORIES, NONE, PHOTOS
 from interp_cnn.data.prepare import EMBEDDED, open_builder
 from interp_cnn.models import Network
 from interp_cnn.objective import SOFTMAX
 from interp_cnn.optim import make_optimizer
 
 
-def check_run(config: ml_collections.ConfigDict, *, training: bool = True) -> None:
+def check_run(
+    config: ml_collections.ConfigDict, *, training: bool = True, read_weights: bool = True
+) -> None:
     """Refuse a configuration that would fail, or do nothing of what it says, later on.
 
     Args:
       config: see `interp_cnn.config`.
       training: whether the networks are trained, not just evaluated.
+      read_weights: whether to read the file of pretrained weights.
 
     Raises:
       ValueError: for a field out of range, or fields that do not fit each other.
@@ -30,10 +34,10 @@ def check_run(config: ml_collections.ConfigDict, *, training: bool = True) -> No
     """
     check_config(config)
     _check_categories(config)
-    _check_folder(config)
+    _check_folder(config.data)
     for variant in config.networks:
         network = experiment.make_network(config, variant)
-    _check_weights(config, network)
+    _check_weights(config, network, read_weights)
     if training:
         _check_start(config)
         _check_rate_factors(config, network)
@@ -42,10 +46,7 @@ def check_run(config: ml_collections.ConfigDict, *, training: bool = True) -> No
 def _check_categories(config: ml_collections.ConfigDict) -> None:
     """The categories are known, and task and negatives fit their number."""
     data = config.data
-    builder = open_builder(
-        data.name, data.category, data_dir=data.data_dir or None, skip_damaged=data.skip_damaged
-    )
-    names = builder.builder_config.categories  # () where only the data can tell
+    names = _builder(data, data.category).builder_config.categories  # () where the data will tell
     softmax = config.train.task == SOFTMAX
     if softmax and data.negatives != NONE:
         raise ValueError(
@@ -73,27 +74,38 @@ def _check_categories(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def _builder(data: ml_collections.ConfigDict, category: str) -> Any:
+    """The builder of the data set, not prepared."""
+    folder = data.data_dir or None
+    return open_builder(data.name, category, data_dir=folder, skip_damaged=data.skip_damaged)
+
+
 def _are_all(data: ml_collections.ConfigDict, names: tuple[str, ...]) -> bool:
     return data.category == ALL or (data.name == EMBEDDED and len(names) == len(DRAWN))
 
 
-def _check_folder(config: ml_collections.ConfigDict) -> None:
-    folder = config.data.manual_dir
-    if not folder:
+def _check_folder(data: ml_collections.ConfigDict) -> None:
+    """The folder has the files that the data are made from."""
+    if not data.manual_dir:
         return
-    if not Path(folder).expanduser().is_dir():
+    folder = Path(data.manual_dir).expanduser()
+    if not folder.is_dir():
         raise FileNotFoundError(
-            f"config.data.manual_dir={folder!r} is no folder; give the one with the published"
-            f" files of {config.data.name}"
+            f"config.data.manual_dir={data.manual_dir!r} is no folder; give the one with the"
+            f" published files of {data.name}"
         )
-    if config.data.name == EMBEDDED:
+    if data.name == EMBEDDED:
         raise ValueError(
-            f"config.data.manual_dir={folder!r} has no use with {EMBEDDED}, which are drawn; leave"
-            " it out, or set config.data.name to the data set that the folder holds"
+            f"config.data.manual_dir={data.manual_dir!r} has no use with {EMBEDDED}, which are"
+            " drawn; leave it out, or set config.data.name to the data set that the folder holds"
         )
+    builder = _builder(data, ALL if data.negatives == CATEGORIES else data.category)
+    builder.check_source(folder)
+    if data.negatives == PHOTOS:
+        builder.check_others(folder)
 
 
-def _check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
+def _check_weights(config: ml_collections.ConfigDict, network: Network, read: bool) -> None:
     if not config.weights:
         return
     if network.width != 1:
@@ -101,7 +113,8 @@ def _check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
             f"config.model.width={network.width:g} does not fit pretrained weights, which are those"
             " of width 1; set one of them to its default"
         )
-    experiment.check_weights(config, network)
+    if read or config.weights == "download":
+        experiment.check_weights(config, network)
 
 
 def _check_start(config: ml_collections.ConfigDict) -> None:

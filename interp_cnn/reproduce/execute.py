@@ -46,12 +46,13 @@ def finished(run: Run, workdir: Path) -> dict[str, Any] | None:
     return results if same else None
 
 
-def _read(file: Path) -> Any:
-    """Content of a JSON file; None where it is missing or half written."""
+def _read(file: Path) -> dict[str, Any] | None:
+    """Content of a JSON file; None where it is missing, half written or damaged."""
     try:
-        return json.loads(file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        content = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def begun(run: Run, workdir: Path) -> bool:
@@ -138,5 +139,5 @@ def _train(run: Run, workdir: Path) -> dict[str, Any]:
 
 def measured_seconds(run: Run, workdir: Path) -> float | None:
     """How long a finished run took that was never interrupted, in seconds; else None."""
-    record = _read(folder_of(run, workdir) / _TIME)
-    return None if record is None else float(record["seconds"])
+    seconds = (_read(folder_of(run, workdir) / _TIME) or {}).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
