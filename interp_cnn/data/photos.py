@@ -131,8 +131,9 @@ class Photos:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 image.load()  # decodes all of it: a truncated file shows only here
+                as_rgb(image)
                 size = image.height, image.width
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # Pillow raises whatever a damaged file leads it into
             if self.skip_damaged:
                 _leave_out("damaged", path, error, counts)
                 return None
