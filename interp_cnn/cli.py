@@ -93,8 +93,9 @@ def read_config_file(text: str) -> ml_collections.ConfigDict:
     """
     file, colon, arguments = text.partition(":")
     if not Path(file).is_file():
+        what = "is no file" if Path(file).exists() else "does not exist"
         raise FileNotFoundError(
-            f"{file} does not exist; the project's config files are in {CONFIGS}"
+            f"{file or repr(file)} {what}; the project's config files are in {CONFIGS}"
         )
     function = getattr(_module(file), "get_config", None)
     if not callable(function):

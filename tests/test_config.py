@@ -127,6 +127,12 @@ def test_the_command_line_ends_with_one_sentence(tmp_path, script, arguments, me
     assert not any(tmp_path.iterdir())  # nothing was begun
 
 
+def test_help_lists_the_flags_of_a_script(tmp_path):
+    result = run("train.py", "--help", cwd=tmp_path)
+    assert "--config: Python file with get_config()" in result.stdout
+    assert "--workdir" in result.stdout and "--[no]traceback" in result.stdout
+
+
 # The table of fields
 
 
