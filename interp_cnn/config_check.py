@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+from absl import logging
 
 from interp_cnn import experiment
 from interp_cnn.config import INTERPRETABLE, check_config
@@ -75,9 +76,13 @@ def _check_categories(config: ml_collections.ConfigDict) -> None:
 
 
 def _builder(data: ml_collections.ConfigDict, category: str) -> Any:
-    """The builder of the data set, not prepared."""
-    folder = data.data_dir or None
-    return open_builder(data.name, category, data_dir=folder, skip_damaged=data.skip_damaged)
+    """The builder of the data set, not prepared; what tfds has to say of it, it says later."""
+    folder, verbosity = data.data_dir or None, logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        return open_builder(data.name, category, data_dir=folder, skip_damaged=data.skip_damaged)
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _are_all(data: ml_collections.ConfigDict, names: tuple[str, ...]) -> bool:

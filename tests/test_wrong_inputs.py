@@ -3,7 +3,9 @@
 Some of those that `python tests/wrong_inputs.py` makes; that runs all of them.
 """
 
-from wrong_inputs import SENTENCE, TRACEBACK, UNNOTICED, Case, all_cases, run_all
+from wrong_inputs import SENTENCE, TRACEBACK, UNNOTICED, Case, all_cases, run, run_all
+
+from interp_cnn import runs
 
 STEP = 7
 
@@ -25,3 +27,14 @@ def test_a_right_input_is_told_from_a_wrong_one(tmp_path):
     ]
     kinds = [outcome.kind for outcome in run_all(cases, tmp_path).values()]
     assert kinds == [UNNOTICED, UNNOTICED, SENTENCE, TRACEBACK]
+
+
+def test_tables_with_an_empty_cell_are_written_and_are_no_success(tmp_path, monkeypatch):
+    def train_and_evaluate(config, workdir):
+        raise ValueError("no cats")
+
+    monkeypatch.setattr(runs, "train_and_evaluate", train_and_evaluate)
+    arguments = ("--tables=embedded", "--categories=cat", "--seeds=2", f"--workdir={tmp_path}")
+    outcome = run(Case("reproduce.py", arguments))
+    assert outcome == (SENTENCE, "error: 2 of 2 runs are left empty (no cats)")
+    assert "no cats" in (tmp_path / "tables.md").read_text(encoding="utf-8")
