@@ -9,7 +9,6 @@ fields of Zhou et al.), takes the mean of the networks for all of them, and keep
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from interp_cnn import cli
 
@@ -28,8 +27,7 @@ def main(argv: Sequence[str]) -> None:
     from interp_cnn import experiment, runs, storage
 
     if _CONFIG.value is not None:
-        file = config_flags.get_config_filename(flags.FLAGS["config"])
-        workdir = storage.as_path(_WORKDIR.value or cli.default_workdir(file))
+        workdir = storage.as_path(_WORKDIR.value or cli.default_workdir(_CONFIG.file))
         runs.evaluate_weights(_CONFIG.value, workdir, occlude=_OCCLUDE.value)
     elif _WORKDIR.value:
         workdir = storage.as_path(_WORKDIR.value)

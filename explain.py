@@ -1,8 +1,10 @@
 """Explain a prediction: python explain.py IMAGE --workdir DIR --box=ymin,xmin,ymax,xmax.
 
-Prints how much each part spoke for the answer ("cat, 61 % head, 22 % torso") and the filters
-behind it, and writes a picture to DIR/explained/. The box is that of the object, as networks are
-trained on; without --box the whole image counts.
+Prints the answer with the share of each part in what speaks for it ("cat, 98 % head, 2 % torso", or
+"not cat; against it speaks: ..."), the filters behind it and the part that each stands for, and
+writes a picture to DIR/explained/. Where nearly all filters of a network stand for one part, as on
+the embedded data, so does nearly every share. The box is that of the object in the upright image,
+as networks are trained on; without --box the whole image counts.
 """
 
 from collections.abc import Sequence

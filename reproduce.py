@@ -8,6 +8,7 @@ to go on where it was stopped; --dry_run says what there is to do. To train all 
 does: --set train.epochs=50 --set train.schedule=paper --set model.frozen_through=none.
 """
 
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
     from interp_cnn import storage
-    from interp_cnn.reproduce import estimate, execute, plan, write
+    from interp_cnn.reproduce import estimate, execute, plan, possible, write
 
     wishes = plan.read_wishes(
         tables=_TABLES.value,
@@ -45,9 +46,10 @@ def main(argv: Sequence[str]) -> None:
     )
     workdir = storage.as_path(_WORKDIR.value)
     planned = plan.plan(wishes)
+    execute.check_folders(planned, workdir)
+    impossible = possible.impossible_jobs(wishes, planned, workdir)
     if _DRY_RUN.value:
-        execute.check_folders(planned, workdir)
-        print(estimate.as_text(estimate.estimate(planned, workdir)))
+        print(estimate.as_text(estimate.estimate(planned, workdir, impossible)))
         return
 
     def write_all(outcomes: execute.Outcomes) -> list[epath.Path]:
@@ -56,6 +58,9 @@ def main(argv: Sequence[str]) -> None:
     outcomes = execute.execute(planned, workdir, after=write_all)
     for path in write_all(outcomes):
         print(f"written: {path}")
+    empty = [outcome.reason for outcome in outcomes.values() if outcome.reason]
+    if empty:
+        sys.exit(f"error: {len(empty)} of {len(planned)} runs are left empty ({empty[0]})")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ same command is run again.
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from interp_cnn import cli
 
@@ -25,9 +24,7 @@ def main(argv: Sequence[str]) -> None:
     cli.join_hosts()
     from interp_cnn import runs, storage
 
-    workdir = _WORKDIR.value or cli.default_workdir(
-        config_flags.get_config_filename(flags.FLAGS["config"])
-    )
+    workdir = _WORKDIR.value or cli.default_workdir(_CONFIG.file)
     runs.train_and_evaluate(_CONFIG.value, storage.as_path(workdir))
 
 

@@ -14,7 +14,7 @@ import optax
 from etils import epath
 
 from interp_cnn import hosts, parallel, storage
-from interp_cnn.config import first_difference, is_interpretable
+from interp_cnn.config import check_config, first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
 from interp_cnn.state import init_params
@@ -125,17 +125,32 @@ def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
     params = init_params(network, config.seed)
     if not config.weights:
         return params
+    _check_published(config, network)
     path = config.weights
     if path == "download":
-        if network.backbone.name != "vgg16":
-            raise ValueError(
-                "only the weights of vgg16 can be downloaded; set config.weights to a file of"
-                f' {network.backbone.name}, or to ""'
-            )
         path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
     pretrained = load_weights(path, network.backbone)
     _check_input(config.data, pretrained)
     return merge_pretrained(params, pretrained.layers)
+
+
+def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
+    """Check that the weights of a configuration can be read and fit it; downloads nothing.
+
+    Raises:
+      ValueError, FileNotFoundError: as `starting_params`.
+    """
+    _check_published(config, network)
+    if config.weights not in ("", "download"):
+        _check_input(config.data, load_weights(config.weights, network.backbone))
+
+
+def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:
+    if config.weights == "download" and network.backbone.name != "vgg16":
+        raise ValueError(
+            "only the weights of vgg16 can be downloaded; set config.weights to a file of"
+            f' {network.backbone.name}, or to ""'
+        )
 
 
 def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> None:
@@ -195,7 +210,7 @@ def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> Non
     with storage.reaching(file):
         claimed = file.exists()
     if claimed:
-        difference = first_difference(json.loads(storage.read(file)), config.to_dict())
+        difference = first_difference(_saved_config(file), config.to_dict())
         if difference:
             raise ValueError(
                 f"{workdir} belongs to a run of another config ({difference});"
@@ -210,24 +225,39 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
 
     Raises:
       FileNotFoundError: where it holds none.
-      ValueError: where it is damaged.
+      ValueError: where it is damaged, or has a field that is unknown or out of range.
     """
     file = workdir / "config.json"
     try:
-        text = storage.read(file)
+        saved = _saved_config(file)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{file} is missing; is {workdir} the --workdir of a training run?"
         ) from None
+    check_config(saved, source=f"{file}: config")
+    return ml_collections.ConfigDict(saved)
+
+
+def _saved_config(file: epath.Path) -> dict[str, Any]:
+    """The content of a config.json.
+
+    Raises:
+      FileNotFoundError: where it is missing.
+      ValueError: where it is damaged.
+    """
     try:
-        return ml_collections.ConfigDict(json.loads(text))
-    except (ValueError, TypeError) as error:
+        saved = json.loads(storage.read(file))
+        if not isinstance(saved, dict):
+            raise ValueError(f"it holds a {type(saved).__name__}")
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); write the config of the run there, or train it again"
+            " in another --workdir"
         ) from error
+    return saved
 
 
-def read_config_everywhere(workdir: Path) -> ml_collections.ConfigDict:
+def read_config_everywhere(workdir: epath.Path) -> ml_collections.ConfigDict:
     """`read_config` by the first of several hosts, for all."""
     text = hosts.from_first(lambda: read_config(workdir).to_json_best_effort())
     return ml_collections.ConfigDict(json.loads(text))

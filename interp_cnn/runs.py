@@ -12,6 +12,7 @@ from etils import epath
 from interp_cnn import experiment, hosts, storage
 from interp_cnn.activity import FilterActivity
 from interp_cnn.config import first_difference
+from interp_cnn.config_check import check_run
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
 from interp_cnn.filter_parts import filter_parts_of, restore_network, write_filter_parts
@@ -46,9 +47,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
         wrong; nothing already computed is lost.
     """
     workdir = storage.as_path(workdir)
+    check_run(config)
     check_batch_size(config)
-    for variant in config.networks:
-        experiment.make_network(config, variant)  # a wrong name shows before the data are made
     _same_config(config)
     if hosts.is_first():
         experiment.claim_workdir(workdir, config)
@@ -131,6 +131,7 @@ def evaluate_weights(
       ValueError, FileNotFoundError: as `train_and_evaluate`.
     """
     hosts.end_on_sigterm()
+    check_run(config, training=False)
     _same_config(config)
     workdir = storage.as_path(workdir)
     if hosts.is_first():

@@ -123,6 +123,10 @@ def test_metrics_are_pure():
         assert_imports(path, own=["metrics"], others={"jax", "numpy"})
 
 
+def test_storage_knows_paths_alone():
+    assert_imports(PACKAGE / "storage.py", own=[], others={"etils", "fsspec"})
+
+
 def test_data_know_no_model():
     for path in files_of("data"):
         assert_imports(path, own=["data", "metrics", "hosts"])
@@ -132,7 +136,7 @@ def test_data_know_no_model():
 EFFECTS = ("interp_cnn.data", "interp_cnn.checkpoint", "interp_cnn.writers")
 JOBS = (
     *("interp_cnn.trainer", "interp_cnn.evaluator", "interp_cnn.runs", "interp_cnn.frozen"),
-    "interp_cnn.filter_parts",
+    *("interp_cnn.filter_parts", "interp_cnn.config_check"),
     *("interp_cnn.explain_image", "interp_cnn.filter_report", "interp_cnn.radius_study"),
     *(name for name in sorted(MODULES) if inside(name, "interp_cnn.reproduce")),
     *("train", "eval", "explain", "reproduce"),

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from interp_cnn.metrics.arguments import as_bools, as_count, check_real
+
 CHUNK = 32  # images handled at a time when whole arrays are given
 
 
@@ -14,6 +16,7 @@ def as_maps(maps: ArrayLike) -> NDArray[np.floating]:
     maps = np.asarray(maps)
     if maps.ndim != 4:
         raise ValueError(f"maps has shape {maps.shape}; give [images, height, width, filters].")
+    check_real("maps", maps)
     return maps if maps.dtype in (np.float32, np.float64) else maps.astype(np.float32)
 
 
@@ -21,7 +24,7 @@ def as_where(where: ArrayLike | None, images: int, filters: int) -> NDArray[np.b
     """Returns which images count for which filter, bool [images, filters], from [images] or all."""
     if where is None:
         return np.ones((images, filters), bool)
-    where = np.asarray(where, bool)
+    where = as_bools("where", where)
     if where.shape == (images,):
         return np.broadcast_to(where[:, None], (images, filters))
     if where.shape == (images, filters):
@@ -46,8 +49,7 @@ class ActivationThreshold:
     """
 
     def __init__(self, images: int, *, quantile: float = 0.005):
-        if images < 1:
-            raise ValueError(f"images is {images}; give the number of images to come, at least 1.")
+        as_count("images", images, 1, "give the number of images to come, at least 1")
         if not 0 <= quantile < 1:
             raise ValueError(f"quantile is {quantile}; give a share in [0, 1).")
         self._images, self._quantile = images, quantile

@@ -46,12 +46,13 @@ def finished(run: Run, workdir: epath.Path) -> dict[str, Any] | None:
     return results if same else None
 
 
-def _read(file: epath.Path) -> Any:
-    """Content of a JSON file; None where it is missing or half written."""
+def _read(file: epath.Path) -> dict[str, Any] | None:
+    """Content of a JSON file; None where it is missing, half written or damaged."""
     try:
-        return json.loads(storage.read(file))
-    except (FileNotFoundError, json.JSONDecodeError):
+        content = json.loads(storage.read(file))
+    except (FileNotFoundError, ValueError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def begun(run: Run, workdir: epath.Path) -> bool:
@@ -142,5 +143,5 @@ def _train(run: Run, workdir: epath.Path) -> dict[str, Any]:
 
 def measured_seconds(run: Run, workdir: epath.Path) -> float | None:
     """How long a finished run took that was never interrupted, in seconds; else None."""
-    record = _read(folder_of(run, workdir) / _TIME)
-    return None if record is None else float(record["seconds"])
+    seconds = (_read(folder_of(run, workdir) / _TIME) or {}).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
