@@ -200,7 +200,7 @@ def test_hosts_with_different_data(hosts, one, tmp_path):
     codes, outputs = hosts(2, tmp_path / "run", each={1: (own, {"TINY_SEED": "3"})})
     said_by_both(codes, outputs, "of host 1 is not that of host 0")
     # The same data on a disk of its own is as good.
-    codes, outputs = hosts(2, tmp_path / "run", "--config.train.epochs=1", each={1: (own, {})})
+    codes, outputs = hosts(2, tmp_path / "own run", "--config.train.epochs=1", each={1: (own, {})})
     assert codes == [0, 0], outputs
 
 
