@@ -1,7 +1,7 @@
 """Several devices: the one place where functions are mapped over them."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 AXIS = "devices"
 
 
-def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Callable[..., Any]:
+def parallel_step(
+    step: Callable[..., Any],
+    *,
+    donate_state: bool = True,
+    devices: Sequence[jax.Device] | None = None,
+) -> Callable[..., Any]:
     """`step(state, batch)` on every local device, each with its share of the batch.
 
     The state has no device axis, and what comes back is the same on all devices: the step itself
@@ -20,6 +25,7 @@ def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Cal
     Args:
       step: function of one device's share that returns values equal on all devices.
       donate_state: whether the memory of the state may be reused for the result.
+      devices: others than those of this machine, to compile for them.
     """
     return jax.pmap(
         step,
@@ -27,12 +33,20 @@ def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Cal
         in_axes=(None, 0),
         out_axes=(None, None),
         donate_argnums=(0,) if donate_state else (),
+        devices=devices,
     )
 
 
-def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function(params, batch)` on every local device; results keep the device axis."""
-    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+def parallel_map(
+    function: Callable[..., Any], *, devices: Sequence[jax.Device] | None = None
+) -> Callable[..., Any]:
+    """`function(params, batch)` on every local device; results keep the device axis.
+
+    Args:
+      function: of one device's share.
+      devices: others than those of this machine, to compile for them.
+    """
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=devices)
 
 
 def replicate(state: Any) -> Any:
