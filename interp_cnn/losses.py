@@ -99,27 +99,22 @@ def _posterior(
     return _Posterior(shifted, unnormalised, total, marginal)
 
 
-def _log_total(posterior: _Posterior, images: int) -> jax.Array:
-    """`log(Z_T / images)`, [templates, 1, filters]; 0 where no image is left."""
-    left = posterior.total > _TINY
-    return jnp.where(left, jnp.log(posterior.total / images), 0.0)
-
-
 def _negative_information(
     posterior: _Posterior, prior: jax.Array, images: int, axis_name: str | None
 ) -> jax.Array:
-    """`-MI = sum_T p(T) H(X|T) - H(X)`, [filters].
+    """`-MI = H(X|T) - H(X)`, [filters].
 
     Both entropies are counted from that of images that are all as likely, log(images): they are
-    small then where MI is, and their difference loses no digits. Over devices only one number per
+    small then where MI is, and their difference loses few digits. Over devices only one number per
     filter is summed.
     """
-    weights = prior[:, None] / posterior.total[:, 0]
-    expected = (posterior.unnormalised * posterior.shifted).sum(axis=1)  # [templates, filters]
+    # images * p(x|T) and images * p(x), 1 where a template or all of them tell nothing.
+    log_conditional = posterior.shifted - jnp.log(posterior.total / images)
+    products = posterior.unnormalised * log_conditional
+    conditional = (prior[:, None] / posterior.total[:, 0] * products.sum(axis=1)).sum(axis=0)
     marginal = posterior.marginal
-    own = (weights * expected).sum(axis=0) - (marginal * _log(images * marginal)).sum(axis=0)
-    log_total = _log_total(posterior, images)[:, 0]
-    return (prior[:, None] * log_total).sum(axis=0) - _global_sum(own, axis_name)
+    own = conditional - (marginal * _log(images * marginal)).sum(axis=0)
+    return -_global_sum(own, axis_name)
 
 
 def _exact_weights(
@@ -136,13 +131,19 @@ def _exact_weights(
     return -prior[:, None, None] / posterior.total * posterior.unnormalised * (ratio - mean)
 
 
-def _at(index: jax.Array, values: jax.Array) -> jax.Array:
-    """`values[index[b, f], b, f]` as a masked sum, which is part of the pass that makes values.
+def _at(number: jax.Array, values: jax.Array) -> jax.Array:
+    """`values[number[b, f], b, f]` of values [templates, batch, filters], [batch, filters]."""
+    return jax.lax.platform_dependent(number, values, tpu=_at_by_sum, default=_at_by_gather)
 
-    A gather would need the whole array in memory, on a TPU also much time.
-    """
-    number = jnp.arange(values.shape[0])[:, None, None]
-    return jnp.where(number == index[None], values, 0.0).sum(axis=0)
+
+def _at_by_sum(number: jax.Array, values: jax.Array) -> jax.Array:
+    """Part of the pass that makes the values: a TPU's gather would want all of them in memory."""
+    templates_ = jnp.arange(values.shape[0])[:, None, None]
+    return jnp.where(templates_ == number[None], values, 0.0).sum(axis=0)
+
+
+def _at_by_gather(number: jax.Array, values: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(values, number[None], axis=0)[0]
 
 
 def _paper_weights(
