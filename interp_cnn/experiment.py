@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ def make_step(
     network: Network,
     optimizer: optax.GradientTransformation,
     objective: Objective,
+    *,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Callable[..., Any]:
     """`step(state, sharded batch)` of a configuration on all local devices, see `train_step`.
 
@@ -85,6 +87,7 @@ def make_step(
       network: to train.
       optimizer: that made the state.
       objective: the losses.
+      devices: see `parallel_step`.
     """
     return parallel.parallel_step(
         functools.partial(
@@ -96,7 +99,8 @@ def make_step(
             std=config.data.std,
             seed=config.seed,
             axis_name=parallel.AXIS,
-        )
+        ),
+        devices=devices,
     )
 
 

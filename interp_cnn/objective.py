@@ -1,6 +1,7 @@
 """What a network is trained for: the log loss of the task, and the filter loss."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from interp_cnn.activity import Rule
-from interp_cnn.losses import Estimator, filter_loss, scale_free
+from interp_cnn.losses import Estimator, filter_loss, scale_free_filter_loss
 from interp_cnn.models import Network
 
 LOGISTIC, SOFTMAX = "logistic", "softmax"
@@ -104,9 +105,10 @@ class Objective:
         """
         paper = self.estimator == "paper"
         where = members if self.images == "category" else None
+        loss = filter_loss
         if self.weighting == SCALE_FREE:
-            maps = scale_free(maps, sharpness=self.sharpness, where=where, axis_name=axis_name)
-        return filter_loss(
+            loss = functools.partial(scale_free_filter_loss, sharpness=self.sharpness)
+        return loss(
             maps,
             estimator=self.estimator,
             target=members if paper else None,

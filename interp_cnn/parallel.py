@@ -1,6 +1,6 @@
 """Several devices: the one place where functions are mapped over them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 AXIS = "devices"
 
 
-def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Callable[..., Any]:
+def parallel_step(
+    step: Callable[..., Any],
+    *,
+    donate_state: bool = True,
+    devices: Sequence[jax.Device] | None = None,
+) -> Callable[..., Any]:
     """`step(state, batch)` on every device of all hosts, each with its share of the batch.
 
     The state has no device axis, and what comes back is the same on all devices: the step itself
@@ -19,6 +24,7 @@ def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Cal
     Args:
       step: function of one device's share that returns values equal on all devices.
       donate_state: whether the memory of the state may be reused for the result.
+      devices: others than those of this machine, to compile for them.
     """
     return jax.pmap(
         step,
@@ -26,16 +32,27 @@ def parallel_step(step: Callable[..., Any], *, donate_state: bool = True) -> Cal
         in_axes=(None, 0),
         out_axes=(None, None),
         donate_argnums=(0,) if donate_state else (),
+        devices=devices,
     )
 
 
-def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
+def parallel_map(
+    function: Callable[..., Any], *, devices: Sequence[jax.Device] | None = None
+) -> Callable[..., Any]:
     """`function(params, batch)` on every local device; results keep the device axis.
 
     Hosts call it independently of each other, also a different number of times.
+
+    Args:
+      function: of one device's share.
+      devices: others than those of this machine, to compile for them.
     """
     return jax.pmap(
-        function, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=jax.local_devices()
+        function,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=0,
+        devices=jax.local_devices() if devices is None else devices,
     )
 
 

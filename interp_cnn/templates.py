@@ -14,6 +14,9 @@ from jax.typing import ArrayLike
 Norm = Literal["l1", "l2"]
 Position = Literal["argmax", "centroid"]
 
+# The scores enter an exponential: bfloat16 or TF32 products would not do.
+_EXACT = jax.lax.Precision.HIGHEST
+
 
 def _distance(rows: jax.Array, columns: jax.Array, norm: Norm) -> jax.Array:
     """Length of the offset (rows, columns); the two broadcast against each other."""
@@ -135,11 +138,20 @@ def template_scores(x: jax.Array, bank: jax.Array) -> jax.Array:
     Returns:
       float32 [templates, batch, filters].
     """
-    # The scores enter an exponential: bfloat16 or TF32 products would not do.
-    exact = jax.lax.Precision.HIGHEST
     x = x.astype(jnp.float32)
     if bank.ndim == 4:
-        return jnp.einsum("fthw,bhwf->tbf", bank, x, precision=exact)
+        return jnp.einsum("fthw,bhwf->tbf", bank, x, precision=_EXACT)
+    return jax.lax.platform_dependent(
+        x, bank, tpu=_scores_by_einsum, default=_scores_by_one_product
+    )
+
+
+def _scores_by_einsum(x: jax.Array, bank: jax.Array) -> jax.Array:
+    """For TPUs, where a convolution takes maps as they lie and sums are made as it goes."""
+    return jnp.einsum("bhwf,thw->tbf", x, bank, precision=_EXACT)
+
+
+def _scores_by_one_product(x: jax.Array, bank: jax.Array) -> jax.Array:
     # One plain matrix product, [templates, positions] @ [positions, batch * filters]: templates
     # stay the leading axis, so everything that follows is elementwise over long contiguous rows.
     batch, height, width, filters = x.shape
@@ -147,7 +159,7 @@ def template_scores(x: jax.Array, bank: jax.Array) -> jax.Array:
     scores = jnp.dot(
         bank.reshape(-1, height * width),
         columns.reshape(height * width, batch * filters),
-        precision=exact,
+        precision=_EXACT,
     )
     return scores.reshape(-1, batch, filters)
 
@@ -162,18 +174,40 @@ def template_backprojection(weights: jax.Array, bank: jax.Array) -> jax.Array:
     Returns:
       float32 [batch, height, width, filters].
     """
-    exact = jax.lax.Precision.HIGHEST
     if bank.ndim == 4:
-        return jnp.einsum("fthw,tbf->bhwf", bank, weights, precision=exact)
+        return jnp.einsum("fthw,tbf->bhwf", bank, weights, precision=_EXACT)
+    return jax.lax.platform_dependent(
+        weights, bank, tpu=_maps_by_einsum, default=_maps_by_one_product
+    )
+
+
+def _maps_by_einsum(weights: jax.Array, bank: jax.Array) -> jax.Array:
+    return jnp.einsum("tbf,thw->bhwf", weights, bank, precision=_EXACT)
+
+
+def _maps_by_one_product(weights: jax.Array, bank: jax.Array) -> jax.Array:
     number, batch, filters = weights.shape
     _, height, width = bank.shape
     columns = jnp.dot(
         bank.reshape(number, height * width).T,
         weights.reshape(number, batch * filters),
-        precision=exact,
+        precision=_EXACT,
     )
     maps = columns.reshape(height * width, batch, filters).swapaxes(0, 1)
     return maps.reshape(batch, height, width, filters)
+
+
+def _argmax(flat: jax.Array) -> jax.Array:
+    """Index of the first maximum along axis 1, int32: one pass, a reduction over pairs."""
+    return flat.argmax(axis=1).astype(jnp.int32)
+
+
+def _argmax_in_two_passes(flat: jax.Array) -> jax.Array:
+    """The same for backends that do not vectorise a reduction over pairs (the CPU's)."""
+    peak = flat.max(axis=1, keepdims=True)
+    index = jax.lax.broadcasted_iota(jnp.int32, flat.shape, 1)
+    # A map with a NaN attains no maximum; position 0 keeps the index in range.
+    return jnp.where(flat == peak, index, flat.shape[1]).min(axis=1) % flat.shape[1]
 
 
 def peak_position(x: jax.Array, *, position: Position = "argmax") -> tuple[jax.Array, jax.Array]:
@@ -196,12 +230,7 @@ def peak_position(x: jax.Array, *, position: Position = "argmax") -> tuple[jax.A
     batch, height, width, filters = x.shape
     if position == "argmax":
         flat = x.reshape(batch, height * width, filters)
-        # Max, then the smallest index that attains it: XLA's own argmax is a reduction over
-        # pairs, which the CPU backend does not vectorise.
-        peak = flat.max(axis=1, keepdims=True)
-        index = jax.lax.broadcasted_iota(jnp.int32, flat.shape, 1)
-        # A map with a NaN attains no maximum; position 0 keeps the index in range.
-        first = jnp.where(flat == peak, index, height * width).min(axis=1) % (height * width)
+        first = jax.lax.platform_dependent(flat, tpu=_argmax, default=_argmax_in_two_passes)
         return first // width, first % width
     if position == "centroid":
         weights = jnp.maximum(x.astype(jnp.float32), 0.0)
