@@ -492,6 +492,10 @@ class Evaluator:
         return {name: metrics.PartShares.of_counts(**of) for name, of in counts.items()}
 
 
+def _on_hosts() -> str:
+    return f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
+
+
 def experiment_record(config: ml_collections.ConfigDict, network: Network) -> dict[str, Any]:
     """What was run, on what, when."""
     packages = ("interp_cnn", "jax", "flax", "optax", "numpy")
@@ -502,7 +506,7 @@ def experiment_record(config: ml_collections.ConfigDict, network: Network) -> di
         "dataset": config.data.name,
         "image_size": network.input_size,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}{_on_hosts()}",
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
 

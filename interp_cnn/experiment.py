@@ -121,14 +121,20 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Cal
 def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
     """Parameters before training: fresh, or with the pretrained weights of `config.weights`.
 
+    The first of several hosts reads them for all.
+
     Raises:
       ValueError: where the weights are damaged, of another network, or for another input than
         `config.data` prepares.
       FileNotFoundError: where they are missing.
     """
     params = init_params(network, config.seed)
-    if not config.weights:
-        return params
+    if config.weights and hosts.is_first():
+        params = _with_pretrained(config, network, params)
+    return hosts.broadcast(params)
+
+
+def _with_pretrained(config: ml_collections.ConfigDict, network: Network, params: Any) -> Any:
     _check_published(config, network)
     path = config.weights
     if path == "download":

@@ -47,7 +47,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
         wrong; nothing already computed is lost.
     """
     workdir = storage.as_path(workdir)
-    check_run(config)
+    check_run(config, read_weights=hosts.is_first())
     check_batch_size(config)
     _same_config(config)
     if hosts.is_first():
@@ -131,7 +131,7 @@ def evaluate_weights(
       ValueError, FileNotFoundError: as `train_and_evaluate`.
     """
     hosts.end_on_sigterm()
-    check_run(config, training=False)
+    check_run(config, training=False, read_weights=hosts.is_first())
     _same_config(config)
     workdir = storage.as_path(workdir)
     if hosts.is_first():

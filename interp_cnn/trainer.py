@@ -19,7 +19,7 @@ from interp_cnn.data.prepare import Data
 from interp_cnn.frozen import FrozenCache
 from interp_cnn.models import Network
 from interp_cnn.optim import learning_rate, make_optimizer
-from interp_cnn.state import TrainState, init_params, init_state
+from interp_cnn.state import TrainState, init_state
 from interp_cnn.writers import MetricWriter, NoWriter
 
 
@@ -134,21 +134,12 @@ def train(
     objective = experiment.make_objective(
         config, data.train.labels, categories=len(data.categories), steps_per_epoch=steps_per_epoch
     )
-    # The first host reads the pretrained weights for all.
-    params = (
-        experiment.starting_params(config, network)
-        if hosts.is_first()
-        else init_params(network, config.seed)
-    )
-    state = init_state(params, optimizer, network)
+    state = init_state(experiment.starting_params(config, network), optimizer, network)
     checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
     restored = checkpoints.restore(state)
     if restored is None:
         checkpoints.check_space(state)
-        state = hosts.broadcast(state)
-    else:
-        state = restored
-    state = parallel.replicate(state)
+    state = parallel.replicate(state if restored is None else restored)
     first = int(state.step)
     if first < total:
         if first:

@@ -158,6 +158,27 @@ def test_four_hosts_evaluate_what_one_has_trained(hosts, one):
     assert figures(one) == expected
 
 
+def test_figures_depend_on_neither_batch_nor_order(hosts, one):
+    codes, outputs = hosts(1, one, script="evaluate_batches.py")
+    assert codes == [0], outputs
+    found = json.loads(outputs[0].strip().splitlines()[-1])
+    assert list(found) == ["1", "7", "32", "1000", "in another order"]
+    for name, results in found.items():
+        figures_equal(results, found["7"], exactly=name != "in another order")
+
+
+def figures_equal(ours, theirs, *, exactly):
+    """To the digit; in another order sums of float64 may end in another last bit."""
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        if isinstance(value, dict):
+            figures_equal(value, theirs[name], exactly=exactly)
+        elif exactly:
+            assert value == theirs[name], name
+        elif not name.startswith("mutual_information"):  # of blocks of images in their order
+            assert value == pytest.approx(theirs[name], rel=1e-12), name
+
+
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_host_ends_the_others_with_a_sentence(hosts, one, tmp_path, killed):
     codes, outputs = hosts(2, tmp_path, each={killed: ([], {"SIGNAL": "SIGKILL:10"})})
