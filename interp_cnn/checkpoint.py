@@ -19,6 +19,8 @@ from interp_cnn.activity import FilterActivity
 from interp_cnn.state import TrainState
 
 _GIB = 2**30
+# In what tensorstore says of a bucket that cannot be reached: its checkpoints may be whole.
+_NO_WAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
 class Checkpoints:
@@ -83,13 +85,16 @@ class Checkpoints:
         if step == self.latest_step:
             return
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(jax.tree.map(np.asarray, jax.device_get(state))),
-                    config=ocp.args.JsonSave(config),
-                ),
-            )
+            with storage.reaching(self.folder, writing=True):
+                self._manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardSave(
+                            jax.tree.map(np.asarray, jax.device_get(state))
+                        ),
+                        config=ocp.args.JsonSave(config),
+                    ),
+                )
         except (OSError, ValueError, RuntimeError) as error:  # tensorstore raises the latter two
             raise OSError(
                 f"the checkpoint of step {step} could not be written to {self.folder}"
@@ -143,6 +148,11 @@ class Checkpoints:
                 raise
             except Exception as error:  # orbax and tensorstore raise all kinds
                 why = _first_line(error)
+                if storage.is_remote(self.folder) and any(code in str(error) for code in _NO_WAY):
+                    raise OSError(
+                        f"the checkpoint of step {step} in {self.folder} cannot be reached ({why});"
+                        " check the network and your credentials, and run the same command again"
+                    ) from error
                 hosts.say(f"the checkpoint of step {step} in {self.folder} is damaged ({why})")
                 damaged.append(step)
                 continue

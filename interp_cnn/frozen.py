@@ -54,11 +54,19 @@ class FrozenCache:
     Args:
       config: see `interp_cnn.config`.
       folder: that belongs to the cache alone.
+      beside_checkpoints: whether checkpoints will take space on the same disk.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, folder: Path):
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        folder: Path,
+        *,
+        beside_checkpoints: bool = True,
+    ):
         self.config = config
         self.folder = folder
+        self._beside_checkpoints = beside_checkpoints
         self._used = config.data.cache_gib > 0
 
     def __enter__(self) -> "FrozenCache":
@@ -140,9 +148,12 @@ class FrozenCache:
                 f"their output takes {size / _GIB:.2f} GiB, more than"
                 f" config.data.cache_gib={limit:g}"
             )
-        # The checkpoints come first: parameters and momentum, one more than is kept.
+        # The checkpoints come first, where they lie on this disk: parameters and momentum, one more
+        # than is kept.
         state = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
         checkpoints = state * (self.config.checkpoint.keep + 1) * len(self.config.networks)
+        if not self._beside_checkpoints:
+            checkpoints = 0
         free = shutil.disk_usage(self.folder).free
         if size + checkpoints > free:
             return (

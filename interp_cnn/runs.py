@@ -54,7 +54,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
         experiment.claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
     states: _States = {}
-    with FrozenCache(config, _frozen_folder(workdir)) as cache:
+    here = hosts.is_first() and not storage.is_remote(workdir)
+    with FrozenCache(config, _frozen_folder(workdir), beside_checkpoints=here) as cache:
         for variant in config.networks:
             state = train(config, variant, data, workdir / variant, cache)
             states[variant] = (int(state.step), state.params, state.activity)
