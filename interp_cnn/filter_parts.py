@@ -1,6 +1,6 @@
 """Which part each filter of a trained network stands for, measured on its objects and kept."""
 
-import zipfile
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,12 +88,16 @@ def read_filter_parts(file: Path, step: int) -> FilterParts | None:
     if not file.exists():
         return None
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        # np.load leaves a damaged file open when it opens it itself.
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
             if int(stored["step"]) != step:
                 return None
             names, categories = (tuple(stored[key].tolist()) for key in ("names", "categories"))
-            return FilterParts(stored["part"], names, categories)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            part = stored["part"]
+            if part.dtype != np.int64 or part.ndim != 1 or part.max(initial=0) >= len(names):
+                raise ValueError(f"its parts are {part.dtype} of shape {part.shape}")
+            return FilterParts(part, names, categories)
+    except Exception as error:  # NumPy raises whatever a damaged file leads it into
         raise ValueError(f"{file} is damaged ({error}); delete it, it is made again") from error
 
 
