@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -111,12 +110,16 @@ def read_filter_parts(file: epath.Path, step: int) -> FilterParts | None:
     except FileNotFoundError:
         return None
     try:
+        # np.load leaves a damaged file open when it opens it itself.
         with np.load(content, allow_pickle=False) as stored:
             if int(stored["step"]) != step:
                 return None
             names, categories = (tuple(stored[key].tolist()) for key in ("names", "categories"))
-            return FilterParts(stored["part"], names, categories)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            part = stored["part"]
+            if part.dtype != np.int64 or part.ndim != 1 or part.max(initial=0) >= len(names):
+                raise ValueError(f"its parts are {part.dtype} of shape {part.shape}")
+            return FilterParts(part, names, categories)
+    except Exception as error:  # NumPy raises whatever a damaged file leads it into
         raise ValueError(f"{file} is damaged ({error}); delete it, it is made again") from error
 
 

@@ -103,6 +103,10 @@ def test_core_functions_know_arrays_only(name):
     assert_imports(PACKAGE / f"{name}.py", own=own, others={"jax", "numpy"})
 
 
+def test_the_check_of_matlab_files_needs_nothing():
+    assert_imports(PACKAGE / "mat5.py", own=[], others=set())
+
+
 def test_layers_import_templates():
     assert_imports(PACKAGE / "layers.py", own=["templates"], others={"jax", "numpy", "flax"})
 
@@ -115,7 +119,7 @@ def test_models_import_layers():
 def test_weights_know_models_alone():
     others = {"jax", "numpy", "scipy", "h5py", "safetensors", "torch"}
     for path in files_of("weights"):
-        assert_imports(path, own=["weights", "models"], others=others)
+        assert_imports(path, own=["weights", "models", "mat5"], others=others)
 
 
 def test_metrics_are_pure():
@@ -129,7 +133,7 @@ def test_storage_knows_paths_alone():
 
 def test_data_know_no_model():
     for path in files_of("data"):
-        assert_imports(path, own=["data", "metrics", "hosts"])
+        assert_imports(path, own=["data", "metrics", "hosts", "mat5"])
 
 
 # Reading data, saving and writing belong to the two jobs alone.
