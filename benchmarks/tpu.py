@@ -28,6 +28,7 @@ os.environ.update(
     TPU_SKIP_MDS_QUERY="1",
     TPU_ACCELERATOR_TYPE="v5litepod-4",
     TPU_WORKER_HOSTNAMES="localhost",
+    ALLOW_MULTIPLE_LIBTPU_LOAD="1",  # beside other processes that compile
     JAX_PLATFORMS="cpu",
 )
 
@@ -56,17 +57,21 @@ class Chip(NamedTuple):
 
 _DOCS = "https://cloud.google.com/tpu/docs"
 # A v4 chip has two cores; the compiler takes each for a device with half of everything.
+_V5E = (197e12, 819e9, 16e9, f"{_DOCS}/v5e")
 CHIPS = {
-    "v5e-4": Chip("v5e:2x2", 197e12, 819e9, 16e9, f"{_DOCS}/v5e"),
+    "v5e-4": Chip("v5e:2x2", *_V5E),
     "v4-8": Chip("v4:2x2x1", 275e12 / 2, 1228e9 / 2, 32e9 / 2, f"{_DOCS}/v4"),
     "v6e-4": Chip("v6e:2x2", 918e12, 1640e9, 32e9, f"{_DOCS}/v6e"),
-    "v5e-256": Chip("v5e:16x16", 197e12, 819e9, 16e9, f"{_DOCS}/v5e"),
+    "v5e-256": Chip("v5e:16x16", *_V5E),
+    "v5e-16": Chip("v5e:4x4", *_V5E),
+    "v5e-64": Chip("v5e:8x8", *_V5E),
 }
+TOPOLOGIES = ("v5e-4", "v4-8", "v6e-4", "v5e-256")
 NETWORKS = ("alexnet", "vgg_m", "vgg_s", "vgg16")
 VARIANTS = ("ordinary", "interpretable")
 PARTS = ("loss", "predict", "step", "largest")
-# Of the maps of VGG-16, for the loss alone.
-SIDE, FILTERS = 14, 512
+# Side of the maps and filters of VGG-16, for the loss alone.
+LAYER = "14x512"
 
 
 class Case(NamedTuple):
@@ -74,8 +79,8 @@ class Case(NamedTuple):
 
     topology: str
     part: str
-    network: str
-    variant: str
+    network: str  # of the loss alone, the maps: SIDExFILTERS
+    variant: str  # of the loss alone, one of LOSSES
     dtype: str
     batch: int  # of a device
 
@@ -118,10 +123,11 @@ def network_program(case: Case, devices: list[Any]) -> tuple[Callable[..., Any],
 
 
 def loss_program(case: Case, devices: list[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Value and gradient of masks or filter loss of one layer; `variant` says of which."""
-    shape = (len(devices), case.batch, SIDE, SIDE, FILTERS)
+    """Value and gradient of masks, filter loss or both of one layer."""
+    side, filters = map(int, case.network.split("x"))
+    shape = (len(devices), case.batch, side, side, filters)
     maps = jax.ShapeDtypeStruct(shape, jnp.dtype(case.dtype))
-    target = jax.ShapeDtypeStruct((*shape[:2], FILTERS), jnp.bool_)
+    target = jax.ShapeDtypeStruct((*shape[:2], filters), jnp.bool_)
 
     def of_layer(x: jax.Array, target: jax.Array) -> tuple[jax.Array, ...]:
         masks, exact, scaled = (word in case.variant for word in ("masks", "mi", "scale-free"))
@@ -138,7 +144,7 @@ def loss_program(case: Case, devices: list[Any]) -> tuple[Callable[..., Any], tu
         values, pull = jax.vjp(lambda x: of_layer(x, batch["target"]), batch["x"])
         # What comes back from above: of the masks' shape, and one number per filter.
         above = tuple(
-            batch["above"] if value.ndim == 4 else jnp.full_like(value, 1 / FILTERS)
+            batch["above"] if value.ndim == 4 else jnp.full_like(value, 1 / filters)
             for value in values
         )
         return values, pull(above)
@@ -262,7 +268,7 @@ def cases(flags: argparse.Namespace) -> Iterator[Case]:
             for dtype in flags.dtypes:
                 if part == "loss":
                     for name in flags.losses:
-                        yield Case(topology, part, "vgg16", name, dtype, flags.batch)
+                        yield Case(topology, part, LAYER, name, dtype, flags.batch)
                     continue
                 for network in flags.networks:
                     for variant in VARIANTS:
@@ -304,7 +310,7 @@ _HEAD = (
     ),
 )
 _TITLES = {
-    "loss": f"One layer alone, value and gradient, maps {SIDE} x {SIDE} x {FILTERS}",
+    "loss": "Masks and filter loss of one layer, value and gradient; maps of SIDE x FILTERS",
     "predict": "Prediction",
     "step": "Training step",
 }
@@ -325,14 +331,10 @@ def print_tables(cache: Cache, flags: argparse.Namespace) -> None:
     asked = list(cases(flags))
     for part in [part for part in flags.parts if part != "largest"]:
         print(f"\n{_TITLES[part]}:\n")
-        mine = [case for case in asked if case.part == part]
-        if part == "loss":
-            mine = [case._replace(network="-") for case in mine]
         rows = []
-        for case in mine:
-            stored = case._replace(network="vgg16") if part == "loss" else case
-            other = cache.records.get(stored._replace(variant="ordinary").key)
-            rows.append(_row(case, cache.records.get(stored.key), other))
+        for case in [case for case in asked if case.part == part]:
+            ordinary = cache.records.get(case._replace(variant="ordinary").key)
+            rows.append(_row(case, cache.records.get(case.key), ordinary))
         _table(_HEAD, rows)
     if "largest" in flags.parts:
         print("\nLargest batch of a device that compiles (a multiple of 8):\n")
@@ -346,15 +348,12 @@ def print_tables(cache: Cache, flags: argparse.Namespace) -> None:
             ],
         )
     print("\nPublished figures of one device (bfloat16):\n")
-    _table(
-        ("topology", "TFLOP/s", "GB/s", "GB", "source"),
-        [
-            [name, f"{chip.flops / 1e12:g}", f"{chip.bandwidth / 1e9:g}", f"{chip.memory / 1e9:g}"]
-            + [chip.source]
-            for name, chip in CHIPS.items()
-            if name in flags.topologies
-        ],
-    )
+    rows = []
+    for name in flags.topologies:
+        chip = CHIPS[name]
+        figures = (chip.flops / 1e12, chip.bandwidth / 1e9, chip.memory / 1e9)
+        rows.append([name, *(f"{figure:g}" for figure in figures), chip.source])
+    _table(("topology", "TFLOP/s", "GB/s", "GB", "source"), rows)
 
 
 def _several(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -371,13 +370,16 @@ def _several(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     dtypes = ("bfloat16", "float32")
-    for name, allowed in (
-        *(("networks", NETWORKS), ("topologies", tuple(CHIPS)), ("dtypes", dtypes)),
-        *(("parts", PARTS), ("losses", LOSSES)),
+    for name, allowed, default in (
+        ("networks", (*NETWORKS, "small"), NETWORKS),
+        ("topologies", tuple(CHIPS), TOPOLOGIES),
+        ("dtypes", dtypes, dtypes),
+        ("parts", PARTS, PARTS),
+        ("losses", LOSSES, LOSSES),
     ):
         choices = ", ".join(allowed)
         parser.add_argument(
-            f"--{name}", type=_several(allowed), default=list(allowed), help=f"some of {choices}"
+            f"--{name}", type=_several(allowed), default=list(default), help=f"some of {choices}"
         )
     parser.add_argument("--batch", type=int, default=32, help="images a device")
     parser.add_argument("--json", type=Path, default=Path("tpu.json"))

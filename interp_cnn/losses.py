@@ -5,6 +5,7 @@ number per filter. With `axis_name` the batch is that of all devices along the n
 """
 
 import functools
+import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -110,7 +111,7 @@ def _negative_information(
     filter is summed.
     """
     # images * p(x|T) and images * p(x), 1 where a template or all of them tell nothing.
-    log_conditional = posterior.shifted - jnp.log(posterior.total / images)
+    log_conditional = posterior.shifted - (jnp.log(posterior.total) - math.log(images))
     products = posterior.unnormalised * log_conditional
     conditional = (prior[:, None] / posterior.total[:, 0] * products.sum(axis=1)).sum(axis=0)
     marginal = posterior.marginal

@@ -314,6 +314,26 @@ def test_a_step_lowers_the_loss():
         assert (np.asarray(then) < first).all(), estimator
 
 
+def test_the_forms_for_tpus_equal_the_others():
+    x = jnp.asarray(random_maps((4, 3, 5, 2)))
+    x = x.at[0, ..., 0].set(0.0).at[1, ..., 1].set(7.0)  # ties
+    bank = templates.template_bank(3, 5)
+    scores = templates._scores_by_einsum(x, bank)
+    np.testing.assert_allclose(scores, templates._scores_by_one_product(x, bank), rtol=1e-5)
+    weights = jnp.asarray(random_maps(scores.shape, seed=4))
+    assert_close(
+        templates._maps_by_einsum(weights, bank), templates._maps_by_one_product(weights, bank)
+    )
+    flat = x.reshape(4, 15, 2)
+    np.testing.assert_array_equal(
+        templates._argmax(flat), templates._argmax_in_two_passes(flat), strict=True
+    )
+    number = jnp.array([[0, 15], [3, 3], [7, 2], [15, 0]])
+    np.testing.assert_array_equal(
+        losses._at_by_sum(number, scores), losses._at_by_gather(number, scores)
+    )
+
+
 # Categories and diagnostics
 
 

@@ -164,6 +164,48 @@ def test_without_where_and_with_scale_free_maps(mapping, batch, weights):
     assert_close(mapped(step, mapping)(weights, batch), expected(weights, batch))
 
 
+@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("estimator", ["mi", "paper"])
+def test_loss_without_scaled_maps(mapping, estimator, batch, weights):
+    """Differentiated outside of the mapped function and inside, as `filter_loss` above."""
+
+    def loss_of(x, share, axis_name):
+        options = {"target": share["target"]} if estimator == "paper" else {}
+        value = losses.scale_free_filter_loss(
+            x, estimator=estimator, where=share["used"], axis_name=axis_name, **options
+        )
+        return value @ jnp.array([1.0, 3.0]), value
+
+    def plain(x, share):
+        options = {"target": share["target"]} if estimator == "paper" else {}
+        x = losses.scale_free(x, where=share["used"])
+        value = losses.filter_loss(x, estimator=estimator, where=share["used"], **options)
+        return value @ jnp.array([1.0, 3.0]), value
+
+    def step(weights, share):
+        def mean(weights):
+            total, value = loss_of(maps_of(weights, share), share, AXIS)
+            return jax.lax.pmean(total, AXIS), value
+
+        (_, value), gradient = jax.value_and_grad(mean, has_aux=True)(weights)
+        return value, jax.lax.pmean(gradient, AXIS)
+
+    outside = mapped(lambda _, share: loss_of(share["x"], share, AXIS), mapping)
+    inside = mapped(step, mapping)
+    together = jax.jit(jax.value_and_grad(plain, has_aux=True))
+    through_weights = jax.jit(jax.grad(lambda w, share: plain(maps_of(w, share), share)[0]))
+    x = maps_of(weights, batch)
+    for used in (EVERYTHING, UNEVEN):
+        share = batch | {"used": used}
+        (_, value), gradient = jax.value_and_grad(
+            lambda x, share=share: outside(None, share | {"x": x}), has_aux=True
+        )(x)
+        (_, expected_value), expected = together(x, share)
+        assert_close((value, gradient), (expected_value, expected))
+        value, gradient = inside(weights, share)
+        assert_close((value, gradient), (expected_value, through_weights(weights, share)))
+
+
 @pytest.mark.parametrize("mapping", MAPPINGS[:3])
 def test_categories_diagnostics_and_scale(mapping, batch, weights):
     labels = np.random.default_rng(2).integers(0, 3, SHAPE[0])

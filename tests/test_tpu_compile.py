@@ -1,0 +1,57 @@
+"""The small network's step and the filter loss compile for four TPU chips that are not there."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason='the TPU compiler is not installed: pip install -e ".[tpu-compile]"',
+)
+
+
+def compiled(tmp_path, *arguments):
+    """Records of `benchmarks/tpu.py`, in a process of its own: JAX has to start without devices."""
+    file = tmp_path / "tpu.json"
+    run = subprocess.run(
+        [
+            *(sys.executable, "benchmarks/tpu.py", "--json", str(file), "--topologies", "v5e-4"),
+            *("--batch", "8", "--dtypes", "bfloat16", *arguments),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    records = json.loads(file.read_text())
+    return {key.split("|")[3]: record for key, record in records.items()}, run.stdout
+
+
+def test_filter_loss(tmp_path):
+    records, table = compiled(tmp_path, "--parts", "loss", "--losses", "mi,paper scale-free")
+    scores = 4 * 197 * 8 * 512  # of one device
+    for record in records.values():
+        assert record["fits"]
+        # Every collective is at most one number per template and filter, none one per image.
+        assert 0 < record["collective_bytes"] < scores
+    assert records["paper scale-free"]["collective_bytes"] < records["mi"]["collective_bytes"]
+    # The scores are written once and read once; neither maps nor scores are kept in float32 else.
+    maps = 2 * 14 * 14 * 8 * 512
+    assert records["paper scale-free"]["bytes"] < 2 * scores + 14 * maps
+    assert "| v5e-4 | 14x512 | paper scale-free | bfloat16 | 8 |" in table
+
+
+def test_step_of_the_small_network(tmp_path):
+    records, table = compiled(tmp_path, "--parts", "step", "--networks", "small")
+    ordinary, interpretable = records["ordinary"], records["interpretable"]
+    assert ordinary["fits"] and interpretable["fits"]
+    assert ordinary["collectives"] > 0  # the gradients are averaged
+    assert interpretable["flops"] > ordinary["flops"]
+    assert "Training step:" in table and "not run" not in table
