@@ -193,7 +193,7 @@ class Checkpoints:
 
     def _aside(self, step: int) -> epath.Path:
         """A name for a damaged checkpoint that is not taken."""
-        names = (self.folder / f"damaged-{step}-{number}" for number in range(1_000))
+        names = (self.folder / f"damaged-{step}-{number}" for number in range(1, 1_000))
         return next(name for name in names if not name.exists())
 
     def last_good(self) -> str:

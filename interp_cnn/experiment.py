@@ -256,7 +256,7 @@ def _saved_config(file: epath.Path) -> dict[str, Any]:
       ValueError: where it is damaged.
     """
     try:
-        saved = json.loads(storage.read(file))
+        saved = json.loads(storage.read(file).decode())
         if not isinstance(saved, dict):
             raise ValueError(f"it holds a {type(saved).__name__}")
     except (ValueError, RecursionError) as error:

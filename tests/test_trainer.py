@@ -102,8 +102,8 @@ def test_sigterm_saves_and_the_next_run_goes_on(data, tmp_path, monkeypatch, uni
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(data, tmp_path, monkeypatch):
     make = parallel.parallel_step
 
-    def spoiled_after_step_4(step):
-        function, calls = make(step), []
+    def spoiled_after_step_4(step, **options):
+        function, calls = make(step, **options), []
 
         def call(state, batch):
             calls.append(1)
