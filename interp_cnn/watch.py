@@ -31,7 +31,7 @@ def end_all(sentence: str) -> NoReturn:
 
 
 def watching() -> bool:
-    """Whether this process is one of several and has not said goodbye."""
+    """Whether this process is one of several hosts and has not said goodbye."""
     return bool(_ends)
 
 
@@ -89,8 +89,13 @@ class Server:
         self._others: dict[int, socket.socket] = {}
         self._lock = threading.Lock()
         self._leaving = False
-        self._socket = socket.create_server(("", 0), backlog=hosts)
-        self.address = json.dumps([name or _own_name(), self._socket.getsockname()[1], self._token])
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        self._socket = socket.create_server(
+            ("", 0), family=family, dualstack_ipv6=both, backlog=hosts
+        )
+        name = name.strip("[]") or _own_name()
+        self.address = json.dumps([name, self._socket.getsockname()[1], self._token])
 
     def start(self) -> None:
         """Take the others' connections from now on."""
@@ -161,6 +166,7 @@ class Client:
 
     def start(self) -> None:
         """Connect; where that is not possible a warning says so, and JAX's own notice must do."""
+        _ends.append(self)
         try:
             self._connection = socket.create_connection((self._name, self._port), _CONNECT_TIMEOUT)
         except OSError as error:
@@ -172,7 +178,6 @@ class Client:
             return
         self._connection.settimeout(None)
         _send(self._connection, host=self._host, token=self._token)
-        _ends.append(self)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
