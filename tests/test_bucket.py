@@ -160,9 +160,9 @@ def test_explained_by_the_command(remote, tmp_path):
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
     assert run.returncode == 0, run.stderr
-    assert f"written: {remote}/explained/photo.png" in run.stdout
+    assert f"written: {remote}/explained/photo.png-interpretable.png" in run.stdout
     assert "Traceback" not in run.stderr and "Unclosed" not in run.stderr
-    assert (remote / "explained" / "photo.png").read_bytes().startswith(b"\x89PNG")
+    assert (remote / "explained" / "photo.png-interpretable.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileNotFoundError, match=r"gs://.*nothere.png does not exist"):
         explain_image(remote / "nothere.png", remote)
 

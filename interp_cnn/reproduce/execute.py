@@ -144,4 +144,4 @@ def _train(run: Run, workdir: epath.Path) -> dict[str, Any]:
 def measured_seconds(run: Run, workdir: epath.Path) -> float | None:
     """How long a finished run took that was never interrupted, in seconds; else None."""
     seconds = (_read(folder_of(run, workdir) / _TIME) or {}).get("seconds")
-    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+    return float(seconds) if isinstance(seconds, int | float) and seconds >= 0 else None
