@@ -20,7 +20,10 @@ from interp_cnn.state import TrainState
 
 _GIB = 2**30
 # In what tensorstore says of a bucket that cannot be reached: its checkpoints may be whole.
-_NO_WAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED")
+_NO_WAY = (
+    *("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED"),
+    *("RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"),
+)
 
 
 class Checkpoints:
@@ -33,6 +36,7 @@ class Checkpoints:
 
     def __init__(self, folder: epath.Path, *, keep: int = 2):
         self.folder = storage.absolute(folder)
+        self._known: int | None = None  # step of the latest that was saved or restored
         self._manager: ocp.CheckpointManager | None = None
         if not hosts.is_first():
             return
@@ -55,8 +59,11 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the latest complete checkpoint, or None; only the first host knows it."""
-        return None if self._manager is None else self._manager.latest_step()
+        """Step of the latest complete checkpoint, or None.
+
+        Other hosts than the first know of those that were saved or restored since they started.
+        """
+        return self._known if self._manager is None else self._manager.latest_step()
 
     def check_space(self, state: TrainState) -> None:
         """Raise an OSError unless a checkpoint of this state fits; a bucket has room."""
@@ -78,10 +85,11 @@ class Checkpoints:
         Raises:
           OSError: where the disk is full or cannot be written; earlier checkpoints are kept.
         """
+        step = int(state.step)
         if self._manager is None:
+            self._known = step
             return
         self.check_space(state)
-        step = int(state.step)
         if step == self.latest_step:
             return
         try:
@@ -120,7 +128,9 @@ class Checkpoints:
             self._manager.reload()
         if not hosts.broadcast(np.int32(found is not None)):
             return None
-        return hosts.broadcast(state if found is None else found)
+        restored = hosts.broadcast(state if found is None else found)
+        self._known = int(restored.step)
+        return restored
 
     def restore_for_evaluation(self) -> tuple[int, Any, dict[str, FilterActivity]]:
         """Step, parameters and filters' activity of the latest checkpoint that can be read.
@@ -144,14 +154,16 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 found = read(step)
-            except _OtherNetworkError:
+            except (_OtherNetworkError, MemoryError):
                 raise
             except Exception as error:  # orbax and tensorstore raise all kinds
                 why = _first_line(error)
-                if storage.is_remote(self.folder) and any(code in str(error) for code in _NO_WAY):
+                if _is_passing(error) or (
+                    storage.is_remote(self.folder) and any(code in str(error) for code in _NO_WAY)
+                ):
                     raise OSError(
-                        f"the checkpoint of step {step} in {self.folder} cannot be reached ({why});"
-                        " check the network and your credentials, and run the same command again"
+                        f"the checkpoint of step {step} in {self.folder} cannot be read now"
+                        f" ({why}); check disk, network and credentials, and run the same command again"
                     ) from error
                 hosts.say(f"the checkpoint of step {step} in {self.folder} is damaged ({why})")
                 damaged.append(step)
@@ -211,6 +223,12 @@ class Checkpoints:
 
 class _OtherNetworkError(ValueError):
     """A checkpoint is whole, but of another network."""
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the system could not read, which says nothing of what is there."""
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    return isinstance(error, OSError) and error.errno is not None and not missing
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from interp_cnn.config_kinds import Flag
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-_JOIN_TIMEOUT = 300.0  # seconds
+_JOIN_TIMEOUT, _WATCH_FIRST = 300.0, 3.0  # seconds
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
@@ -272,6 +273,8 @@ def _among_hosts(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> A
             _leave_hosts()  # all were stopped at the same step
             raise
         if not isinstance(error, SystemExit):
+            # Where another host is gone the watch says so first, and ends this process.
+            time.sleep(_WATCH_FIRST)
             traceback.print_exc()
         watch.end_all(str(error).removeprefix("error: ") or type(error).__name__)
     if watch.watching():

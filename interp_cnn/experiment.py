@@ -80,7 +80,7 @@ def make_step(
     *,
     devices: Sequence[jax.Device] | None = None,
 ) -> Callable[..., Any]:
-    """`step(state, sharded batch)` of a configuration on all local devices, see `train_step`.
+    """`step(state, sharded batch)` of a configuration on all devices, see `train_step`.
 
     Args:
       config: see `interp_cnn.config`.

@@ -210,7 +210,8 @@ class FrozenCache:
         All hosts have the same number of batches, the last ones may be empty.
         """
         # Not eval.batch_size, which a resumed run may change, and with it the rounding.
-        size = self.config.train.batch_size
+        # So many for a device as in a step.
+        size = self.config.train.batch_size // jax.process_count()
         first, stop = hosts.share(len(split), block=size)
         one = output_shape(network)
         done = 0

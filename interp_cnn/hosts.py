@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from interp_cnn import watch
 
-JOIN_TIMEOUT = 300.0  # seconds that hosts may take to start
+# Bytes of all hosts together that are exchanged at once: they pass through each device.
+_AT_ONCE = 2**28
 
 
 def is_first() -> bool:
@@ -38,7 +39,7 @@ def bar(*args: Any, **options: Any) -> Any:
     return tqdm(*args, disable=not is_first(), **options)
 
 
-def join(timeout: float = JOIN_TIMEOUT) -> None:
+def join(timeout: float) -> None:
     """Join the other hosts of this run; before anything else of JAX.
 
     Clusters that JAX knows (TPU pods, Slurm, Open MPI, Kubernetes) need nothing more. Elsewhere
@@ -108,8 +109,16 @@ def _watch_each_other(address: str) -> None:
         watch.Client(index, number, broadcast_text("")).start()
 
 
+def check_joined() -> None:
+    """Raise a ValueError where this is one of several processes that have not joined."""
+    if jax.process_count() > 1 and not watch.watching():
+        raise ValueError(
+            f"this is one of {jax.process_count()} processes; start each of them with --distributed"
+        )
+
+
 def end_on_sigterm() -> None:
-    """Let SIGTERM end the process again: JAX holds it back for the training loop alone."""
+    """Let SIGTERM end the process again: JAX holds it back from `join` on, for the training."""
     if jax.process_count() > 1 and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -259,8 +268,17 @@ def _unpacked(data: np.ndarray, number: int) -> list[np.ndarray]:
 
 def _gather_bytes(data: np.ndarray) -> list[np.ndarray]:
     """Bytes of each host, of any length; JAX would turn float64 into float32 on the way."""
-    lengths = multihost_utils.process_allgather(np.int32(len(data)))
-    padded = np.zeros(max(int(lengths.max()), 1), np.uint8)
-    padded[: len(data)] = data
-    everyone = multihost_utils.process_allgather(padded)
-    return [row[:length] for row, length in zip(everyone, lengths, strict=True)]
+    halves = np.array([len(data) >> 31, len(data) & (2**31 - 1)], np.int32)
+    lengths = [
+        (int(high) << 31) + int(low) for high, low in multihost_utils.process_allgather(halves)
+    ]
+    most, chunk = max(lengths), max(_AT_ONCE // len(lengths), 1)
+    everyone = [np.empty(length, np.uint8) for length in lengths]
+    for first in range(0, most, chunk):
+        padded = np.zeros(min(chunk, most - first), np.uint8)
+        piece = data[first : first + chunk]
+        padded[: len(piece)] = piece
+        for row, given in zip(everyone, multihost_utils.process_allgather(padded), strict=True):
+            part = row[first : first + chunk]
+            part[:] = given[: len(part)]
+    return everyone

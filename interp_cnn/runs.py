@@ -1,6 +1,7 @@
 """The two jobs: train the networks of a configuration, and evaluate them."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from interp_cnn.filter_parts import filter_parts_of, restore_network, write_filt
 from interp_cnn.filter_report import explained_predictions, filter_rows, network_filters
 from interp_cnn.frozen import FrozenCache
 from interp_cnn.models import NEW_CONV
-from interp_cnn.radius_study import measure_radius
+from interp_cnn.radius_study import MeasuredRadius, measure_radius
 from interp_cnn.report.curves import read_curves
 from interp_cnn.report.figure import draw_filters
 from interp_cnn.report.page import write_report
@@ -46,6 +47,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
       ValueError, FileNotFoundError, OSError, FloatingPointError: each with one sentence on what is
         wrong; nothing already computed is lost.
     """
+    hosts.check_joined()
     workdir = storage.as_path(workdir)
     check_run(config, read_weights=hosts.is_first())
     check_batch_size(config)
@@ -75,11 +77,21 @@ def _same_config(config: ml_collections.ConfigDict) -> None:
 
 
 def _frozen_folder(workdir: epath.Path) -> Path:
-    """Where the output of the frozen layers lies on disk: each of several hosts has its own."""
-    name = "frozen_features"
-    if jax.process_count() > 1:
-        name += f"_{jax.process_index()}_of_{jax.process_count()}"
-    return storage.local_scratch(workdir) / name
+    """Where the output of the frozen layers lies on disk; that of another number of hosts is gone.
+
+    Of several hosts each has its own, on its own disk.
+    """
+    name, number = "frozen_features", jax.process_count()
+    alone, several = storage.local_scratch(workdir), storage.temporary(workdir)
+    ending = f"_of_{number}" if number > 1 else name
+
+    def clear() -> None:
+        for folder in (*alone.glob(f"{name}*"), *several.glob(f"{name}*")):
+            if not folder.name.endswith(ending):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    hosts.in_turn(clear)
+    return alone / name if number == 1 else several / f"{name}_{jax.process_index()}{ending}"
 
 
 def evaluate_workdir(
@@ -100,6 +112,7 @@ def evaluate_workdir(
       FileNotFoundError: where a network has no checkpoint.
       ValueError: where a checkpoint is of another network.
     """
+    hosts.check_joined()
     hosts.end_on_sigterm()
     workdir = storage.as_path(workdir)
     states: _States = {}
@@ -131,6 +144,7 @@ def evaluate_weights(
     Raises:
       ValueError, FileNotFoundError: as `train_and_evaluate`.
     """
+    hosts.check_joined()
     hosts.end_on_sigterm()
     check_run(config, training=False, read_weights=hosts.is_first())
     _same_config(config)
@@ -157,13 +171,22 @@ def _set_radius(
 
     Nothing changes where the number of images is 0.
     """
+    images = int(hosts.from_first(lambda: str(images)))
     if not images:
         return {}
     networks = {
         variant: (experiment.make_network(config, variant, len(data.categories)), params)
         for variant, (_, params, _) in states.items()
     }
-    found = measure_radius(config, data, networks, images=images)
+    # The first host measures for all: their regions must be the same.
+    found = {
+        variant: MeasuredRadius(*one)
+        for variant, one in json.loads(
+            hosts.from_first(
+                lambda: json.dumps(measure_radius(config, data, networks, images=images))
+            )
+        ).items()
+    }
     radius = round(sum(one.mean for one in found.values()) / len(found), 1)
     config.eval.radius = radius
     for variant, one in found.items():
@@ -202,8 +225,9 @@ def _measure(
                 )
         results["data"] = data_record(config, data, len(evaluation.objects))
         results["experiment"] = experiment_record(config, network)
-        rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
-        filters.append(network_filters(variant, network, evaluation, data))
+        if hosts.is_first():
+            rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
+            filters.append(network_filters(variant, network, evaluation, data))
     if measured_radius:
         results["empirical_radius"] = measured_radius
     if hosts.is_first():

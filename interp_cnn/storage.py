@@ -81,8 +81,13 @@ def local_scratch(workdir: os.PathLike[str]) -> Path:
     The work directory itself where that is on disk, else one in the system's folder for temporary
     files (`TMPDIR`), the same whenever this user goes on with the run on this machine.
     """
+    return temporary(workdir) if is_remote(workdir) else Path(workdir)
+
+
+def temporary(workdir: os.PathLike[str]) -> Path:
+    """A folder for a work directory among the system's temporary ones; it may be missing."""
     if not is_remote(workdir):
-        return Path(workdir)
+        workdir = absolute(epath.Path(workdir))
     whose = f"{os.getuid()} {os.fspath(workdir)}" if hasattr(os, "getuid") else os.fspath(workdir)
     key = hashlib.sha256(whose.encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"interp_cnn-{key}"

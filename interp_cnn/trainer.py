@@ -34,7 +34,7 @@ class _StopSignal:
     """
 
     def __init__(self) -> None:
-        self._received = False
+        self.received = False
         self._several = jax.process_count() > 1
         # Python allows handlers in the main thread only; elsewhere SIGTERM acts as usual.
         main = threading.current_thread() is threading.main_thread()
@@ -42,7 +42,7 @@ class _StopSignal:
         self._notice = hosts.StopNotice()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._received = True
+        self.received = True
 
     def __enter__(self) -> "_StopSignal":
         if self._ours:
@@ -57,7 +57,7 @@ class _StopSignal:
 
     def stops(self) -> bool:
         """Whether to save and stop after this step; to be asked once a step."""
-        return self._notice.reached() if self._several else self._received
+        return self._notice.reached() if self._several else self.received
 
 
 def _batches(
@@ -234,7 +234,7 @@ def _loop(
             _check_finite(state, variant, checkpoints)
             writer.flush()  # a run goes on behind the checkpoint, and looks for what came before it
             checkpoints.save(state, config.to_dict())
-        if stop and step < total:
+        if stop or (step == total and stop_signal.received):  # also while the last was saved
             raise Interrupted(
                 f"{variant}: stopped by SIGTERM, saved at step {step};"
                 " run the same command again to go on"

@@ -41,6 +41,14 @@ def say_goodbye(error: str = "") -> None:
         _ends.pop().leave(error)
 
 
+def _keep_alive(connection: socket.socket) -> None:
+    """Notice within half a minute when the other machine or the way there is down."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # not on every system
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def _send(connection: socket.socket, **message: Any) -> None:
     try:
         connection.sendall(json.dumps(message).encode() + b"\n")
@@ -111,6 +119,7 @@ class Server:
             threading.Thread(target=self._listen, args=(connection,), daemon=True).start()
 
     def _listen(self, connection: socket.socket) -> None:
+        _keep_alive(connection)
         lines = _lines(connection)
         first: dict[str, Any] = next(lines, {})
         host = first.get("host")
@@ -125,6 +134,8 @@ class Server:
         with self._lock:
             self._others.pop(host, None)
             done = self._leaving or last.get("done", False)
+            # The first one that goes is the reason; the others go because of it.
+            self._leaving = self._leaving or not done
         if not done:
             sentence = _gone(host, self._hosts, str(last.get("error", "")))
             self._tell(sentence)
@@ -177,6 +188,7 @@ class Client:
             )
             return
         self._connection.settimeout(None)
+        _keep_alive(self._connection)
         _send(self._connection, host=self._host, token=self._token)
         threading.Thread(target=self._listen, daemon=True).start()
 

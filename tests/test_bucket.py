@@ -162,7 +162,9 @@ def test_explained_by_the_command(remote, tmp_path):
     assert run.returncode == 0, run.stderr
     assert f"written: {remote}/explained/photo.png-interpretable.png" in run.stdout
     assert "Traceback" not in run.stderr and "Unclosed" not in run.stderr
-    assert (remote / "explained" / "photo.png-interpretable.png").read_bytes().startswith(b"\x89PNG")
+    assert (
+        (remote / "explained" / "photo.png-interpretable.png").read_bytes().startswith(b"\x89PNG")
+    )
     with pytest.raises(FileNotFoundError, match=r"gs://.*nothere.png does not exist"):
         explain_image(remote / "nothere.png", remote)
 

@@ -158,6 +158,8 @@ def _fingerprint(split: Split) -> str:
         for leaf in jax.tree.leaves(split[index]):
             values = np.asarray(leaf)
             # Encoded images and names are objects, whose own bytes are addresses.
-            for item in values.ravel() if values.dtype == object else [values]:
-                digest.update(bytes(item))
+            items = values.ravel() if values.dtype == object else [values.tobytes()]
+            for item in items:
+                digest.update(len(item).to_bytes(8, "little"))
+                digest.update(item)
     return digest.hexdigest()

@@ -14,8 +14,9 @@ class ValidPositions:
     """The valid positions x_ij > T_f of a stream of feature maps, exact in any order of the images.
 
     The threshold is known only when all images came, and until then it may rise and fall. What is
-    kept meanwhile is whatever lies above `ActivationThreshold.bound`, which only rises: about twice
-    as many positions as are valid in the end, in place of all maps.
+    kept meanwhile is whatever lies above `ActivationThreshold.bound`, which only rises: some times
+    as many positions as are valid in the end, in place of all maps. (All active positions of a
+    filter that counts for less than a share `quantile` of the images.)
 
     Args:
       images: number of images to come, in all streams that are merged.
