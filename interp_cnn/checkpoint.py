@@ -162,8 +162,9 @@ class Checkpoints:
                     storage.is_remote(self.folder) and any(code in str(error) for code in _NO_WAY)
                 ):
                     raise OSError(
-                        f"the checkpoint of step {step} in {self.folder} cannot be read now"
-                        f" ({why}); check disk, network and credentials, and run the same command again"
+                        f"the checkpoint of step {step} in {self.folder} cannot be read"
+                        f" now ({why}); check disk, network and credentials, and run the same"
+                        " command again"
                     ) from error
                 hosts.say(f"the checkpoint of step {step} in {self.folder} is damaged ({why})")
                 damaged.append(step)

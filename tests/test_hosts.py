@@ -169,14 +169,22 @@ def test_figures_depend_on_neither_batch_nor_order(hosts, one):
 
 def figures_equal(ours, theirs, *, exactly):
     """To the digit; in another order sums of float64 may end in another last bit."""
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        if isinstance(value, dict):
-            figures_equal(value, theirs[name], exactly=exactly)
-        elif exactly:
-            assert value == theirs[name], name
-        elif not name.startswith("mutual_information"):  # of blocks of images in their order
-            assert value == pytest.approx(theirs[name], rel=1e-12), name
+    if exactly:
+        assert ours == theirs
+        return
+    flat, expected = flatten(ours), flatten(theirs)
+    assert flat.keys() == expected.keys()
+    for name, value in flat.items():
+        if "mutual_information" not in name:  # that of blocks of images, in their order
+            assert value == pytest.approx(expected[name], rel=1e-12), name
+
+
+def flatten(figures, name=""):
+    """Nested dicts and lists as one dict."""
+    if not isinstance(figures, dict | list):
+        return {name: figures}
+    items = figures.items() if isinstance(figures, dict) else enumerate(figures)
+    return {k: v for key, value in items for k, v in flatten(value, f"{name}/{key}").items()}
 
 
 @pytest.mark.parametrize("killed", [0, 1])
