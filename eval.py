@@ -7,15 +7,14 @@ fields of Zhou et al.), takes the mean of the networks for all of them, and keep
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from interp_cnn import cli
 
 _CONFIG = cli.define_config(None)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+cli.define_distributed()
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run, or gs://BUCKET/DIR.")
 _OCCLUDE = flags.DEFINE_integer(
     "occlude", 0, "Measure the radius of the regions by occluding so many images.", lower_bound=0
 )
@@ -24,15 +23,16 @@ _OCCLUDE = flags.DEFINE_integer(
 def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
-    from interp_cnn import experiment, runs
+    cli.join_hosts()
+    from interp_cnn import experiment, runs, storage
 
     if _CONFIG.value is not None:
-        file = config_flags.get_config_filename(flags.FLAGS["config"])
-        workdir = Path(_WORKDIR.value or cli.default_workdir(file))
+        workdir = storage.as_path(_WORKDIR.value or cli.default_workdir(_CONFIG.file))
         runs.evaluate_weights(_CONFIG.value, workdir, occlude=_OCCLUDE.value)
     elif _WORKDIR.value:
-        workdir = Path(_WORKDIR.value)
-        runs.evaluate_workdir(experiment.read_config(workdir), workdir, occlude=_OCCLUDE.value)
+        workdir = storage.as_path(_WORKDIR.value)
+        config = experiment.read_config_everywhere(workdir)
+        runs.evaluate_workdir(config, workdir, occlude=_OCCLUDE.value)
     else:
         raise ValueError("eval.py needs --workdir DIR of a training run, or --config FILE.py")
 

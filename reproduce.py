@@ -8,10 +8,11 @@ to go on where it was stopped; --dry_run says what there is to do. To train all 
 does: --set train.epochs=50 --set train.schedule=paper --set model.frozen_through=none.
 """
 
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
+from etils import epath
 
 from interp_cnn import cli
 
@@ -19,7 +20,9 @@ _TABLES = flags.DEFINE_list("tables", [], "Of 1, 2, ilsvrc, 4, 5, 7, embedded.")
 _NETS = flags.DEFINE_list("nets", [], "Of alexnet, vgg_m, vgg_s, vgg16 (default: all).")
 _CATEGORIES = flags.DEFINE_list("categories", [], "Names (default: all); CUB is birds as one.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/reproduce", "Directory of runs and tables.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/reproduce", "For runs and tables, or gs://BUCKET/DIR."
+)
 _MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "Folder with the published files.")
 _WEIGHTS = flags.DEFINE_list("weights", [], "NET=FILE, or FILE where there is one network.")
 _SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of the configuration of every run.")
@@ -29,7 +32,8 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs with time and dis
 def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
-    from interp_cnn.reproduce import estimate, execute, plan, write
+    from interp_cnn import storage
+    from interp_cnn.reproduce import estimate, execute, plan, possible, write
 
     wishes = plan.read_wishes(
         tables=_TABLES.value,
@@ -40,19 +44,23 @@ def main(argv: Sequence[str]) -> None:
         weights=_WEIGHTS.value,
         settings=_SET.value,
     )
-    workdir = Path(_WORKDIR.value)
+    workdir = storage.as_path(_WORKDIR.value)
     planned = plan.plan(wishes)
+    execute.check_folders(planned, workdir)
+    impossible = possible.impossible_jobs(wishes, planned, workdir)
     if _DRY_RUN.value:
-        execute.check_folders(planned, workdir)
-        print(estimate.as_text(estimate.estimate(planned, workdir)))
+        print(estimate.as_text(estimate.estimate(planned, workdir, impossible)))
         return
 
-    def write_all(outcomes: execute.Outcomes) -> list[Path]:
+    def write_all(outcomes: execute.Outcomes) -> list[epath.Path]:
         return write.write_tables(wishes, planned, outcomes, workdir)
 
     outcomes = execute.execute(planned, workdir, after=write_all)
     for path in write_all(outcomes):
         print(f"written: {path}")
+    empty = [outcome.reason for outcome in outcomes.values() if outcome.reason]
+    if empty:
+        sys.exit(f"error: {len(empty)} of {len(planned)} runs are left empty ({empty[0]})")
 
 
 if __name__ == "__main__":

@@ -6,29 +6,26 @@ same command is run again.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from interp_cnn import cli
 
 _CONFIG = cli.define_config(str(cli.CONFIGS / "embedded.py"))
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run (default: runs/CONFIG).")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of this run.")
+cli.define_distributed()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory or gs://BUCKET/DIR (default: runs/CONFIG)."
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
-    from interp_cnn import parallel, runs
+    cli.join_hosts()
+    from interp_cnn import runs, storage
 
-    if _DISTRIBUTED.value:
-        parallel.join_hosts()
-    workdir = _WORKDIR.value or cli.default_workdir(
-        config_flags.get_config_filename(flags.FLAGS["config"])
-    )
-    runs.train_and_evaluate(_CONFIG.value, Path(workdir))
+    workdir = _WORKDIR.value or cli.default_workdir(_CONFIG.file)
+    runs.train_and_evaluate(_CONFIG.value, storage.as_path(workdir))
 
 
 if __name__ == "__main__":

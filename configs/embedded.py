@@ -15,12 +15,12 @@ from interp_cnn.data.drawing import CATEGORIES
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Arguments: category, negatives, task, epochs (0: 8, or 12 for several categories), seed."""
+    """Arguments: category, negatives, task, epochs (8, or 12 for several categories), seed."""
     arguments = parse_arguments(
-        text, category="cat", negatives="", task="logistic", epochs=0, seed=0
+        text, category="cat", negatives="", task="logistic", epochs=int, seed=0
     )
     several = len(named_categories(arguments.category, CATEGORIES)) > 1
-    epochs = arguments.epochs or (12 if several else 8)
+    epochs = (12 if several else 8) if arguments.epochs is None else arguments.epochs
     config = default_config()
     config.seed = arguments.seed
     config.model.name = "small"

@@ -1,48 +1,67 @@
-"""Checkpoints with orbax: state, position in the data, configuration."""
+"""Checkpoints with orbax: the state and the configuration of a run.
+
+The position in the data is the number of steps. Arrays are written without their placement on
+devices, so a run goes on, and is looked at, on any number of devices and hosts.
+"""
 
 import shutil
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
 
+from interp_cnn import hosts, storage
 from interp_cnn.activity import FilterActivity
 from interp_cnn.state import TrainState
 
 _GIB = 2**30
+# In what tensorstore says of a bucket that cannot be reached: its checkpoints may be whole.
+_NO_WAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
 class Checkpoints:
-    """The checkpoints of one network in a folder.
+    """The checkpoints of one network in a folder, read and written by the first host alone.
 
     Args:
-      folder: where they are; it is made with the first one.
+      folder: where they are; it is made.
       keep: number of latest checkpoints that are kept.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2):
-        self.folder = folder.absolute()
+    def __init__(self, folder: epath.Path, *, keep: int = 2):
+        self.folder = storage.absolute(folder)
+        self._manager: ocp.CheckpointManager | None = None
+        if not hosts.is_first():
+            return
+        storage.make_folder(self.folder)
+        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         self._manager = ocp.CheckpointManager(
             self.folder,
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+                "config": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+            },
             # Saves are synchronous: when one fails, training must not go on as if it had not.
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, enable_async_checkpointing=False
+                max_to_keep=keep,
+                enable_async_checkpointing=False,
+                create=False,
+                multiprocessing_options=alone,
             ),
         )
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the latest complete checkpoint, or None."""
-        return self._manager.latest_step()
-
-    def preempted(self, step: int) -> bool:
-        """Whether the cluster has announced that it takes the machine away."""
-        return self._manager.reached_preemption(step)
+        """Step of the latest complete checkpoint, or None; only the first host knows it."""
+        return None if self._manager is None else self._manager.latest_step()
 
     def check_space(self, state: TrainState) -> None:
-        """Raise an OSError unless a checkpoint of this state fits on the disk."""
+        """Raise an OSError unless a checkpoint of this state fits; a bucket has room."""
+        if self._manager is None or storage.is_remote(self.folder):
+            return
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
         if free < 1.05 * needed:
@@ -53,72 +72,129 @@ class Checkpoints:
                 " same command again"
             )
 
-    def save(self, state: TrainState, data: grain.DatasetIterator, config: dict[str, Any]) -> None:
+    def save(self, state: TrainState, config: dict[str, Any]) -> None:
         """Save everything that a resumed run needs.
 
         Raises:
           OSError: where the disk is full or cannot be written; earlier checkpoints are kept.
         """
+        if self._manager is None:
+            return
         self.check_space(state)
         step = int(state.step)
         if step == self.latest_step:
             return
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    data=grain.checkpoint.CheckpointSave(data),
-                    config=ocp.args.JsonSave(config),
-                ),
-            )
+            with storage.reaching(self.folder, writing=True):
+                self._manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardSave(
+                            jax.tree.map(np.asarray, jax.device_get(state))
+                        ),
+                        config=ocp.args.JsonSave(config),
+                    ),
+                )
         except (OSError, ValueError, RuntimeError) as error:  # tensorstore raises the latter two
             raise OSError(
                 f"the checkpoint of step {step} could not be written to {self.folder}"
-                f" ({str(error).splitlines()[0]}); {self.last_good()}"
+                f" ({_first_line(error)}); {self.last_good()}"
             ) from error
 
-    def restore(self, state: TrainState, data: grain.DatasetIterator | None = None) -> TrainState:
-        """The latest state; `state` has its shapes, `data` is put to its position.
+    def restore(self, state: TrainState) -> TrainState | None:
+        """The latest state that can be read, on all hosts; None where there is no checkpoint.
+
+        A checkpoint that is damaged is said and set aside, so that its step can be saved again.
+
+        Args:
+          state: of the same shapes.
 
         Raises:
-          FileNotFoundError: where there is no checkpoint.
-          ValueError: where the latest is of another network.
+          ValueError: where the latest is of another network, or none can be read.
         """
-        step = self._step_to_restore()
-        items: dict[str, Any] = {
-            "state": ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state))
-        }
-        if data is not None:
-            items["data"] = grain.checkpoint.CheckpointRestore(data)
-        try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (ValueError, KeyError) as error:
-            raise ValueError(
-                f"the checkpoint of step {step} in {self.folder} does not fit this network"
-                f" ({str(error).splitlines()[0]}); use the config it was trained with"
-            ) from error
-        return restored["state"]
+        found = None
+        if self._manager is not None and self._manager.all_steps():
+            found, damaged = self._latest_readable(lambda step: self._read(step, state))
+            for step in damaged:
+                (self.folder / str(step)).rename(self._aside(step))
+            self._manager.reload()
+        if not hosts.broadcast(np.int32(found is not None)):
+            return None
+        return hosts.broadcast(state if found is None else found)
 
     def restore_for_evaluation(self) -> tuple[int, Any, dict[str, FilterActivity]]:
-        """Step, parameters and filters' activity of the latest checkpoint.
+        """Step, parameters and filters' activity of the latest checkpoint that can be read.
+
+        To be called on the first host alone.
 
         Raises:
           FileNotFoundError: where there is no checkpoint.
+          ValueError: where none can be read.
         """
-        step = self._step_to_restore()
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
-        )
-        state = restored["state"]
-        activity = {name: FilterActivity(**sums) for name, sums in state["activity"].items()}
-        return step, state["params"], activity
-
-    def _step_to_restore(self) -> int:
-        step = self.latest_step
-        if step is None:
+        if self._manager is None or not self._manager.all_steps():
             raise FileNotFoundError(f"{self.folder} holds no checkpoint; train the network first")
-        return step
+        state, _ = self._latest_readable(self._read)
+        activity = {name: FilterActivity(**sums) for name, sums in state["activity"].items()}
+        return int(state["step"]), state["params"], activity
+
+    def _latest_readable(self, read: Callable[[int], Any]) -> tuple[Any, list[int]]:
+        """The latest state that can be read, and the steps of later ones that cannot."""
+        assert self._manager is not None
+        damaged: list[int] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                found = read(step)
+            except _OtherNetworkError:
+                raise
+            except Exception as error:  # orbax and tensorstore raise all kinds
+                why = _first_line(error)
+                if storage.is_remote(self.folder) and any(code in str(error) for code in _NO_WAY):
+                    raise OSError(
+                        f"the checkpoint of step {step} in {self.folder} cannot be reached ({why});"
+                        " check the network and your credentials, and run the same command again"
+                    ) from error
+                hosts.say(f"the checkpoint of step {step} in {self.folder} is damaged ({why})")
+                damaged.append(step)
+                continue
+            if damaged:
+                hosts.say(f"the checkpoint before it, of step {step}, is taken instead")
+            return found, damaged
+        raise ValueError(
+            f"no checkpoint in {self.folder} can be read; delete that folder and train again"
+        )
+
+    def _read(self, step: int, like: TrainState | None = None) -> Any:
+        """A state as NumPy arrays: what the file says of devices does not matter."""
+        assert self._manager is not None
+        stored = self._manager.item_metadata(step)["state"].tree
+        if like is not None:
+            self._check_shapes(step, _shapes(stored), _shapes(like))
+        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like or stored)
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
+            )
+        finally:
+            logging.set_verbosity(verbosity)
+        return restored["state"]
+
+    def _check_shapes(
+        self, step: int, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]
+    ) -> None:
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                raise _OtherNetworkError(
+                    f"the checkpoint of step {step} in {self.folder} does not fit this network"
+                    f" ({name} has the shape {found.get(name)} there and {wanted.get(name)} here);"
+                    " use the config it was trained with"
+                )
+
+    def _aside(self, step: int) -> epath.Path:
+        """A name for a damaged checkpoint that is not taken."""
+        names = (self.folder / f"damaged-{step}-{number}" for number in range(1, 1_000))
+        return next(name for name in names if not name.exists())
 
     def last_good(self) -> str:
         """Half a sentence on the latest complete checkpoint."""
@@ -129,4 +205,21 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait for what is being written."""
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.close()
+
+
+class _OtherNetworkError(ValueError):
+    """A checkpoint is whole, but of another network."""
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -6,98 +6,61 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-ORDINARY, INTERPRETABLE = "ordinary", "interpretable"
+from interp_cnn.config_fields import (
+    FIELDS,
+    INTERPRETABLE,
+    ORDINARY,
+    Field,
+    as_markdown,
+    check_fields,
+    field_of,
+)
+from interp_cnn.config_kinds import Flag, Number
+
+__all__ = ["INTERPRETABLE", "ORDINARY", "default_config"]
 
 
 def default_config() -> ml_collections.ConfigDict:
     """Fields of a run with the paper's values; the files in configs/ start from it."""
-    return ml_collections.ConfigDict(
-        {
-            "seed": 0,
-            # Which of the two networks are trained and evaluated, in this order.
-            "networks": (ORDINARY, INTERPRETABLE),
-            "model": {
-                "name": "vgg16",
-                "width": 1.0,
-                "dropout": 0.8,
-                "norm": "l1",
-                "beta": 4.0,
-                "position": "argmax",
-                "second_layer": "before_pool",
-                "new_init_std": config_dict.placeholder(float),
-                "frozen_through": config_dict.placeholder(str),
-                "dtype": "float32",
-            },
-            # File with pretrained weights, "download" for the published one, "" for none.
-            "weights": "",
-            "data": {
-                "name": "embedded_animals",
-                # One category, several joined by "+", or "all".
-                "category": "cat",
-                # What has label 0: "photos" of other things, the other "categories", or "none".
-                "negatives": "photos",
-                # Where prepared data sets are kept; "" is tfds' own default.
-                "data_dir": "",
-                # Folder with a copy of the published files; "" downloads them.
-                "manual_dir": "",
-                "skip_damaged": False,
-                "crop": "object",
-                "negatives_per_positive": config_dict.placeholder(float),
-                # RGB, 0..255: what is subtracted, and what it is divided by then.
-                "mean": (123.68, 116.779, 103.939),
-                "std": 1.0,
-                "threads": 4,
-                # Disk that the output of the frozen layers may take in the work directory while the
-                # run lasts, to be computed once for each image; 0 computes it at every step.
-                "cache_gib": 16.0,
-            },
-            "train": {
-                # "logistic" log loss with one output per category, or "softmax" without negatives.
-                "task": "logistic",
-                # "none", or "balanced": each category counts alike.
-                "class_weights": "none",
-                "batch_size": 32,
-                "epochs": 50,
-                "schedule": "paper",
-                "learning_rate": 1e-3,
-                "paper_factor": 1.0,
-                "warmup_steps": 0,
-                "momentum": 0.9,
-                "weight_decay": 5e-4,
-                "clip_norm": config_dict.placeholder(float),
-                # Learning-rate factors: pairs of a regular expression on parameter paths and a
-                # number, such as (("fc8/.*", 10.0),).
-                "rate_factors": (),
-            },
-            # Epochs before masks and filter loss set in, and until they are at full strength.
-            "interpretable": {"start_epoch": 0.0, "ramp_epochs": 0.0},
-            # See interp_cnn/objective.py.
-            "filter_loss": {
-                # "scale_free", "constant" or "paper".
-                "weighting": "scale_free",
-                "weight": 3.0,
-                "sharpness": 60.0,
-                # Images that it sees: "all", or those of the filter's "category".
-                "images": "all",
-                # "paper" is the gradient of Eq. 4, "mi" the exact one of Eq. 1.
-                "estimator": "paper",
-                "alpha": config_dict.placeholder(float),
-                # Activity that decides on a filter's category: "sum" (paper) or "max" (code).
-                "category_rule": "sum",
-            },
-            "checkpoint": {"every_steps": 200, "keep": 2},
-            "log_every_steps": 20,
-            "eval": {
-                "batch_size": 32,
-                # Images for instability and interpretability: "test", or "all" as the authors do.
-                "images": "test",
-                "top": 100,
-                # Radius of a unit's image region in pixels, the same for all networks compared.
-                # Unset is 0.16 of the image's side; eval.py --occlude measures and sets it.
-                "radius": config_dict.placeholder(float),
-            },
-        }
-    )
+    config = ml_collections.ConfigDict()
+    for field in FIELDS:
+        *groups, name = field.name.split(".")
+        inner = config
+        for group in groups:
+            if group not in inner:
+                inner[group] = ml_collections.ConfigDict()
+            inner = inner[group]
+        inner[name] = _unset(field) if field.default is None else field.default
+    return config
+
+
+def _unset(field: Field) -> Any:
+    """A value that may be given later, of the right type."""
+    return config_dict.placeholder(float if isinstance(field.kind, Number) else str)
+
+
+def check_config(config: Mapping[str, Any], source: str = "config") -> None:
+    """Check every field of a configuration by itself.
+
+    Args:
+      config: as `default_config` makes it, or as read from a config.json.
+      source: what the message calls it by.
+
+    Raises:
+      ValueError: for a field that is unknown, missing, of another type or out of range.
+    """
+    check_fields(flatten(config), source)
+
+
+def set_field(config: ml_collections.ConfigDict, name: str, text: str) -> None:
+    """Set a field to what a text on the command line stands for.
+
+    Raises:
+      ValueError: for an unknown field, or a value that it cannot have.
+    """
+    value = field_of(name).parse(text)
+    with config.ignore_type():  # that of the value is checked; the file may have a list for a tuple
+        config.update_from_flattened_dict({name: value})
 
 
 # Fields that may differ when a run is taken up again: they change no result beyond rounding.
@@ -112,7 +75,8 @@ def parse_arguments(text: str | None, **defaults: Any) -> Any:
 
     Args:
       text: `"name=value,..."`, or None.
-      **defaults: the names that are allowed, with default values whose type is kept.
+      **defaults: the names that are allowed, with default values whose type is kept. A type in
+        place of a value stands for None.
 
     Returns:
       The values as attributes.
@@ -120,7 +84,13 @@ def parse_arguments(text: str | None, **defaults: Any) -> Any:
     Raises:
       ValueError: for an unknown name or a value of another type.
     """
-    values = dict(defaults)
+    kinds = {
+        name: default if isinstance(default, type) else type(default)
+        for name, default in defaults.items()
+    }
+    values = {
+        name: None if isinstance(default, type) else default for name, default in defaults.items()
+    }
     for item in filter(None, (text or "").split(",")):
         name, separator, value = item.partition("=")
         if not separator or name not in defaults:
@@ -128,9 +98,9 @@ def parse_arguments(text: str | None, **defaults: Any) -> Any:
                 f"config argument {item!r} is unknown; write name=value with one of"
                 f" {', '.join(defaults)}"
             )
-        kind = type(defaults[name])
+        kind = kinds[name]
         try:
-            values[name] = value.lower() in ("1", "true") if kind is bool else kind(value)
+            values[name] = Flag().parse(value) if kind is bool else kind(value)
         except ValueError:
             raise ValueError(
                 f"config argument {name}={value!r} must be of the type {kind.__name__}"
@@ -197,11 +167,19 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def first_difference(saved: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """A sentence on the first field that makes two runs different, or None."""
+def first_difference(
+    saved: Mapping[str, Any], config: Mapping[str, Any], free: tuple[str, ...] = _FREE_PREFIXES
+) -> str | None:
+    """A sentence on the first field that makes two runs different, or None.
+
+    Args:
+      saved: fields of a run that is there.
+      config: fields of another one.
+      free: beginnings of the names of fields that may differ.
+    """
     old, new = flatten(saved), flatten(config)
     for name in sorted(old.keys() | new.keys()):
-        if name.startswith(_FREE_PREFIXES):
+        if name.startswith(free):
             continue
         if _plain(old.get(name)) != _plain(new.get(name)):
             return f"config.{name} is {old.get(name)!r} there and {new.get(name)!r} here"
@@ -224,3 +202,7 @@ def is_interpretable(name: str) -> bool:
             f"config.networks may hold {ORDINARY!r} and {INTERPRETABLE!r}, got {name!r}"
         )
     return name == INTERPRETABLE
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
+from etils import epath
 
-from interp_cnn import parallel
-from interp_cnn.config import first_difference, is_interpretable
+from interp_cnn import hosts, parallel, storage
+from interp_cnn.config import check_config, first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
 from interp_cnn.state import init_params
@@ -120,25 +121,46 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Cal
 def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
     """Parameters before training: fresh, or with the pretrained weights of `config.weights`.
 
+    The first of several hosts reads them for all.
+
     Raises:
       ValueError: where the weights are damaged, of another network, or for another input than
         `config.data` prepares.
       FileNotFoundError: where they are missing.
     """
     params = init_params(network, config.seed)
-    if not config.weights:
-        return params
+    if config.weights and hosts.is_first():
+        params = _with_pretrained(config, network, params)
+    return hosts.broadcast(params)
+
+
+def _with_pretrained(config: ml_collections.ConfigDict, network: Network, params: Any) -> Any:
+    _check_published(config, network)
     path = config.weights
     if path == "download":
-        if network.backbone.name != "vgg16":
-            raise ValueError(
-                "only the weights of vgg16 can be downloaded; set config.weights to a file of"
-                f' {network.backbone.name}, or to ""'
-            )
         path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
     pretrained = load_weights(path, network.backbone)
     _check_input(config.data, pretrained)
     return merge_pretrained(params, pretrained.layers)
+
+
+def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
+    """Check that the weights of a configuration can be read and fit it; downloads nothing.
+
+    Raises:
+      ValueError, FileNotFoundError: as `starting_params`.
+    """
+    _check_published(config, network)
+    if config.weights not in ("", "download"):
+        _check_input(config.data, load_weights(config.weights, network.backbone))
+
+
+def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:
+    if config.weights == "download" and network.backbone.name != "vgg16":
+        raise ValueError(
+            "only the weights of vgg16 can be downloaded; set config.weights to a file of"
+            f' {network.backbone.name}, or to ""'
+        )
 
 
 def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> None:
@@ -157,7 +179,7 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
         )
 
 
-def check_params(network: Network, params: Any, source: Path) -> None:
+def check_params(network: Network, params: Any, source: epath.Path) -> None:
     """Check that parameters are those of a network.
 
     Args:
@@ -187,7 +209,7 @@ def check_params(network: Network, params: Any, source: Path) -> None:
             )
 
 
-def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     """Make the work directory of a configuration, or check that it is its own.
 
     Raises:
@@ -195,30 +217,57 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
       OSError: where it cannot be written.
     """
     file = workdir / "config.json"
-    if file.exists():
-        difference = first_difference(json.loads(file.read_text()), config.to_dict())
+    with storage.reaching(file):
+        claimed = file.exists()
+    if claimed:
+        difference = first_difference(_saved_config(file), config.to_dict())
         if difference:
             raise ValueError(
                 f"{workdir} belongs to a run of another config ({difference});"
                 " choose another --workdir, or delete that one"
             )
-    workdir.mkdir(parents=True, exist_ok=True)
-    file.write_text(config.to_json_best_effort(indent=2) + "\n")
+    storage.make_folder(workdir)
+    storage.write(file, config.to_json_best_effort(indent=2) + "\n")
 
 
-def read_config(workdir: Path) -> ml_collections.ConfigDict:
+def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
     """The configuration of a work directory.
 
     Raises:
       FileNotFoundError: where it holds none.
-      ValueError: where it is damaged.
+      ValueError: where it is damaged, or has a field that is unknown or out of range.
     """
     file = workdir / "config.json"
-    if not file.exists():
-        raise FileNotFoundError(f"{file} is missing; is {workdir} the --workdir of a training run?")
     try:
-        return ml_collections.ConfigDict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
+        saved = _saved_config(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{file} is missing; is {workdir} the --workdir of a training run?"
+        ) from None
+    check_config(saved, source=f"{file}: config")
+    return ml_collections.ConfigDict(saved)
+
+
+def _saved_config(file: epath.Path) -> dict[str, Any]:
+    """The content of a config.json.
+
+    Raises:
+      FileNotFoundError: where it is missing.
+      ValueError: where it is damaged.
+    """
+    try:
+        saved = json.loads(storage.read(file).decode())
+        if not isinstance(saved, dict):
+            raise ValueError(f"it holds a {type(saved).__name__}")
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); write the config of the run there, or train it again"
+            " in another --workdir"
         ) from error
+    return saved
+
+
+def read_config_everywhere(workdir: epath.Path) -> ml_collections.ConfigDict:
+    """`read_config` by the first of several hosts, for all."""
+    text = hosts.from_first(lambda: read_config(workdir).to_json_best_effort())
+    return ml_collections.ConfigDict(json.loads(text))

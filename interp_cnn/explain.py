@@ -16,6 +16,7 @@ Head = Callable[[jax.Array], jax.Array]
 Method = Literal["leave_one_out", "gradient"]
 
 NO_PART = "no part"
+_FAINT = 0.1  # of the logit: an answer does not rest on less
 
 
 def leave_one_out(
@@ -194,23 +195,63 @@ def contributions_by_part(
     return dict(sorted(zip(labels, shares, strict=True), key=lambda item: -item[1]))
 
 
+def says_yes(logit: float, *, softmax: bool = False) -> bool:
+    """Whether the highest logit is a yes: above 0, or of a softmax whatever its sign."""
+    return softmax or logit > 0
+
+
+def shares_of_answer(
+    contributions: ArrayLike,
+    part_of_filter: ArrayLike,
+    names: Sequence[str],
+    *,
+    logit: float,
+    softmax: bool = False,
+) -> dict[str, float]:
+    """Share of each part in what speaks for the answer: for a yes, or against the category.
+
+    Args:
+      contributions: see `contributions_by_part`.
+      part_of_filter: see there.
+      names: see there.
+      logit: that the contributions belong to, the highest one.
+      softmax: see `says_yes`.
+
+    Returns:
+      As `contributions_by_part`, of the contributions that have the sign of the answer; all 0
+      where these are together less than a tenth of the logit, on which the answer does not rest.
+    """
+    values = np.asarray(contributions, np.float64)
+    side = np.maximum(values if says_yes(logit, softmax=softmax) else -values, 0)
+    if not softmax and side.sum() < _FAINT * abs(logit):
+        side = np.zeros_like(side)
+    return contributions_by_part(side, part_of_filter, names)
+
+
 def explanation(
     category: str, logit: float, shares: Mapping[str, float], *, softmax: bool = False
 ) -> str:
-    """One sentence: "cat, 61 % head, 22 % torso"; parts below 1 % are left out.
+    """One sentence: "cat, 61 % head, 22 % torso" or "not cat; against it speaks: 80 % torso".
+
+    Parts below 1 % are left out.
 
     Args:
       category: that the logit stands for.
       logit: the network says yes above 0.
-      shares: of `contributions_by_part`.
-      softmax: whether the highest logit is the answer whatever its sign, as of a softmax.
+      shares: of `shares_of_answer`.
+      softmax: see `says_yes`.
     """
     named = [
         f"{100 * share:.0f} % {name.replace('_', ' ')}"
         for name, share in shares.items()
         if share >= 0.01
     ]
-    if softmax or logit > 0:
-        return ", ".join([category, *named])
-    why = ", ".join(named) if named else "nothing"
-    return f"not {category}; what speaks for {category} still: {why}"
+    if says_yes(logit, softmax=softmax):
+        return (
+            ", ".join([category, *named])
+            if named
+            else f"{category}, though hardly any part speaks for it"
+        )
+    if named:
+        return f"not {category}; against it speaks: {', '.join(named)}"
+    return f"not {category}; no part speaks against it, but too little for it"

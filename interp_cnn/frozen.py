@@ -2,9 +2,11 @@
 
 import dataclasses
 import errno
+import functools
 import hashlib
 import os
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -13,10 +15,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from tqdm import tqdm
 
-from interp_cnn import experiment, parallel
-from interp_cnn.data.pipeline import Crop, Features, eval_batches
+from interp_cnn import experiment, hosts, parallel
+from interp_cnn.data.pipeline import Crop, Features, Split, eval_batches
 from interp_cnn.data.prepare import Data
 from interp_cnn.models import Network
 from interp_cnn.weights import checksum
@@ -53,13 +54,20 @@ class FrozenCache:
     Args:
       config: see `interp_cnn.config`.
       folder: that belongs to the cache alone.
+      beside_checkpoints: whether checkpoints will take space on the same disk.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, folder: Path):
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        folder: Path,
+        *,
+        beside_checkpoints: bool = True,
+    ):
         self.config = config
         self.folder = folder
-        # Each process of several would need the output for all images, not for its share alone.
-        self._used = config.data.cache_gib > 0 and jax.process_count() == 1
+        self._beside_checkpoints = beside_checkpoints
+        self._used = config.data.cache_gib > 0
 
     def __enter__(self) -> "FrozenCache":
         return self
@@ -97,16 +105,18 @@ class FrozenCache:
             for name in network.frozen_layers
         }
         file = self.folder / f"{self._key(data, network, one, frozen)}.bin"
-        if not (file.exists() and file.stat().st_size == size):
+        there = file.exists() and file.stat().st_size == size
+        if not _on_all_hosts(there):
             if not fill:
                 return data
             shutil.rmtree(self.folder, ignore_errors=True)  # half written, or of other layers
             self.folder.mkdir(parents=True)
-            problem = self._lack_of_space(size, params) or self._fill(file, data, network, frozen)
+            problem = _first_problem(self._lack_of_space(size, params))
+            problem = problem or self._fill(file, data, network, frozen)
             if problem:
                 self._used = False
                 shutil.rmtree(self.folder)
-                tqdm.write(f"every step computes the frozen layers: {problem}")
+                hosts.say(f"every step computes the frozen layers: {problem}")
                 return data
         array = np.asarray(np.memmap(file, one.dtype, "r", shape=shape))
         return dataclasses.replace(
@@ -138,9 +148,12 @@ class FrozenCache:
                 f"their output takes {size / _GIB:.2f} GiB, more than"
                 f" config.data.cache_gib={limit:g}"
             )
-        # The checkpoints come first: parameters and momentum, one more than is kept.
+        # The checkpoints come first, where they lie on this disk: parameters and momentum, one more
+        # than is kept.
         state = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
         checkpoints = state * (self.config.checkpoint.keep + 1) * len(self.config.networks)
+        if not self._beside_checkpoints:
+            checkpoints = 0
         free = shutil.disk_usage(self.folder).free
         if size + checkpoints > free:
             return (
@@ -150,42 +163,92 @@ class FrozenCache:
         return None
 
     def _fill(self, file: Path, data: Data, network: Network, frozen: dict[str, Any]) -> str | None:
-        """Write the file, and return None; or say that the disk became full."""
+        """Write the file, and return None; or say that the disk of a host became full."""
         partial = file.with_suffix(".partial")
+        problem = None
         try:
             with partial.open("wb") as output:
-                self._write(output, data, network, frozen)
-                os.fsync(output.fileno())
+                problem = self._write(output, data, network, frozen)
+        except OSError:
+            if problem is None:  # else what is left in the buffer does not fit either
+                raise
+        if problem is None:
+            partial.rename(file)  # so that a file of this name is complete
+        return problem
+
+    def _write(
+        self, output: BinaryIO, data: Data, network: Network, frozen: dict[str, Any]
+    ) -> str | None:
+        """Each host computes its share of every split and writes what all have computed."""
+        compute = functools.partial(
+            experiment.make_frozen_step(self.config, network), parallel.replicate(frozen)
+        )
+        one = output_shape(network)
+        size = one.size * one.dtype.itemsize
+        total = len(data.train) + len(data.test)
+        begin = 0
+        with hosts.bar(total=total, desc="frozen layers", unit="image", leave=False) as bar:
+            for split, orientations in ((data.train, (1, -1)), (data.test, (1,))):
+                row = len(orientations) * size
+                for first, features in self._computed(split, network, compute, orientations):
+                    problem = None
+                    for start, found in hosts.gather((np.array(first), features.view(np.uint8))):
+                        output.seek(begin + int(start) * row)
+                        problem = problem or self._attempt(output.write, found.data)
+                        bar.update(len(found))
+                    if problem := _first_problem(problem):
+                        return problem
+                begin += len(split) * row
+            problem = self._attempt(output.flush) or self._attempt(os.fsync, output.fileno())
+            return _first_problem(problem)
+
+    def _computed(
+        self, split: Split, network: Network, compute: Any, orientations: Sequence[int]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Number of the first image and output [images, orientations, ...] of this host's batches.
+
+        All hosts have the same number of batches, the last ones may be empty.
+        """
+        # Not eval.batch_size, which a resumed run may change, and with it the rounding.
+        size = self.config.train.batch_size
+        first, stop = hosts.share(len(split), block=size)
+        one = output_shape(network)
+        done = 0
+        mine = split.take(np.arange(first, stop))
+        crop = Crop(network.input_size, self.config.data.crop)
+        threads = self.config.data.threads
+        batches = eval_batches(mine, crop, batch_size=size, threads=threads) if len(mine) else ()
+        for batch in batches:
+            count = int(batch["weight"].sum())
+            features = [
+                parallel.unshard(compute(parallel.shard({"image": batch["image"][:, :, ::step]})))[
+                    :count
+                ]
+                for step in orientations
+            ]
+            yield first + done, np.stack(features, axis=1)
+            done += count
+        none = np.zeros((0, len(orientations), *one.shape), one.dtype)
+        most = -(-len(split) // size)  # batches of all hosts
+        for _ in range(-(-most // jax.process_count()) - -(-len(mine) // size)):
+            yield stop, none
+
+    def _attempt(self, write: Callable[..., Any], *arguments: Any) -> str | None:
+        """Do it, and return None; or say that the disk is full."""
+        try:
+            write(*arguments)
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise
             return f"their output could not be written to {self.folder} ({error.strerror})"
-        partial.rename(file)  # so that a file of this name is complete
         return None
 
-    def _write(
-        self, output: BinaryIO, data: Data, network: Network, frozen: dict[str, Any]
-    ) -> None:
-        fields = self.config.data
-        compute = experiment.make_frozen_step(self.config, network)
-        frozen = parallel.replicate(frozen)
-        total = len(data.train) + len(data.test)
-        with tqdm(total=total, desc="frozen layers", unit="image", leave=False) as bar:
-            for split, orientations in ((data.train, (1, -1)), (data.test, (1,))):
-                for batch in eval_batches(
-                    split,
-                    Crop(network.input_size, fields.crop),
-                    # Not eval.batch_size, which a resumed run may change, and with it the rounding.
-                    batch_size=self.config.train.batch_size,
-                    threads=fields.threads,
-                ):
-                    count = int(batch["weight"].sum())
-                    features = [
-                        parallel.unshard(
-                            compute(frozen, parallel.shard({"image": batch["image"][:, :, ::step]}))
-                        )[:count]
-                        for step in orientations
-                    ]
-                    output.write(np.stack(features, axis=1).tobytes())
-                    bar.update(count)
-        output.flush()
+
+def _on_all_hosts(here: bool) -> bool:
+    return all(bool(there) for there in hosts.gather(np.array(here)))
+
+
+def _first_problem(here: str | None) -> str | None:
+    """What is wrong on some host, None where nothing is."""
+    problems = [str(there) for there in hosts.gather(np.array(here or ""))]
+    return next((problem for problem in problems if problem), None)

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from interp_cnn import templates
@@ -277,6 +278,24 @@ def _check_where(where: ArrayLike | None, x: jax.Array) -> jax.Array | None:
     return used.reshape(batch, -1)
 
 
+def _as_target(target: ArrayLike) -> jax.Array:
+    """A target as bool; a ValueError for other values than False and True, or 0 and 1."""
+    if getattr(target, "dtype", None) == jnp.bool_:
+        return jnp.asarray(target)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(target)):
+        raise ValueError(
+            "target must be bool where its values are not known yet (in jax.jit or jax.grad); give"
+            " a comparison such as labels[:, None] == category"
+        )
+    values = np.asarray(target)
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(
+            "target must hold nothing but False and True, or 0 and 1, got"
+            f" {np.unique(values)[:5].tolist()}; give labels[:, None] == category"
+        )
+    return jnp.asarray(values, bool)
+
+
 def _without(x: jax.Array, used: jax.Array | None) -> jax.Array:
     """Zero for images left out, whatever they hold (a product would keep their NaN)."""
     return x if used is None else jnp.where(used[:, None, None, :], x, 0.0)
@@ -357,7 +376,7 @@ def _checked_filter_loss(
     axis_name: str | None,
 ) -> jax.Array:
     """`filter_loss` of maps x, or of `scale_free` ones of this sharpness."""
-    x = jnp.asarray(x)
+    x = templates.as_maps(x)
     templates.check_maps(x)
     if estimator not in ("mi", "paper"):
         raise ValueError(f"estimator must be 'mi' or 'paper', got {estimator!r}")
@@ -370,7 +389,7 @@ def _checked_filter_loss(
                 "estimator='paper' needs target, a bool array [batch, filters] that says which"
                 " images belong to each filter's category"
             )
-        assigned = _assigned_template(x, jnp.asarray(target, bool), prior, norm, beta)
+        assigned = _assigned_template(x, _as_target(target), prior, norm, beta)
     elif target is not None:
         raise ValueError("target has no use with estimator='mi', which needs no labels; leave it")
     setting = _Setting(sharpness, _number_of_images(x, axis_name), axis_name)
@@ -444,7 +463,7 @@ def scale_free(
     Raises:
       ValueError: for an x of another rank, a where of another shape.
     """
-    x = jnp.asarray(x)
+    x = templates.as_maps(x)
     templates.check_maps(x)
     used = _check_where(where, x)
     x = _without(x.astype(jnp.float32), used)
@@ -529,7 +548,7 @@ def filter_categories(
     Raises:
       ValueError: for an x of another rank or labels of another shape.
     """
-    x = jnp.asarray(x)
+    x = templates.as_maps(x)
     templates.check_maps(x)
     labels = jnp.asarray(labels)
     if labels.shape != x.shape[:1]:
@@ -577,7 +596,7 @@ def filter_diagnostics(
     Raises:
       ValueError: see `filter_loss`.
     """
-    x = jnp.asarray(x)
+    x = templates.as_maps(x)
     templates.check_maps(x)
     bank, prior = _bank_and_prior(x, norm, beta, alpha)
     posterior = _posterior(x.astype(jnp.float32), bank, prior, _check_where(where, x), axis_name)

@@ -1,6 +1,5 @@
 """Several devices: the one place where functions are mapped over them."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ def parallel_step(
     donate_state: bool = True,
     devices: Sequence[jax.Device] | None = None,
 ) -> Callable[..., Any]:
-    """`step(state, batch)` on every local device, each with its share of the batch.
+    """`step(state, batch)` on every device of all hosts, each with its share of the batch.
 
     The state has no device axis, and what comes back is the same on all devices: the step itself
     averages over the axis `AXIS`.
@@ -42,11 +41,19 @@ def parallel_map(
 ) -> Callable[..., Any]:
     """`function(params, batch)` on every local device; results keep the device axis.
 
+    Hosts call it independently of each other, also a different number of times.
+
     Args:
       function: of one device's share.
       devices: others than those of this machine, to compile for them.
     """
-    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=devices)
+    return jax.pmap(
+        function,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=0,
+        devices=jax.local_devices() if devices is None else devices,
+    )
 
 
 def replicate(state: Any) -> Any:
@@ -77,24 +84,3 @@ def shard(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def unshard(tree: Any) -> Any:
     """Join the device axis again and fetch: [devices, n, ...] -> NumPy [devices * n, ...]."""
     return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
-
-
-def join_hosts() -> None:
-    """Join the other hosts of this run; before anything else of JAX.
-
-    Clusters that JAX knows (TPU pods, Slurm, Open MPI, Kubernetes) need nothing more. Elsewhere
-    each host says JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
-
-    Raises:
-      ValueError: where the hosts cannot be told from the environment.
-    """
-    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    given = [os.environ.get(name) for name in names]
-    number, index = (int(value) if value else None for value in given)
-    try:
-        jax.distributed.initialize(num_processes=number, process_id=index)
-    except ValueError as error:
-        raise ValueError(
-            f"--distributed found no cluster ({error}); set JAX_COORDINATOR_ADDRESS=HOST:PORT,"
-            f" {names[0]} and {names[1]} on every host"
-        ) from error

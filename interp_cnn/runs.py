@@ -7,10 +7,12 @@ from typing import Any
 
 import jax
 import ml_collections
-from tqdm import tqdm
+from etils import epath
 
-from interp_cnn import experiment
+from interp_cnn import experiment, hosts, storage
 from interp_cnn.activity import FilterActivity
+from interp_cnn.config import first_difference
+from interp_cnn.config_check import check_run
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluator import Evaluator, data_record, experiment_record
 from interp_cnn.filter_parts import filter_parts_of, restore_network, write_filter_parts
@@ -29,12 +31,13 @@ from interp_cnn.trainer import check_batch_size, train
 _States = dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]]
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
     """Train every network of a configuration, evaluate all, write table and figure.
 
     Args:
       config: see `interp_cnn.config`.
-      workdir: gets everything that is written. A run that was interrupted goes on.
+      workdir: gets everything that is written, on disk or in a bucket; a run that was interrupted
+        goes on.
 
     Returns:
       The figures, as in `metrics.json`.
@@ -43,22 +46,44 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict
       ValueError, FileNotFoundError, OSError, FloatingPointError: each with one sentence on what is
         wrong; nothing already computed is lost.
     """
+    workdir = storage.as_path(workdir)
+    check_run(config, read_weights=hosts.is_first())
     check_batch_size(config)
-    for variant in config.networks:
-        experiment.make_network(config, variant)  # a wrong name shows before the data are made
-    experiment.claim_workdir(workdir, config)
+    _same_config(config)
+    if hosts.is_first():
+        experiment.claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
     states: _States = {}
-    with FrozenCache(config, workdir / "frozen_features") as cache:
+    here = hosts.is_first() and not storage.is_remote(workdir)
+    with FrozenCache(config, _frozen_folder(workdir), beside_checkpoints=here) as cache:
         for variant in config.networks:
             state = train(config, variant, data, workdir / variant, cache)
             states[variant] = (int(state.step), state.params, state.activity)
             del state  # frees the optimiser's memory
+        hosts.end_on_sigterm()
         return _measure(config, data, states, workdir, cache)
 
 
+def _same_config(config: ml_collections.ConfigDict) -> None:
+    """Raise a ValueError where another host has another configuration."""
+
+    def difference(first: str, other: str) -> str | None:
+        own = ("data.data_dir", "data.manual_dir", "data.threads", "weights")
+        return first_difference(json.loads(first), json.loads(other), free=own)
+
+    hosts.same_everywhere("the configuration", config.to_json_best_effort(), difference)
+
+
+def _frozen_folder(workdir: epath.Path) -> Path:
+    """Where the output of the frozen layers lies on disk: each of several hosts has its own."""
+    name = "frozen_features"
+    if jax.process_count() > 1:
+        name += f"_{jax.process_index()}_of_{jax.process_count()}"
+    return storage.local_scratch(workdir) / name
+
+
 def evaluate_workdir(
-    config: ml_collections.ConfigDict, workdir: Path, *, occlude: int = 0
+    config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
 ) -> dict[str, Any]:
     """Evaluate the latest checkpoints of a work directory.
 
@@ -75,19 +100,23 @@ def evaluate_workdir(
       FileNotFoundError: where a network has no checkpoint.
       ValueError: where a checkpoint is of another network.
     """
+    hosts.end_on_sigterm()
+    workdir = storage.as_path(workdir)
     states: _States = {}
     for variant in config.networks:
         restored = restore_network(config, workdir, variant)
         states[variant] = (restored.step, restored.params, restored.activity)
+    if hosts.is_first():
+        storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
     measured = _set_radius(config, data, states, occlude)
-    if measured:
+    if measured and hosts.is_first():
         experiment.claim_workdir(workdir, config)
     return _measure(config, data, states, workdir, measured_radius=measured)
 
 
 def evaluate_weights(
-    config: ml_collections.ConfigDict, workdir: Path, *, occlude: int = 0
+    config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
 ) -> dict[str, Any]:
     """Evaluate the networks as they are before training, with the weights of the configuration.
 
@@ -102,6 +131,12 @@ def evaluate_weights(
     Raises:
       ValueError, FileNotFoundError: as `train_and_evaluate`.
     """
+    hosts.end_on_sigterm()
+    check_run(config, training=False, read_weights=hosts.is_first())
+    _same_config(config)
+    workdir = storage.as_path(workdir)
+    if hosts.is_first():
+        storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
     networks = {
         variant: experiment.make_network(config, variant, len(data.categories))
@@ -132,11 +167,11 @@ def _set_radius(
     radius = round(sum(one.mean for one in found.values()) / len(found), 1)
     config.eval.radius = radius
     for variant, one in found.items():
-        tqdm.write(
+        hosts.say(
             f"{variant}: empirical radius {one.mean:.1f} pixels, standard deviation"
             f" {one.spread:.1f} over {one.filters} filters"
         )
-    tqdm.write(f"radius of the regions: {radius} (for other runs --config.eval.radius={radius})")
+    hosts.say(f"radius of the regions: {radius} (for other runs --config.eval.radius={radius})")
     return {"images": images, "networks": {name: one._asdict() for name, one in found.items()}}
 
 
@@ -144,12 +179,11 @@ def _measure(
     config: ml_collections.ConfigDict,
     data: Data,
     states: _States,
-    workdir: Path,
+    workdir: epath.Path,
     cache: FrozenCache | None = None,
     measured_radius: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate networks given as (step, params, activity); write table, figures and picture."""
-    workdir.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"networks": {}}
     rows, filters, explained = [], [], []
     for variant, (step, params, activity) in states.items():
@@ -158,8 +192,8 @@ def _measure(
         evaluation = Evaluator(config, known).evaluate(network, params, step, activity)
         results["networks"][variant] = evaluation.result
         results["controls"] = evaluation.controls._asdict()
-        if jax.process_index() == 0:
-            (workdir / variant).mkdir(exist_ok=True)
+        if hosts.is_first():
+            storage.make_folder(workdir / variant)
             parts = filter_parts_of(evaluation, data)
             write_filter_parts(workdir / variant / "filters.npz", step, parts)
             if network.interpretable:
@@ -172,12 +206,13 @@ def _measure(
         filters.append(network_filters(variant, network, evaluation, data))
     if measured_radius:
         results["empirical_radius"] = measured_radius
-    if jax.process_index() == 0:
+    if hosts.is_first():
         table = markdown_table(results)
-        (workdir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
-        (workdir / "table.md").write_text(table)
-        tqdm.write("\n" + table)
-        draw_filters(workdir / "filters.png", rows, title=_title(config))
+        storage.write(workdir / "metrics.json", json.dumps(results, indent=2) + "\n")
+        storage.write(workdir / "table.md", table)
+        hosts.say("\n" + table)
+        with storage.staged_file(workdir / "filters.png") as picture:
+            draw_filters(picture, rows, title=_title(config))
         curves = read_curves({variant: workdir / variant for variant in states})
         write_report(
             workdir / "report",
@@ -188,7 +223,8 @@ def _measure(
             explained=explained,
             figures=radius_figures(results),
         )
-        tqdm.write(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
+        hosts.say(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
+    hosts.wait("report is written")
     return results
 
 

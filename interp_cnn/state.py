@@ -41,13 +41,17 @@ def _init(network: Network, key: jax.Array) -> Any:
     return network.init(key, images)["params"]
 
 
+def no_activities(network: Network) -> dict[str, FilterActivity]:
+    """Activity of the filters of each interpretable layer before the first image."""
+    return {
+        name: no_activity(network.num_outputs, filters)
+        for name, filters in network.map_filters.items()
+    }
+
+
 def init_state(
     params: Any, optimizer: optax.GradientTransformation, network: Network
 ) -> TrainState:
     """State before the first step."""
-    activity = {
-        name: no_activity(network.num_outputs, filters)
-        for name, filters in network.map_filters.items()
-    }
     start = jnp.zeros((), jnp.int32)
-    return TrainState(start, params, optimizer.init(params), activity)
+    return TrainState(start, params, optimizer.init(params), no_activities(network))

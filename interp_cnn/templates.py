@@ -32,6 +32,23 @@ def _check_size(height: int, width: int) -> None:
         raise ValueError(f"height and width must be at least 1, got {height} x {width}")
 
 
+def as_maps(x: ArrayLike, name: str = "x") -> jax.Array:
+    """The array that `x` is; a ValueError for a dict, or a list of the maps of several layers."""
+    try:
+        maps = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be one array [batch, height, width, filters], got {type(x).__name__};"
+            " give the maps of one layer"
+        ) from error
+    if isinstance(x, list | tuple) and maps.ndim == 5:
+        raise ValueError(
+            f"{name} must be one array [batch, height, width, filters], got a {type(x).__name__}"
+            f" of {len(x)}; give the maps of one layer, such as the first of them"
+        )
+    return maps
+
+
 def check_maps(x: jax.Array, name: str = "x") -> None:
     """Raise a ValueError unless `x` is a batch of feature maps [batch, height, width, filters]."""
     if x.ndim != 4:
@@ -99,6 +116,11 @@ def template_prior(height: int, width: int, *, alpha: float | None = None) -> ja
     _check_size(height, width)
     positions = height * width
     alpha = positions / (1.0 + positions) if alpha is None else alpha
+    if isinstance(alpha, jax.core.Tracer):
+        raise ValueError(
+            "alpha must be a number, got a traced one; give it as a constant of the compiled"
+            " function (static_argnames of jax.jit)"
+        )
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha must lie between 0 and 1, got {alpha}")
     positive = jnp.full((positions,), alpha / positions, jnp.float32)
@@ -203,6 +225,7 @@ def peak_position(x: jax.Array, *, position: Position = "argmax") -> tuple[jax.A
     Raises:
       ValueError: for an x that is no batch of maps or an unknown position.
     """
+    x = as_maps(x)
     check_maps(x)
     batch, height, width, filters = x.shape
     if position == "argmax":
@@ -244,6 +267,7 @@ def template_mask(
     Raises:
       ValueError: for an x that is no batch of maps, a beta of another length, an unknown option.
     """
+    x = as_maps(x)
     mu_row, mu_column = peak_position(jax.lax.stop_gradient(x), position=position)
     return mask_at(mu_row, mu_column, x.shape, norm=norm, beta=beta)
 
@@ -295,6 +319,7 @@ def masked(
     Raises:
       ValueError: see `template_mask`.
     """
+    x = as_maps(x)
     mask = template_mask(x, norm=norm, beta=beta, position=position)
     if not (isinstance(strength, float | int) and strength == 1):
         mask = 1.0 - jnp.asarray(strength) * (1.0 - mask)

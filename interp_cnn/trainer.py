@@ -3,7 +3,6 @@
 import math
 import signal
 import threading
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -11,9 +10,9 @@ import grain
 import jax
 import jax.numpy as jnp
 import ml_collections
-from tqdm import tqdm
+from etils import epath
 
-from interp_cnn import experiment, parallel
+from interp_cnn import experiment, hosts, parallel
 from interp_cnn.checkpoint import Checkpoints
 from interp_cnn.data.pipeline import Crop, train_batches
 from interp_cnn.data.prepare import Data
@@ -21,24 +20,31 @@ from interp_cnn.frozen import FrozenCache
 from interp_cnn.models import Network
 from interp_cnn.optim import learning_rate, make_optimizer
 from interp_cnn.state import TrainState, init_state
-from interp_cnn.writers import MetricWriter
+from interp_cnn.writers import MetricWriter, NoWriter
 
 
 class Interrupted(SystemExit):
-    """SIGTERM came; the state is saved."""
+    """SIGTERM came, or a preemption was announced; the state is saved."""
 
 
-class _Sigterm:
-    """Notes a SIGTERM instead of dying of it, so that the step at hand can be saved."""
+class _StopSignal:
+    """Notes a SIGTERM instead of dying of it, so that the step at hand can be saved.
 
-    received = False
+    With several hosts JAX notes it, and tells all of them.
+    """
+
+    def __init__(self) -> None:
+        self._received = False
+        self._several = jax.process_count() > 1
+        # Python allows handlers in the main thread only; elsewhere SIGTERM acts as usual.
+        main = threading.current_thread() is threading.main_thread()
+        self._ours = main and not self._several
+        self._notice = hosts.StopNotice()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        self._received = True
 
-    def __enter__(self) -> "_Sigterm":
-        # Python allows handlers in the main thread only; elsewhere SIGTERM acts as usual.
-        self._ours = threading.current_thread() is threading.main_thread()
+    def __enter__(self) -> "_StopSignal":
         if self._ours:
             self._previous = signal.signal(signal.SIGTERM, self._note)
         return self
@@ -49,13 +55,20 @@ class _Sigterm:
         if self._ours:
             signal.signal(signal.SIGTERM, self._previous)
 
+    def stops(self) -> bool:
+        """Whether to save and stop after this step; to be asked once a step."""
+        return self._notice.reached() if self._several else self._received
 
-def _batches(config: ml_collections.ConfigDict, network: Network, data: Data) -> grain.IterDataset:
+
+def _batches(
+    config: ml_collections.ConfigDict, network: Network, data: Data, first: int = 0
+) -> grain.IterDataset:
     return train_batches(
         data.train,
         Crop(network.input_size, config.data.crop),
         batch_size=config.train.batch_size,
         seed=config.seed,
+        first_batch=first,
         shards=(jax.process_index(), jax.process_count()),
         threads=config.data.threads,
     )
@@ -65,8 +78,9 @@ def check_batch_size(config: ml_collections.ConfigDict) -> None:
     """Raise a ValueError unless the devices divide the batch."""
     size, devices = config.train.batch_size, jax.device_count()
     if size < 1 or size % devices:
+        where = f" of the {jax.process_count()} hosts" if jax.process_count() > 1 else ""
         raise ValueError(
-            f"config.train.batch_size={size} is not divisible by the {devices} devices;"
+            f"config.train.batch_size={size} is not divisible by the {devices} devices{where};"
             f" set it to a multiple of {devices}"
         )
 
@@ -75,7 +89,7 @@ def train(
     config: ml_collections.ConfigDict,
     variant: str,
     data: Data,
-    folder: Path,
+    folder: epath.Path,
     cache: FrozenCache | None = None,
 ) -> TrainState:
     """Train one network, or go on from its latest checkpoint.
@@ -99,7 +113,7 @@ def train(
     network = experiment.make_network(config, variant, len(data.categories))
     settings = config.train
     steps_per_epoch = len(data.train) // settings.batch_size
-    batches = _batches(config, network, data)  # also says where the batch is too large
+    _batches(config, network, data)  # says where the batch is too large
     total = settings.epochs * steps_per_epoch
     rate = learning_rate(
         settings.schedule,
@@ -122,23 +136,22 @@ def train(
     )
     state = init_state(experiment.starting_params(config, network), optimizer, network)
     checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
-    latest = checkpoints.latest_step
-    if latest is None:
+    restored = checkpoints.restore(state)
+    if restored is None:
         checkpoints.check_space(state)
-    if cache is not None and (latest or 0) < total:
-        batches = _batches(config, network, cache.attach(data, network, state.params))
-    iterator = iter(batches)
-    if latest is not None:
-        state = checkpoints.restore(state, iterator)
-    state = parallel.replicate(state)
-    step_function = experiment.make_step(config, network, optimizer, objective)
+    state = parallel.replicate(state if restored is None else restored)
     first = int(state.step)
     if first < total:
         if first:
-            tqdm.write(f"{variant}: resumed from the checkpoint of step {first}")
-        writer = MetricWriter(folder, name=variant, first_step=first, total_steps=total)
+            hosts.say(f"{variant}: resumed from the checkpoint of step {first}")
+        known = data if cache is None else cache.attach(data, network, state.params)
+        iterator = iter(_batches(config, network, known, first))
+        step_function = experiment.make_step(config, network, optimizer, objective)
+        writer: MetricWriter | NoWriter = NoWriter()
+        if hosts.is_first():
+            writer = MetricWriter(folder, name=variant, first_step=first, total_steps=total)
         try:
-            with _Sigterm() as sigterm:
+            with _StopSignal() as stop_signal:
                 state = _loop(
                     config,
                     variant,
@@ -149,7 +162,7 @@ def train(
                     writer,
                     total,
                     rate,
-                    sigterm,
+                    stop_signal,
                 )
         finally:
             writer.close()
@@ -183,10 +196,10 @@ def _loop(
     iterator: grain.DatasetIterator,
     step_function: Any,
     checkpoints: Checkpoints,
-    writer: MetricWriter,
+    writer: MetricWriter | NoWriter,
     total: int,
     rate: Any,
-    sigterm: _Sigterm,
+    stop_signal: _StopSignal,
 ) -> TrainState:
     """The steps that are left."""
     pending: list[dict[str, jax.Array]] = []  # metrics of the steps since the last look
@@ -213,13 +226,14 @@ def _loop(
         state, metrics = step_function(state, parallel.shard(next(iterator)))
         pending.append(metrics)
         writer.advance()
-        stop = sigterm.received or checkpoints.preempted(step)
+        stop = stop_signal.stops()
         save = stop or step == total or step % config.checkpoint.every_steps == 0
         if save or step % config.log_every_steps == 0:
             look(step)
         if save:
             _check_finite(state, variant, checkpoints)
-            checkpoints.save(state, iterator, config.to_dict())
+            writer.flush()  # a run goes on behind the checkpoint, and looks for what came before it
+            checkpoints.save(state, config.to_dict())
         if stop and step < total:
             raise Interrupted(
                 f"{variant}: stopped by SIGTERM, saved at step {step};"

@@ -1,15 +1,23 @@
 """Metrics of training: to the terminal, a JSONL file and TensorBoard."""
 
 import json
+import time
 from collections.abc import Mapping
-from pathlib import Path
 
+from etils import epath
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from interp_cnn.storage import Mirror, write
+
+_METRICS = "metrics.jsonl"
+_SECONDS = 30.0  # between copies to a bucket, which takes one a second of a file at most
 
 
 class MetricWriter:
     """Writes metrics of the steps of one network, and shows its progress.
+
+    In a bucket they arrive from time to time, and with `flush` and `close`.
 
     Args:
       folder: gets `metrics.jsonl` and the TensorBoard events.
@@ -19,17 +27,21 @@ class MetricWriter:
       total_steps: length of the run.
     """
 
-    def __init__(self, folder: Path, *, name: str, first_step: int, total_steps: int):
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "metrics.jsonl"
+    def __init__(self, folder: epath.Path, *, name: str, first_step: int, total_steps: int):
+        self._mirror = Mirror(folder, fetch=(_METRICS,))
+        self._path = self._mirror.local / _METRICS
         kept = []
         if self._path.exists():
             for line in self._path.read_text().splitlines():
                 # A run that was killed can leave half a line, the last one.
                 if line.endswith("}") and json.loads(line)["step"] <= first_step:
                     kept.append(line + "\n")
-        self._path.write_text("".join(kept))
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+        write(self._path, "".join(kept))
+        self._events = SummaryWriter(
+            str(self._mirror.local / "tensorboard"), purge_step=first_step + 1
+        )
+        self._mirror.send()
+        self._sent = time.monotonic()
         self._bar = tqdm(
             total=total_steps, initial=first_step, desc=name, unit="step", dynamic_ncols=True
         )
@@ -46,8 +58,41 @@ class MetricWriter:
             self._events.add_scalar(name, value, step)
         shown = {name: f"{metrics[name]:.3f}" for name in ("loss", "accuracy") if name in metrics}
         self._bar.set_postfix(shown)
+        if time.monotonic() - self._sent > _SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring what is written to its place, before a checkpoint says that it is there.
+
+        Raises:
+          OSError: where a bucket cannot be written.
+        """
+        self._events.flush()
+        self._mirror.send()
+        self._sent = time.monotonic()
 
     def close(self) -> None:
-        """Flush everything."""
+        """Flush everything.
+
+        Raises:
+          OSError: where a bucket cannot be written.
+        """
         self._bar.close()
         self._events.close()
+        self._mirror.close()
+
+
+class NoWriter:
+    """What hosts other than the first have in place of a `MetricWriter`."""
+
+    def advance(self) -> None:
+        """One step is done."""
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of a step, which the first host writes."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing is open."""

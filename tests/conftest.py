@@ -1,6 +1,7 @@
-"""Strict JAX and eight CPU devices for every test."""
+"""Strict JAX and eight CPU devices for every test; no skipped tests where that is asked for."""
 
 import os
+import re
 
 # Before JAX starts: the sharded tests want eight devices on any machine.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -9,6 +10,38 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}"
 
 import jax
 import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--may-skip",
+        metavar="REGEX",
+        help="fail what would be skipped, unless its reason matches this; '^$' allows nothing",
+    )
+
+
+def _failed_if_skipped(report, config):
+    allowed = config.getoption("may_skip")
+    # An expected failure has the outcome "skipped" too, and is none.
+    if allowed is None or not report.skipped or hasattr(report, "wasxfail"):
+        return report
+    *_, reason = report.longrepr  # path, line, "Skipped: ..."
+    if not re.search(allowed, reason):
+        report.outcome = "failed"
+        report.longrepr = f"{reason}, but --may-skip={allowed} wants this test to run"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    return _failed_if_skipped(report, item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    return _failed_if_skipped(report, collector.config)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,15 +1,29 @@
 """Configurations: arguments, the files in configs/, and what the command line says."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
-from interp_cnn.config import default_config, first_difference, parse_arguments
+from interp_cnn import activity, cli, config_fields, losses, objective, runs, templates
+from interp_cnn.config import (
+    check_config,
+    default_config,
+    first_difference,
+    flatten,
+    parse_arguments,
+    set_field,
+)
+from interp_cnn.config_check import check_run
+from interp_cnn.data import pipeline
+from interp_cnn.data.prepare import EMBEDDED, PUBLISHED
 from interp_cnn.experiment import make_network
+from interp_cnn.models import BACKBONES
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -26,19 +40,26 @@ def test_arguments():
     values = parse_arguments("epochs=3,category=dog,fast=1", category="cat", epochs=8, fast=False)
     assert (values.epochs, values.category, values.fast) == (3, "dog", True)
     assert parse_arguments(None, epochs=8).epochs == 8
+    assert parse_arguments(None, epochs=int).epochs is None
+    assert parse_arguments("epochs=0", epochs=int).epochs == 0
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch=3", "'epoch=3' is unknown; write name=value with one of epochs, category"),
+        (
+            "epoch=3",
+            "'epoch=3' is unknown; write name=value with one of epochs, category, fast, steps",
+        ),
         ("epochs", "'epochs' is unknown"),
         ("epochs=many", "epochs='many' must be of the type int"),
+        ("steps=many", "steps='many' must be of the type int"),
+        ("fast=perhaps", "fast='perhaps' must be of the type bool"),
     ],
 )
 def test_bad_arguments(text, message):
     with pytest.raises(ValueError, match=message):
-        parse_arguments(text, epochs=8, category="cat")
+        parse_arguments(text, epochs=8, category="cat", fast=False, steps=int)
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
@@ -93,17 +114,8 @@ def run(script, *arguments, cwd):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
-        ("train.py", ["--config.nonsense=1"], "nonsense"),
-        ("train.py", ["--config.model.name=resnet"], "unknown network 'resnet'"),
-        ("train.py", ["--config=nowhere.py"], "nowhere.py does not exist"),
-        (
-            "train.py",
-            [f"--config={ROOT}/configs/embedded.py:colour=red"],
-            "'colour=red' is unknown",
-        ),
-        ("train.py", ["--config.train.epochs=many"], "many"),
+        ("train.py", ["--config.nonsense=1"], "no field 'nonsense'"),
         ("eval.py", ["--workdir=nowhere"], "config.json is missing"),
-        ("eval.py", [], "needs --workdir"),
     ],
 )
 def test_the_command_line_ends_with_one_sentence(tmp_path, script, arguments, message):
@@ -113,3 +125,245 @@ def test_the_command_line_ends_with_one_sentence(tmp_path, script, arguments, me
     assert last.startswith("error: ") and message in last
     assert "Traceback" not in result.stderr
     assert not any(tmp_path.iterdir())  # nothing was begun
+
+
+def test_help_lists_the_flags_of_a_script(tmp_path):
+    result = run("train.py", "--help", cwd=tmp_path)
+    assert "--config: Python file with get_config()" in result.stdout
+    assert "--workdir" in result.stdout and "--[no]traceback" in result.stdout
+
+
+# The table of fields
+
+
+def test_the_reference_page_is_up_to_date():
+    page = (ROOT / "docs/config.md").read_text()
+    assert page == config_fields.as_markdown(), "print it anew: python -m interp_cnn.config"
+    assert all(f"| `{field.name}` |" in page for field in config_fields.FIELDS)
+
+
+def test_the_table_knows_what_the_code_knows():
+    def names(field):
+        return set(config_fields.field_of(field).kind.names)
+
+    assert names("model.name") == set(BACKBONES)
+    assert names("data.name") == {EMBEDDED, *PUBLISHED}
+    assert names("data.negatives") == {pipeline.PHOTOS, pipeline.CATEGORIES, pipeline.NONE}
+    assert names("train.task") == {objective.LOGISTIC, objective.SOFTMAX}
+    for field, kind in (
+        ("model.norm", templates.Norm),
+        ("model.position", templates.Position),
+        ("filter_loss.estimator", losses.Estimator),
+        ("filter_loss.category_rule", activity.Rule),
+    ):
+        assert names(field) == set(typing.get_args(kind))
+
+
+def test_the_defaults_are_in_range_and_the_texts_of_the_page_stand_for_them():
+    check_config(default_config())
+    for field in config_fields.FIELDS:
+        text = "none" if field.default is None else str(field.default)
+        assert field.parse(text) == field.default, field.name
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_the_files_are_in_range(file):
+    config = load(file).get_config()
+    check_config(config)
+    check_config(json.loads(config.to_json_best_effort()))  # as read from a work directory
+
+
+WHOLE = "must be a whole number of at least"
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        ("seed", "-1", rf"config\.seed=-1 {WHOLE} 0"),
+        ("train.batch_size", "-1", rf"config\.train\.batch_size=-1 {WHOLE} 1"),
+        ("train.batch_size", "1.5", rf"=1\.5 {WHOLE} 1"),
+        ("train.epochs", "0", rf"=0 {WHOLE} 1"),
+        ("train.epochs", "", rf"config\.train\.epochs= {WHOLE} 1"),
+        ("checkpoint.every_steps", "0", rf"=0 {WHOLE} 1"),
+        ("eval.batch_size", "0", rf"=0 {WHOLE} 1"),
+        ("eval.top", "1", rf"=1 {WHOLE} 2"),
+        ("train.learning_rate", "-1", r"=-1 must be a finite number above 0"),
+        ("train.momentum", "1", r"=1 must be a finite number of at least 0 and below 1"),
+        ("filter_loss.weight", "nan", r"=nan must be a finite number of at least 0"),
+        ("filter_loss.weight", "none", r"=none must be a finite number of at least 0"),
+        ("filter_loss.sharpness", "inf", r"=inf must be a finite number above 0"),
+        ("filter_loss.alpha", "1", r"=1 must be a finite number above 0 and below 1, or none"),
+        ("filter_loss.estimator", "foo", r"estimator=foo must be one of 'paper', 'mi'"),
+        ("data.mean", "1", r"config\.data\.mean=1 must be 3 numbers, each a finite number"),
+        ("data.mean", "(1,2)", r"=\(1,2\) must be 3 numbers"),
+        ("data.mean", "(1,2,'a')", r"must be 3 numbers"),
+        ("data.skip_damaged", "perhaps", r"=perhaps must be true or false"),
+        ("networks", "()", r"must be some of 'ordinary', 'interpretable'"),
+        ("networks", "ordinary,ordinary", r"each at most once"),
+        ("train.rate_factors", "(('(', 1),)", r"pairs of a regular expression and a finite number"),
+        ("train.rate_factors", "5", r"pairs of a regular"),
+        ("data.category", "", r"config\.data\.category= must be a category"),
+        (
+            "train.batchsize",
+            "3",
+            r"no field 'train.batchsize' \(did you mean 'train.batch_size'\?\)",
+        ),
+        ("batch_size", "3", r"did you mean 'train.batch_size'\?"),
+        ("model.learning_rate", "3", r"did you mean 'train.learning_rate'\?"),
+        ("nothere.x", "3", r"config has no field 'nothere.x'; docs/config.md lists the fields"),
+        ("train", "3", r"config\.train is a group of fields: give one of train\.task,"),
+        ("weights", "a\0b", "must be the name of a file"),
+        ("seed", "9" * 5000, "must be a whole number"),
+        ("train.learning_rate", "1" + "0" * 400, "must be a finite number"),
+        ("data.mean", "[" * 3000, "must be 3 numbers"),
+    ],
+)
+def test_what_a_field_refuses(field, text, message):
+    with pytest.raises(ValueError, match=message) as error:
+        set_field(default_config(), field, text)
+    assert len(str(error.value)) < 600 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("networks", "ordinary", ("ordinary",)),
+        ("networks", '("ordinary",)', ("ordinary",)),
+        ("data.mean", "128,128,128.5", (128, 128, 128.5)),
+        ("train.rate_factors", "(('fc8/.*', 10.0),)", (("fc8/.*", 10.0),)),
+        ("model.frozen_through", "conv2", "conv2"),
+        ("model.frozen_through", "none", None),
+        ("train.clip_norm", "None", None),
+        ("train.learning_rate", "1", 1.0),
+        ("data.skip_damaged", "True", True),
+    ],
+)
+def test_what_a_field_takes(field, text, value):
+    config = default_config()
+    set_field(config, field, text)
+    assert flatten(config)[field] == (list(value) if isinstance(value, tuple) else value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["train"].pop("momentum"), "run: config lacks the field 'train.momentum'; add"),
+        (lambda c: c.clear(), "lacks the field 'seed'"),
+        (lambda c: c.update(train=3), "run: config.train is a group of fields"),
+        (lambda c: c.update(speed=3), "run: config has no field 'speed'"),
+        (
+            lambda c: c["train"].update(epochs="8"),
+            r"run: config\.train\.epochs='8' must be a whole",
+        ),
+        (lambda c: c["train"].update(epochs=True), "epochs=True must be"),
+        (lambda c: c["train"].update(epochs=None), "epochs=None must be"),
+        (lambda c: c["data"].update(mean="128"), "mean='128' must be"),
+        (lambda c: c.update(networks="ordinary"), "networks='ordinary' must be"),
+    ],
+)
+def test_a_field_too_few_too_many_or_of_another_type(change, message):
+    config = json.loads(default_config().to_json_best_effort())
+    change(config)
+    with pytest.raises(ValueError, match=message):
+        check_config(config, "run: config")
+
+
+# The whole of it
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.category": "dog"}, "'dog' is no category; give one of bird, cat"),
+        ({"data.category": "cat+cat"}, "names one twice"),
+        ({"data.name": "pascal_voc_part", "data.category": "rabbit"}, "'rabbit' is no category"),
+        ({"train.task": "softmax"}, "'softmax' tells categories from each other alone"),
+        ({"train.task": "softmax", "data.negatives": "none"}, "is one category, and"),
+        ({"data.negatives": "none"}, "has nothing to tell it from"),
+        ({"data.negatives": "categories", "data.category": "all"}, "needs a category beside"),
+        (
+            {
+                "data.negatives": "none",
+                "data.category": "cat+bird",
+                "data.negatives_per_positive": "1",
+            },
+            "needs negatives",
+        ),
+        ({"data.manual_dir": "nowhere"}, "manual_dir='nowhere' is no folder"),
+        ({"data.manual_dir": "."}, "has no use with embedded_animals"),
+        ({"model.frozen_through": "conv9"}, "frozen_through names no convolution of small"),
+        ({"weights": "download"}, "only the weights of vgg16 can be downloaded"),
+        ({"weights": "nowhere.h5"}, "weights file nowhere.h5 is missing"),
+        ({"model.width": "0.5", "weights": "a"}, "width=0.5 does not fit pretrained weights"),
+        ({"train.epochs": "3"}, "start_epoch=3 is not before the end of the training"),
+        ({"train.rate_factors": "(('fc9/.*', 2),)"}, "'fc9/.*' matches no trained parameter"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_data_are_prepared(
+    changes, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(runs, "prepare", lambda *_, **__: pytest.fail("data are prepared"))
+    config = load(ROOT / "configs/embedded.py").get_config()
+    for field, text in changes.items():
+        set_field(config, field, text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        runs.train_and_evaluate(config, tmp_path / "run")
+    assert "\n" not in str(error.value) and not any(tmp_path.iterdir())
+
+
+def test_what_training_alone_needs_is_no_matter_for_an_evaluation():
+    config = load(ROOT / "configs/embedded.py").get_config()
+    config.train.epochs = 1
+    check_run(config, training=False)
+    with pytest.raises(ValueError, match="start_epoch"):
+        check_run(config)
+    config.networks = ("ordinary",)
+    check_run(config)
+
+
+# Config files
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"hello world\n", r"cannot be run as a Python file \(invalid syntax in line 1\)"),
+        (b"\xff\xfe\0\0", "cannot be run as a Python file"),
+        (b"import nonsense_x\n", "No module named 'nonsense_x' in line 1"),
+        (b"x = 1\n\nx / 0\n", "ZeroDivisionError: division by zero in line 3"),
+        (b"import sys\nsys.exit(3)\n", r"SystemExit: 3 in line 2"),
+        (b"x = 1\n", "has no function get_config; write one"),
+        (b"get_config = 3\n", "has no function get_config"),
+        (b"def get_config(a, b):\n  return 1\n", "cannot be called with 0 arguments"),
+        (b"def get_config():\n  return {}['a']\n", "failed .KeyError: 'a' in line 2"),
+        (b"def get_config():\n  pass\n", "must return a configuration, .* got NoneType"),
+        (b"def get_config():\n  return {}\n", "lacks the field 'seed'"),
+    ],
+)
+def test_bad_config_files(tmp_path, content, message):
+    file = tmp_path / "config.py"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        cli.read_config_file(str(file))
+    assert str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_config_file_of_ones_own(tmp_path):
+    file = tmp_path / "config.py"
+    file.write_text(
+        "from interp_cnn.config import default_config\n"
+        "def get_config(text=None):\n"
+        "  config = default_config()\n"
+        "  config.data.mean = [1, 2, 3]\n"
+        "  config.seed = int(text or 0)\n"
+        "  return config.to_dict()\n"
+    )
+    config = cli.read_config_file(f"{file}:7")
+    assert config.seed == 7
+    set_field(config, "data.mean", "4,5,6")
+    assert tuple(config.data.mean) == (4, 5, 6)
+    with pytest.raises(FileNotFoundError, match=r"nowhere.py does not exist; the project's"):
+        cli.read_config_file("nowhere.py")
+    with pytest.raises(ValueError, match="cannot be called with 1 arguments"):
+        file.write_text("def get_config(): pass")
+        cli.read_config_file(f"{file}:7")

@@ -144,13 +144,35 @@ def test_shares_sum_to_one_and_only_what_speaks_for_the_logit_counts():
 def test_the_sentence():
     shares = {"head": 0.61, "front_legs": 0.385, "tail": 0.005}
     assert explain.explanation("cat", 2.0, shares) == "cat, 61 % head, 38 % front legs"
+    assert explain.explanation("cat", 2.0, {"head": 0.0}) == (
+        "cat, though hardly any part speaks for it"
+    )
     assert explain.explanation("cat", -2.0, {"head": 0.0}) == (
-        "not cat; what speaks for cat still: nothing"
+        "not cat; no part speaks against it, but too little for it"
+    )
+    assert explain.explanation("cat", -2.0, {"torso": 0.7, "head": 0.3}) == (
+        "not cat; against it speaks: 70 % torso, 30 % head"
     )
     # Of a softmax the highest logit is the answer, whatever its sign.
     assert (
         explain.explanation("cat", -2.0, shares, softmax=True) == "cat, 61 % head, 38 % front legs"
     )
+
+
+def test_the_shares_are_those_of_the_answer():
+    def shares(values, logit, **options):
+        return explain.shares_of_answer(values, [0, 1, 1], ["head", "tail"], logit=logit, **options)
+
+    values = [3.0, -2.0, -1.0]
+    assert shares(values, 4.0) == {"head": 1, "tail": 0}
+    assert shares(values, -4.0) == {"tail": 1, "head": 0}
+    assert shares(values, -4.0, softmax=True) == {"head": 1, "tail": 0}
+    # The trial that showed it: +.07 of a logit of -3.33 was all that the sentence told.
+    assert set(shares([0.07, 0.0, -0.01], -3.33).values()) == {0}
+    assert set(shares([0.07, 0.0, -0.01], 3.33).values()) == {0}
+    assert shares([0.07, 0.0, -0.4], -3.33)["tail"] == 1
+    # Leaving the shares to the sign is what `contributions_by_part` does by itself.
+    assert shares(values, 4.0) == explain.contributions_by_part(values, [0, 1, 1], ["head", "tail"])
 
 
 def test_erasing_what_a_filter_sees_lowers_the_share_of_its_part():
@@ -202,12 +224,20 @@ def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
     sentence, _, heading, *filters, _, last = text.splitlines()
     assert re.match(r"(not )?cat", sentence) and "logit" in heading and 0 < len(filters) <= 5
     assert all(re.match(r"  filter +\d+  \+", line) for line in filters)
-    assert last == f"written: {workdir}/explained/a <cat>.png"
-    assert (workdir / "explained" / "a <cat>.png").read_bytes().startswith(b"\x89PNG")
+    picture = workdir / "explained" / "a <cat>.png-interpretable.png"
+    assert last == f"written: {picture}" and picture.read_bytes().startswith(b"\x89PNG")
 
     monkeypatch.setattr(prepare, "_builder", None)  # the data are not needed again
     assert explain_image(image, workdir) == text
     assert explain_image(image, workdir, box=(5, 5, 40, 50)) != text
+    other = workdir / "a <cat>.jpg"  # another suffix
+    Image.open(image).save(other)
+    explain_image(other, workdir)
+    assert {file.name for file in (workdir / "explained").iterdir()} == {
+        "a <cat>.png-interpretable.png",
+        "a <cat>.png-interpretable-box-5-5-40-50.png",
+        "a <cat>.jpg-interpretable.png",
+    }
 
     script = [sys.executable, str(ROOT / "explain.py"), str(image), "--workdir", str(workdir)]
     done = subprocess.run(script, cwd=workdir, capture_output=True, text=True, check=True)
@@ -248,10 +278,20 @@ def test_bad_input_of_explain(run, tmp_path, monkeypatch):
     text.write_text("no image")
     with pytest.raises(ValueError, match=r"text.png is no image that can be read"):
         explain_image(text, workdir)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ValueError, match=r"a <cat>.png is no image that can be read"):
-        explain_image(image, workdir)
+    for most in (100, 3000):  # Pillow's error, and its warning
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(ValueError, match=rf"has more than {most:,} pixels, the most that are"):
+            explain_image(image, workdir)
     monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"is a directory; give the file of one image"):
+        explain_image(tmp_path, workdir)
+    content = image.read_bytes()
+    for name, part in (("cut.png", content[: len(content) // 2]), ("empty.png", b"")):
+        (tmp_path / name).write_bytes(part)
+    with pytest.raises(ValueError, match=r"cut.png is truncated or damaged \(.*\); copy it again"):
+        explain_image(tmp_path / "cut.png", workdir)
+    with pytest.raises(ValueError, match=r"empty.png is no image that can be read"):
+        explain_image(tmp_path / "empty.png", workdir)
     with pytest.raises(FileNotFoundError, match=r"none.png does not exist"):
         explain_image(tmp_path / "none.png", workdir)
     with pytest.raises(ValueError, match=r"box is 0,0,99,20, .* is 64 pixels high and 64 wide"):

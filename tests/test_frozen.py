@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import os
 import re
 import shutil
 import types
@@ -207,11 +208,10 @@ def test_a_disk_that_becomes_full(data, tmp_path, monkeypatch, capsys):
     cache = FrozenCache(frozen_config(), tmp_path / "cache")
     number = errno.EIO
 
-    def full(output, *_):
-        output.write(b"some")
+    def full(_):
         raise OSError(number, "No space left on device")
 
-    monkeypatch.setattr(cache, "_write", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):  # not this one
         cache.attach(data, *start())
     number = errno.ENOSPC

@@ -103,6 +103,10 @@ def test_core_functions_know_arrays_only(name):
     assert_imports(PACKAGE / f"{name}.py", own=own, others={"jax", "numpy"})
 
 
+def test_the_check_of_matlab_files_needs_nothing():
+    assert_imports(PACKAGE / "mat5.py", own=[], others=set())
+
+
 def test_layers_import_templates():
     assert_imports(PACKAGE / "layers.py", own=["templates"], others={"jax", "numpy", "flax"})
 
@@ -115,7 +119,7 @@ def test_models_import_layers():
 def test_weights_know_models_alone():
     others = {"jax", "numpy", "scipy", "h5py", "safetensors", "torch"}
     for path in files_of("weights"):
-        assert_imports(path, own=["weights", "models"], others=others)
+        assert_imports(path, own=["weights", "models", "mat5"], others=others)
 
 
 def test_metrics_are_pure():
@@ -123,16 +127,20 @@ def test_metrics_are_pure():
         assert_imports(path, own=["metrics"], others={"jax", "numpy"})
 
 
+def test_storage_knows_paths_alone():
+    assert_imports(PACKAGE / "storage.py", own=[], others={"etils", "fsspec"})
+
+
 def test_data_know_no_model():
     for path in files_of("data"):
-        assert_imports(path, own=["data", "metrics"])
+        assert_imports(path, own=["data", "metrics", "hosts", "mat5"])
 
 
 # Reading data, saving and writing belong to the two jobs alone.
 EFFECTS = ("interp_cnn.data", "interp_cnn.checkpoint", "interp_cnn.writers")
 JOBS = (
     *("interp_cnn.trainer", "interp_cnn.evaluator", "interp_cnn.runs", "interp_cnn.frozen"),
-    "interp_cnn.filter_parts",
+    *("interp_cnn.filter_parts", "interp_cnn.config_check"),
     *("interp_cnn.explain_image", "interp_cnn.filter_report", "interp_cnn.radius_study"),
     *(name for name in sorted(MODULES) if inside(name, "interp_cnn.reproduce")),
     *("train", "eval", "explain", "reproduce"),

@@ -33,10 +33,13 @@ def wishes_of(tables, **changes):
         ({"seeds": 0}, "--seeds=0 must be at least 1"),
         ({"weights": ["a.mat"], "nets": []}, "--weights=a.mat does not say of which network"),
         ({"weights": ["vgg_m=a.mat"]}, "--weights has no 'vgg_m'; choose from vgg16"),
-        ({"settings": ["train.epoch=1"]}, "--set 'train.epoch=1' is unknown; write FIELD=VALUE"),
-        ({"settings": ["train.epochs"]}, "--set 'train.epochs' is unknown"),
-        ({"settings": ["train.epochs=many"]}, "train.epochs must be of the type int"),
-        ({"settings": ["seed=3"]}, "--set seed cannot be given; use --seeds"),
+        (
+            {"settings": ["train.epoch=1"]},
+            "--set 'train.epoch=1': config has no field 'train.epoch'",
+        ),
+        ({"settings": ["train.epochs"]}, "--set 'train.epochs' has no value; write FIELD=VALUE"),
+        ({"settings": ["train.epochs=many"]}, "config.train.epochs=many must be a whole number"),
+        ({"settings": ["seed=3"]}, "config.seed has a flag of its own; use --seeds"),
     ],
 )
 def test_wrong_wishes(changes, message):
@@ -96,6 +99,18 @@ def test_configurations():
     assert config.data.negatives == "photos"
     config = configs[Job(EMBEDDED, "multi_logistic", "all", "small"), 0]
     assert (config.model.name, config.weights, config.data.negatives) == ("small", "", "none")
+
+
+def test_the_number_of_epochs_moves_what_hangs_on_it():
+    wishes = wishes_of("embedded", categories=["cat"], settings=["train.epochs=2"])
+    (config, _) = (run.config for run in plan(wishes))
+    assert (config.train.epochs, config.interpretable.start_epoch) == (2, 0.75)
+    wishes = wishes_of(
+        "embedded",
+        categories=["cat"],
+        settings=["interpretable.start_epoch=0.5", "train.epochs=2"],
+    )
+    assert plan(wishes)[0].config.interpretable.start_epoch == 0.5
 
 
 def test_frozen_layers_of_vgg16_are_no_wish_for_another_network():

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 from made_results import made_results
 from pages import check_page
 from tiny import quick_compilation, tiny_builder  # noqa: F401
+from voc_part_folder import write_published
 
 from interp_cnn import runs
 from interp_cnn.data import prepare
-from interp_cnn.reproduce import estimate, execute, write
+from interp_cnn.reproduce import estimate, execute, possible, write
 from interp_cnn.reproduce.plan import plan, read_wishes
 
 ROOT = Path(__file__).parent.parent
@@ -80,9 +82,7 @@ def test_another_evaluation_is_done_anew_and_another_training_refused(trained, t
     execute.execute(other, tmp_path)
     assert len(trained) == 2
     other = plan(read_wishes(**WISHES, settings=["train.epochs=9", "eval.top=7"]))
-    with pytest.raises(
-        ValueError, match=r"seed0 belongs to a run of another config \(config.train"
-    ):
+    with pytest.raises(ValueError, match=r"seed0 belongs to a run of another config \(config\."):
         execute.execute(other, tmp_path)
     assert len(trained) == 2
 
@@ -130,6 +130,35 @@ def test_weights_may_come_later(trained, tmp_path):
     assert trained == [without.name]
 
 
+def test_a_folder_may_lack_a_data_set_and_the_rest_is_done(tmp_path):
+    (tmp_path / "files").mkdir()
+    write_published(tmp_path / "files")
+    how = {"nets": ["vgg16"], "seeds": 2, "manual_dir": str(tmp_path / "files")}
+    wishes = read_wishes(tables=["4", "5"], categories=["cat"], **how)
+    reasons = possible.impossible_jobs(wishes, plan(wishes), tmp_path / "out")
+    assert {job.dataset: reason.split(":")[0] for job, reason in reasons.items()} == {
+        "cub_200_2011": f"The folder {tmp_path}/files/CUB_200_2011 (the data set) is missing"
+    }
+    costs = estimate.estimate(plan(wishes)[1:2], tmp_path / "out", reasons)
+    assert [cost.state for cost in costs] == ["impossible"]
+    assert "unknown (The folder" in estimate.as_text(costs)
+    shutil.rmtree(tmp_path / "files" / "neg")
+    with pytest.raises(ValueError, match=r"none of the 4 runs can be done: The folder .*neg .phot"):
+        possible.impossible_jobs(wishes, plan(wishes), tmp_path / "out")
+
+
+def test_damaged_records_of_runs_count_as_none(tmp_path):
+    (run, _) = plan(read_wishes(**WISHES))
+    folder = execute.folder_of(run, tmp_path)
+    folder.mkdir(parents=True)
+    for content in (b"[]", b"{}", b"3", b"\xff", b'{"seconds": "x"}', b""):
+        for name in ("config.json", "metrics.json", "time.json"):
+            (folder / name).write_bytes(content)
+        assert execute.finished(run, tmp_path) is None
+        assert execute.measured_seconds(run, tmp_path) is None
+        execute.check_folders([run], tmp_path)
+
+
 def test_a_full_disk_stops_everything(tmp_path, monkeypatch):
     def full(config, workdir):
         raise OSError("no space left")
@@ -152,7 +181,7 @@ def test_estimate_from_a_finished_run(trained, tmp_path, monkeypatch):
     assert new.seconds == pytest.approx(0.1 * images * 4 * 2)
     assert "time of a finished run" in new.how
     text = estimate.as_text([done, new])
-    assert "2 runs, 1 of them not finished" in text
+    assert "2 runs, 1 of them to do" in text
 
 
 def test_estimate_by_a_probe(tmp_path, monkeypatch):
@@ -167,10 +196,10 @@ def test_estimate_by_a_probe(tmp_path, monkeypatch):
         read_wishes(**WISHES, settings=[*how["settings"], "model.frozen_through=conv2"])
     )
     assert 0 < estimate._probe(run).frozen
-    broken = plan(read_wishes(**WISHES, settings=["model.norm=l2", "model.width=0"]))
+    broken = plan(read_wishes(**WISHES, settings=["model.frozen_through=conv9"]))
     (cost, _) = estimate.estimate(broken, tmp_path)
-    assert cost.seconds is None and "width must be positive" in cost.how
-    assert "unknown (width" in estimate.as_text([cost])
+    assert cost.seconds is None and "frozen_through names no convolution" in cost.how
+    assert "unknown (frozen_through" in estimate.as_text([cost])
 
 
 def test_estimate_with_frozen_layers(tmp_path, monkeypatch):
@@ -257,11 +286,12 @@ def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     [
         ("1,9", "out", r"--tables has no '9'; choose from 1, 2, ilsvrc, 4, 5, 7"),
         ("5", "file/out", r".*file/out.* cannot be read or written \(Not a directory\)"),
+        ("5 --manual_dir=tests", "out", r"none of the 3 runs can be done: The folder tests/CUB_"),
     ],
 )
 def test_the_command_refuses_at_once(tmp_path, tables, workdir, message):
     (tmp_path / "file").write_text("")
-    command = [sys.executable, "reproduce.py", f"--tables={tables}"]
+    command = [sys.executable, "reproduce.py", "--nets=vgg16", *f"--tables={tables}".split()]
     run = subprocess.run(
         [*command, f"--workdir={tmp_path / workdir}"],
         cwd=ROOT,

@@ -53,6 +53,7 @@ def test_several_categories(tmp_path, monkeypatch, task):
     builder.parts = ()  # as where parts are points
     monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
     config = tiny_config()
+    config.data.category = "cat+rabbit"
     config.train.epochs = 1
     config.train.task = task
     config.train.class_weights = "balanced"
@@ -70,7 +71,7 @@ def test_several_categories(tmp_path, monkeypatch, task):
     assert runs.evaluate_weights(config, tmp_path / "start")["networks"]
     if task == "softmax":
         config.data.negatives = "photos"
-        with pytest.raises(ValueError, match=r"config.data.negatives='none'"):
+        with pytest.raises(ValueError, match=r"set it to 'none'"):
             runs.train_and_evaluate(config, tmp_path / "other")
 
 
@@ -100,19 +101,59 @@ def test_nothing_to_evaluate(tiny, tmp_path):
         runs.evaluate_workdir(tiny_config(), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"is damaged \(Expecting value"),
+        (b"[]", r"is damaged \(it holds a list\)"),
+        (b"3", r"is damaged \(it holds a int\)"),
+        (b"\xff\xfe", r"is damaged \(.* can't decode"),
+        (b"[" * 100_000, "is damaged"),
+        (b"{}", "config lacks the field 'seed'"),
+        (b'{"train": 3}', r"config\.train is a group of fields"),
+    ],
+)
+def test_a_damaged_configuration(tmp_path, content, message):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
+        read_config(tmp_path)
+    if "lacks" not in message and "group" not in message:
+        with pytest.raises(ValueError, match=rf"config\.json {message}"):
+            claim_workdir(tmp_path, tiny_config())
+
+
+def test_a_configuration_of_an_older_version(tmp_path):
+    claim_workdir(tmp_path, tiny_config())
+    saved = json.loads((tmp_path / "config.json").read_text())
+    for change, message in (
+        (lambda: saved["eval"].update(bins=3), "config has no field 'eval.bins'"),
+        (lambda: saved["eval"].pop("bins"), None),
+        (lambda: saved["data"].pop("threads"), r"lacks the field 'data.threads'; .* default is 4"),
+    ):
+        change()
+        (tmp_path / "config.json").write_text(json.dumps(saved))
+        if message is None:
+            assert read_config(tmp_path).train.batch_size == 8
+            continue
+        with pytest.raises(ValueError, match=message):
+            read_config(tmp_path)
+
+
 def test_unknown_names(tmp_path):
     config = tiny_config()
     config.model.name = "resnet"
-    with pytest.raises(ValueError, match="unknown network 'resnet'"):
+    with pytest.raises(ValueError, match=r"config.model.name='resnet' must be one of 'alexnet'"):
         runs.train_and_evaluate(config, tmp_path)
     config = tiny_config()
     config.networks = ("interpretable", "other")
-    with pytest.raises(ValueError, match=r"config.networks may hold .* got 'other'"):
+    with pytest.raises(
+        ValueError, match=r"config.networks=\[.interpretable., .other.\] must be some of"
+    ):
         runs.train_and_evaluate(config, tmp_path)
     assert not any(tmp_path.iterdir())
     config = tiny_config()
     config.data.name = "imagenet"
-    with pytest.raises(ValueError, match="unknown data set 'imagenet'"):
+    with pytest.raises(ValueError, match=r"config.data.name='imagenet' must be one of"):
         runs.train_and_evaluate(config, tmp_path)
     config = tiny_config()
     config.weights = "somewhere.h5"
@@ -123,5 +164,7 @@ def test_unknown_names(tmp_path):
 def test_bad_images_of_the_evaluation(tiny, tmp_path):
     config = tiny_config()
     config.eval.images = "train"
-    with pytest.raises(ValueError, match=r"config.eval.images must be 'test' or 'all'"):
+    with pytest.raises(
+        ValueError, match=r"config.eval.images='train' must be one of 'test', 'all'"
+    ):
         runs.evaluate_weights(config, tmp_path)

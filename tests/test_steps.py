@@ -12,6 +12,7 @@ from tiny import leaves, quick_compilation  # noqa: F401
 
 from interp_cnn import parallel
 from interp_cnn.activity import categories_of, no_activity, update_activity
+from interp_cnn.losses import scale_free
 from interp_cnn.models import create_model
 from interp_cnn.objective import Objective, balanced_class_weights
 from interp_cnn.optim import learning_rate, make_optimizer, paper_schedule
@@ -93,6 +94,29 @@ def one_device(batch):
     return result
 
 
+@pytest.fixture(scope="module")
+def rounding(one_device, batch):
+    """How far two float32 steps of one batch may differ, relative to the largest entry.
+
+    A score is a sum over a map and as wrong as eight roundings of the largest score (measured
+    against float64), which is that of the negative template, half the mean of a map. What is the
+    error of a score is the relative error of `p(x|T) = exp(score) / Z_T` and so of the gradient,
+    on one device as on eight, whose order of summation differs.
+    """
+
+    @functools.cache
+    def result(estimator):
+        before, objective = one_device(estimator)[0], OBJECTIVES[estimator]
+        predict = functools.partial(predict_step, network=network_of(), mean=MEAN)
+        maps = jax.jit(predict)(before.params, batch)["maps"].values()
+        if objective.weighting == "scale_free":
+            maps = [scale_free(x, sharpness=objective.sharpness) for x in maps]
+        score = max(float(x.mean(axis=(1, 2)).max()) / 2 for x in maps)
+        return max(1e-5, 8 * 2.0**-24 * score)
+
+    return result
+
+
 # Convolutions under vmap are slow on CPUs: one estimator; test_sharding.py has the loss of both.
 @pytest.mark.parametrize(
     ("estimator", "mapping"),
@@ -104,18 +128,20 @@ def one_device(batch):
         ("mi", "vmap"),
     ],
 )
-def test_eight_devices_equal_one_big_batch(one_device, batch, estimator, mapping):
+def test_eight_devices_equal_one_big_batch(one_device, rounding, batch, estimator, mapping):
     before, expected, expected_scalars = one_device(estimator)
     step, _ = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[estimator], parallel.AXIS)
+    bound = rounding(estimator)  # 6e-5 for plain maps, whose scores reach 121, where mi has 1e-5
     after, scalars = on_devices(step, mapping)(before, batch)
     assert int(after.step) == 1
     for start, a, b in zip(
         leaves(before.params), leaves(after.params), leaves(expected.params), strict=True
     ):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
-        # What the step changed is held to be equal too, not the parameters alone.
+        np.testing.assert_allclose(a, b, rtol=0, atol=bound * np.abs(b).max())
+        # What the step changed is held to be equal too, not the parameters alone. It is at least
+        # a fifth of them.
         np.testing.assert_allclose(
-            a - start, b - start, rtol=0, atol=1e-3 * np.abs(b - start).max()
+            a - start, b - start, rtol=0, atol=10 * bound * np.abs(b - start).max()
         )
     assert scalars.keys() == expected_scalars.keys()
     for name in scalars:

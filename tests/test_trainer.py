@@ -102,8 +102,8 @@ def test_sigterm_saves_and_the_next_run_goes_on(data, tmp_path, monkeypatch, uni
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(data, tmp_path, monkeypatch):
     make = parallel.parallel_step
 
-    def spoiled_after_step_4(step):
-        function, calls = make(step), []
+    def spoiled_after_step_4(step, **options):
+        function, calls = make(step, **options), []
 
         def call(state, batch):
             calls.append(1)
@@ -161,3 +161,55 @@ def test_bad_batch_sizes(data, tmp_path):
     config.train.batch_size = 800
     with pytest.raises(ValueError, match="batch_size=800 is larger than"):
         train(config, NAME, data, tmp_path)
+
+
+def zeroed(file):
+    file.write_bytes(bytes(len(file.read_bytes())))
+
+
+def truncated(file):
+    file.write_bytes(file.read_bytes()[: len(file.read_bytes()) // 2])
+
+
+def damage(folder, how):
+    """Damage the files of a checkpoint that hold its arrays, or take them away."""
+    if how == "removed":
+        shutil.rmtree(folder / "state")
+        return
+    files = [file for file in (folder / "state").rglob("*") if file.is_file()]
+    for file in files:
+        {"zeroed": zeroed, "truncated": truncated}[how](file)
+
+
+@pytest.mark.parametrize("how", ["zeroed", "truncated", "removed"])
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(
+    data, tmp_path, capfd, uninterrupted, how
+):
+    train(tiny_config(), NAME, data, tmp_path)
+    folder = tmp_path / "checkpoints"
+    latest = latest_step(tmp_path)
+    before = max(int(path.name) for path in folder.iterdir() if int(path.name) < latest)
+    damage(folder / str(latest), how)
+    capfd.readouterr()
+    # To look at it nothing is moved.
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.restore_for_evaluation()[0] == before
+    checkpoints.close()
+    assert (folder / str(latest)).exists()
+    state = train(tiny_config(), NAME, data, tmp_path)
+    printed = "".join(capfd.readouterr())
+    assert f"the checkpoint of step {latest} in {folder} is damaged (" in printed
+    assert f"the checkpoint before it, of step {before}, is taken instead" in printed
+    assert "Traceback" not in printed
+    assert (folder / f"damaged-{latest}-1").exists()
+    assert_same(state, tmp_path, uninterrupted)
+    assert latest_step(tmp_path) == latest
+
+
+def test_no_checkpoint_can_be_read(data, tmp_path):
+    train(tiny_config(), NAME, data, tmp_path)
+    for path in (tmp_path / "checkpoints").iterdir():
+        damage(path, "zeroed")
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be read; delete that folder"):
+        train(tiny_config(), NAME, data, tmp_path)
+    assert latest_step(tmp_path) is not None  # nothing was moved

@@ -82,8 +82,8 @@ class Killed(Exception):
 def killed_in_call(make, number):
     """`make`, whose functions die in a call of this number."""
 
-    def made(*args):
-        function, calls = make(*args), []
+    def made(*args, **options):
+        function, calls = make(*args, **options), []
 
         def call(*inputs):
             calls.append(1)

@@ -7,6 +7,8 @@ import h5py
 import numpy as np
 import scipy.io
 
+from interp_cnn.mat5 import check_mat5
+
 
 def read_structs(path: str | Path, variable: str) -> list[dict[str, Any]]:
     """The struct array `variable` of a MATLAB 5 or 7.3 file, entry by entry.
@@ -43,6 +45,7 @@ def read_structs(path: str | Path, variable: str) -> list[dict[str, Any]]:
 
 
 def _read_matlab5(path: Path, variable: str) -> Any:
+    check_mat5(path)
     variables = scipy.io.loadmat(path, variable_names=[variable])
     if variable not in variables:
         raise ValueError("there is no variable of that name")

@@ -174,6 +174,18 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
         self._source = source
         super().download_and_prepare(download_config=download_config, **kwargs)
 
+    def check_source(self, source: Path) -> None:
+        """Say early that a folder is not that of the data set, or lacks a category.
+
+        Args:
+            source: the folder with the published files.
+
+        Raises:
+            FileNotFoundError: if something is missing.
+            ValueError: if a list of files is damaged.
+        """
+        self._paths(source, self._categories_of(source))
+
     def check_others(self, source: Path) -> None:
         """Say early that a task needs photos of other things.
 

@@ -16,6 +16,8 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from interp_cnn.data.images import as_rgb
+
 MIN_AREA = 50 * 50  # pixels; smaller objects are left out, as the authors do
 TOO_SMALL = f"objects under {MIN_AREA} pixels"
 
@@ -129,8 +131,9 @@ class Photos:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 image.load()  # decodes all of it: a truncated file shows only here
+                as_rgb(image)
                 size = image.height, image.width
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # Pillow raises whatever a damaged file leads it into
             if self.skip_damaged:
                 _leave_out("damaged", path, error, counts)
                 return None
@@ -238,12 +241,16 @@ def folder(path: Path, what: str, layout: str) -> Path:
 
 
 def rgb_bytes(data: bytes) -> bytes:
-    """The file's bytes as published if it is RGB, else (grey ones) an RGB PNG."""
+    """The file's bytes as published if it is RGB, else (grey ones) an RGB PNG.
+
+    The pixels stay where they are stored, whatever EXIF says: MATLAB, in which all three data sets
+    were annotated, does not turn them either.
+    """
     with Image.open(io.BytesIO(data)) as image:
         if image.mode == "RGB":
             return data
         png = io.BytesIO()
-        image.convert("RGB").save(png, "PNG")
+        as_rgb(image).save(png, "PNG")
     return png.getvalue()
 
 

@@ -7,6 +7,7 @@ Positions are (y, x) in continuous pixels: pixel i covers [i, i + 1).
 
 import dataclasses
 import io
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import grain
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from interp_cnn.data.images import as_rgb
 from interp_cnn.metrics.parts import part_boxes_to_masks
 
 Example = dict[str, Any]
@@ -204,6 +206,8 @@ def _task_labels(
 class Crop(grain.transforms.Map):
     """Decode a photo and cut its object out: box stretched to a square, aspect not kept.
 
+    Boxes count the pixels as they are stored, see `as_rgb`.
+
     Attributes:
       size: side of the result in pixels.
       box: `"object"` cuts the object's box out, `"image"` takes the whole image.
@@ -220,12 +224,17 @@ class Crop(grain.transforms.Map):
 
     def map(self, element: Example) -> Example:
         """Image uint8 [size, size, 3] and label int32 of one stored example."""
-        photo = Image.open(io.BytesIO(element["image"])).convert("RGB")
-        top, left, bottom, right = self.frame(element, photo.size)
+        photo = as_rgb(Image.open(io.BytesIO(element["image"])))
+        image = self.cut(photo, self.frame(element, photo.size))
+        return {"image": image, "label": np.int32(element["label"])}
+
+    def cut(self, photo: Image.Image, frame: Sequence[float] | np.ndarray) -> np.ndarray:
+        """A rectangle (ymin, xmin, ymax, xmax) of an RGB photo, uint8 [size, size, 3]."""
+        top, left, bottom, right = frame
         image = photo.resize(
             (self.size, self.size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
         )
-        return {"image": np.asarray(image), "label": np.int32(element["label"])}
+        return np.asarray(image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,19 +341,20 @@ def train_batches(
     *,
     batch_size: int,
     seed: int,
+    first_batch: int = 0,
     shards: tuple[int, int] = (0, 1),
     threads: int = 4,
 ) -> grain.IterDataset:
     """Endless shuffled and flipped batches, the same for the same seed.
 
-    Its iterator can be saved and restored. Every epoch has a new order; the last examples that do
-    not fill a batch are left out.
+    Every epoch has a new order; the last examples that do not fill a batch are left out.
 
     Args:
       split: examples.
       crop: transformation to network input.
       batch_size: examples of one batch over all processes.
       seed: of order and flips.
+      first_batch: number of the batch to begin with, to go on after so many.
       shards: index and number of the processes that share the data.
       threads: that read and transform.
 
@@ -363,7 +373,8 @@ def train_batches(
         )
     if batch_size % count:
         raise ValueError(f"batch_size={batch_size} is not divisible by the {count} processes")
-    # Every process sees the same order of the whole data and takes its part of each batch.
+    # Every process sees the same order of the whole data and takes its part of each batch: the part
+    # that the devices of its number have in a process with all of them.
     per_epoch = len(split) // batch_size * batch_size
     source, read, flip = grain.MapDataset.source(split), crop, RandomFlip()
     if split.features is not None:
@@ -376,8 +387,9 @@ def train_batches(
         .slice(slice(0, per_epoch))
         .repeat()
         .map(read)
-        .random_map(flip)[index::count]
+        .random_map(flip)
         .batch(batch_size // count, drop_remainder=True)
+        .slice(slice(first_batch * count + index, None, count))
     )
     return dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)

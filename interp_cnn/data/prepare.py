@@ -1,12 +1,17 @@
 """Name of a data set -> prepared splits of the task."""
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
+import jax
+import numpy as np
 import tensorflow_datasets as tfds
 
+from interp_cnn import hosts
 from interp_cnn.data.categories import ALL
 from interp_cnn.data.cub_200_2011 import Cub2002011
 from interp_cnn.data.cub_files import BIRD
@@ -84,10 +89,12 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
       FileNotFoundError: where source files are missing.
     """
     data_dir = config["data_dir"] or None
+    wanted = config
     task = source = _builder(config, data_dir)
     negatives, folder = config["negatives"], config["manual_dir"] or None
     if negatives == CATEGORIES:
-        source = _builder({**config, "category": ALL}, data_dir)
+        wanted = {**config, "category": ALL}
+        source = _builder(wanted, data_dir)
         if config["name"] == Cub2002011.name and task.categories == (BIRD,):
             raise ValueError(
                 f"negatives={CATEGORIES!r} needs a category beside those of the task, and"
@@ -97,7 +104,10 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     if negatives == PHOTOS and folder and isinstance(source, ObjectBuilder):
         source.check_others(Path(folder).expanduser())
     download = tfds.download.DownloadConfig(manual_dir=folder)
-    source.download_and_prepare(download_config=download)
+    # On a common disk the first host prepares and the others wait; on its own disk each prepares.
+    source = hosts.in_turn(
+        lambda: _prepare_once(source, lambda: _builder(wanted, data_dir), download)
+    )
     # The categories of "all" may be known only now.
     categories = task.categories or source.categories
     how: dict[str, Any] = {
@@ -106,11 +116,48 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         "negatives_per_positive": config["negatives_per_positive"],
         "seed": seed,
     }
+    train, test = (read_split(source, split, **how) for split in ("train", "test"))
+    if jax.process_count() > 1:
+        hosts.same_everywhere(
+            f"the data set {source.info.full_name}",
+            "\n".join([*categories, _fingerprint(train), _fingerprint(test)]),
+            lambda first, other: f"host 0 has it in {source.data_dir}, or its own such folder",
+        )
     return Data(
-        train=read_split(source, "train", **how),
-        test=read_split(source, "test", **how),
+        train=train,
+        test=test,
         categories=categories,
         parts=task.parts,
         landmarks=task.landmarks,
         has_masks="mask" in source.info.features["parts"],
     )
+
+
+def _prepare_once(
+    builder: tfds.core.DatasetBuilder,
+    reopen: Callable[[], tfds.core.DatasetBuilder],
+    download: tfds.download.DownloadConfig,
+) -> tfds.core.DatasetBuilder:
+    """Prepare a data set unless that is done; processes that share the folder take turns.
+
+    Returns:
+      A builder that knows of what another process has prepared meanwhile.
+    """
+    folder = Path(builder.data_dir)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder.parent / f".{folder.name}.lock"):
+        builder = reopen()
+        builder.download_and_prepare(download_config=download)
+    return builder
+
+
+def _fingerprint(split: Split) -> str:
+    """A hash of the examples of a split: photos, boxes, labels, parts."""
+    digest = hashlib.sha256(np.ascontiguousarray(split.labels, "<i8").data)
+    for index in range(len(split)):
+        for leaf in jax.tree.leaves(split[index]):
+            values = np.asarray(leaf)
+            # Encoded images and names are objects, whose own bytes are addresses.
+            for item in values.ravel() if values.dtype == object else [values]:
+                digest.update(bytes(item))
+    return digest.hexdigest()

@@ -39,6 +39,7 @@ from interp_cnn.metrics.receptive_field import (
 )
 from interp_cnn.metrics.sensitivity import PartShares, radius_sensitivity
 from interp_cnn.metrics.threshold import ActivationThreshold, activation_threshold
+from interp_cnn.metrics.valid_positions import ValidPositions
 
 __all__ = [
     "ActivationThreshold",
@@ -51,6 +52,7 @@ __all__ = [
     "PartSummary",
     "Pattern",
     "ReceptiveField",
+    "ValidPositions",
     "accuracy",
     "activation_threshold",
     "collapsed_filters",

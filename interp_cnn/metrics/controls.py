@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from interp_cnn.metrics.arguments import as_bools, check_landmarks_in_pixels
 from interp_cnn.metrics.location import Bool, Float, as_landmarks, diagonal_of
 
 
@@ -39,10 +40,11 @@ def instability_controls(
     """
     points = as_landmarks(landmarks)
     diagonal = diagonal_of(image_size)
+    check_landmarks_in_pixels(points, image_size)
     height, width = image_size
     present: Bool = np.logical_not(np.isnan(points).any(axis=-1))
     if where is not None:
-        used = np.asarray(where, bool)
+        used = as_bools("where", where)
         if used.shape != (len(points),):
             raise ValueError(f"where has shape {used.shape}; give [images] = ({len(points)},).")
         present &= used[:, None]

@@ -9,6 +9,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from interp_cnn.metrics.arguments import (
+    as_count,
+    as_size,
+    check_landmarks_in_pixels,
+    check_real,
+)
 from interp_cnn.metrics.threshold import as_where
 
 Float = NDArray[np.float64]
@@ -30,8 +36,11 @@ def peaks(
     are independent, so batches can be handed over one by one, also inside `jax.jit`.
 
     Args:
-      maps: [images, height, width, filters].
-      centers_y: [height], centres of the receptive fields in continuous pixels of the input.
+      maps: after ReLU, [images, height, width, filters]. Without ReLU a peak may be negative, and
+        the filter counts as one that does not fire. PyTorch's [images, filters, height, width] are
+        `maps.transpose(0, 2, 3, 1)`.
+      centers_y: [height], centres of the receptive fields in continuous pixels of the input,
+        `ReceptiveField.centers`.
       centers_x: [width].
 
     Returns:
@@ -67,10 +76,18 @@ def _check_peaks(
             f"give [images, filters, 2] = {(*values.shape, 2)}."
         )
     used = as_where(where, *values.shape)
-    for name, unknown in (("peaks", np.isnan(values)), ("positions", np.isnan(positions).any(-1))):
-        if (unknown & used).any():
+    check_real("peaks", values)
+    fires = used & (values > 0)
+    unknown = (
+        ("peaks", np.isnan(values) & used),
+        ("positions", np.isnan(positions).any(-1) & used),
+    )
+    for name, wrong in unknown:
+        if wrong.any():
             raise ValueError(f"{name} holds NaN; give finite values or leave them out by where.")
-    return positions, values, used & (values > 0)
+    if (np.isinf(positions).any(-1) & fires).any():
+        raise ValueError("positions holds infinite values; give pixels or leave them out by where.")
+    return positions, values, fires
 
 
 def as_landmarks(landmarks: ArrayLike, images: int | None = None) -> Float:
@@ -79,14 +96,14 @@ def as_landmarks(landmarks: ArrayLike, images: int | None = None) -> Float:
     if points.ndim != 3 or points.shape[2] != 2 or images not in (None, len(points)):
         count = "" if images is None else f" with {images} images"
         raise ValueError(f"landmarks has shape {points.shape}; give [images, landmarks, 2]{count}.")
+    if np.isinf(points).any():
+        raise ValueError("landmarks holds infinite values; a missing one is NaN.")
     return points
 
 
 def diagonal_of(image_size: tuple[int, int]) -> float:
     """Returns sqrt(w^2 + h^2) of an image of (h, w) pixels."""
-    height, width = image_size
-    if not (height > 0 and width > 0):
-        raise ValueError(f"image_size is {image_size}; give (height, width) in pixels.")
+    height, width = as_size("image_size", image_size)
     return float(np.hypot(height, width))
 
 
@@ -94,9 +111,7 @@ class _Top:
     """Chooses, per filter, the (at most) `top` usable images with the highest peak."""
 
     def __init__(self, values: NDArray[np.floating], top: int):
-        if top < 2:
-            raise ValueError(f"top is {top}; a spread needs at least 2 images.")
-        self._top = top
+        self._top = as_count("top", top, 2, "a spread needs at least 2 images")
         self._order = np.argsort(-values, axis=0, kind="stable")  # ties: lower index first
 
     def __call__(self, usable: Bool) -> Bool:
@@ -153,7 +168,8 @@ def location_instability(
     Args:
       positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
       peaks: value of the peak, [images, filters].
-      landmarks: p_k, [images, landmarks, 2] in pixels, NaN = missing.
+      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. A swapped (x, y)
+        cannot be told from a landmark elsewhere.
       image_size: (h, w) of the input in pixels.
       top: largest number of images.
       where: bool [images] or [images, filters], which images count (for which filter); with
@@ -163,11 +179,13 @@ def location_instability(
       D, float64 [filters, landmarks]; NaN where fewer than two images are left.
 
     Raises:
-      ValueError: wrong shapes, NaN in positions or peaks, or top below 2.
+      ValueError: wrong shapes, NaN in positions or peaks, top below 2, landmarks that lie all in
+        0..1 or are (0, 0) where they are missing.
     """
     places, values, usable = _check_peaks(positions, peaks, where)
     points = as_landmarks(landmarks, len(values))
     diagonal = diagonal_of(image_size)
+    check_landmarks_in_pixels(points, image_size)
     result = np.full((values.shape[1], points.shape[1]), np.nan)
     for k, (_, offset, chosen) in enumerate(_offsets(places, values, usable, points, top)):
         distance = np.hypot(offset[..., 0], offset[..., 1])
@@ -192,7 +210,8 @@ def tracking_ratio(
     Args:
       positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
       peaks: value of the peak, [images, filters].
-      landmarks: p_k, [images, landmarks, 2] in pixels, NaN = missing.
+      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. A swapped (x, y)
+        cannot be told from a landmark elsewhere.
       top: largest number of images.
       where: bool [images] or [images, filters], which images count (for which filter).
 
@@ -262,6 +281,8 @@ def collapsed_filters(
     Raises:
       ValueError: wrong shapes, NaN in positions or peaks, or top below 2.
     """
+    if not 0 < tolerance < np.inf:
+        raise ValueError(f"tolerance is {tolerance}; give a share of the diagonal above 0.")
     places, values, usable = _check_peaks(positions, peaks, where)
     spread = np.sqrt(_variance(places, _Top(values, top)(usable)))
     return np.less(spread, tolerance * diagonal_of(image_size))
@@ -300,7 +321,8 @@ def summarize_location(
     Args:
       positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
       peaks: value of the peak, [images, filters].
-      landmarks: p_k, [images, landmarks, 2] in pixels, NaN = missing.
+      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. A swapped (x, y)
+        cannot be told from a landmark elsewhere.
       image_size: (h, w) of the input in pixels.
       top: largest number of images.
       tolerance: as in `collapsed_filters`.

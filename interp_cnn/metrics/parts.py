@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from interp_cnn.metrics.arguments import as_size, check_centers
 from interp_cnn.metrics.threshold import CHUNK, activation_threshold, as_maps, as_where
 
 
@@ -76,7 +77,8 @@ def part_hits(
 
     Args:
       maps: feature maps [images, height, width, filters].
-      masks: part masks, bool [images, parts, H, W]; an empty mask says the part is absent.
+      masks: part masks of the input's size, bool [images, parts, H, W]; an empty mask says the part
+        is absent.
       thresholds: T_f, [filters].
       centers_y: [height], centres of the receptive fields in continuous pixels of the masks.
       centers_x: [width].
@@ -99,15 +101,18 @@ def part_hits(
         )
     if thresholds.shape != (filters,):
         raise ValueError(f"thresholds has shape {thresholds.shape}; give [filters] = ({filters},).")
-    if not 0 < radius < np.inf:
-        raise ValueError(f"radius is {radius}; give a positive number of pixels.")
+    if not 0.5 <= radius < np.inf:
+        raise ValueError(
+            f"radius is {radius}; give a number of pixels of the masks of at least 0.5, such as"
+            " default_radius((height, width))."
+        )
     if not 0 <= iou < 1:
         raise ValueError(f"iou is {iou}; give a share in [0, 1).")
     used = as_where(where, images, filters)
     size = masks.shape[2:]
     discs = _packed_discs(
-        _as_centers("centers_y", centers_y, height),
-        _as_centers("centers_x", centers_x, width),
+        _as_centers("centers_y", centers_y, height, size[0]),
+        _as_centers("centers_x", centers_x, width, size[1]),
         (size[0], size[1]),
         float(radius),
     )
@@ -131,11 +136,12 @@ def part_hits(
     return hits, counts
 
 
-def _as_centers(name: str, centers: ArrayLike, count: int) -> tuple[float, ...]:
-    """Returns receptive-field centres as a tuple of floats, after a check of their number."""
+def _as_centers(name: str, centers: ArrayLike, count: int, side: int) -> tuple[float, ...]:
+    """Returns receptive-field centres as a tuple of floats, after a check of number and range."""
     centers = np.asarray(centers, np.float64)
     if centers.shape != (count,):
         raise ValueError(f"{name} has shape {centers.shape}; the maps need ({count},).")
+    check_centers(name, centers, side, "masks")
     return tuple(centers.tolist())
 
 
@@ -159,7 +165,8 @@ def part_interpretability(
 
     Args:
       maps: feature maps [images, height, width, filters].
-      masks: part masks, bool [images, parts, H, W]; an empty mask says the part is absent.
+      masks: part masks of the input's size, bool [images, parts, H, W]; an empty mask says the part
+        is absent.
       centers_y: [height], centres of the receptive fields in continuous pixels of the masks.
       centers_x: [width].
       radius: radius of a position's disc in pixels; `default_radius` proposes one.
@@ -249,6 +256,7 @@ def part_boxes_to_masks(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.b
       ValueError: boxes of another shape.
     """
     boxes = np.asarray(boxes)
+    size = as_size("size", size)
     if boxes.ndim != 3 or boxes.shape[2] != 4:
         raise ValueError(f"boxes has shape {boxes.shape}; give [images, parts, 4].")
     pixel_y, pixel_x = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5

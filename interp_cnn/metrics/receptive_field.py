@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from interp_cnn.metrics.arguments import as_size
+
 # About a third of the image's side across: roughly what units of AlexNet's last conv layer respond
 # to when measured (Zhou et al., ICLR 2015), and far less than their theoretical receptive field.
 RADIUS_FRACTION = 0.16
@@ -85,8 +87,11 @@ def default_radius(image_size: tuple[int, int]) -> float:
 
     Returns:
       The radius in pixels: 36 for 224 x 224.
+
+    Raises:
+      ValueError: a number alone, or a side below 1.
     """
-    height, width = image_size
+    height, width = as_size("image_size", image_size)
     return RADIUS_FRACTION * float(np.sqrt(height * width))
 
 
@@ -155,6 +160,7 @@ def image_region(shape: Shape, centers: ArrayLike, size: tuple[int, int]) -> NDA
     [[0, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]]
     """
     points = np.asarray(centers, np.float64)
+    size = as_size("size", size)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"centers has shape {points.shape}; give [positions, 2].")
     pixel_y, pixel_x = np.arange(size[0])[:, None] + 0.5, np.arange(size[1])[None, :] + 0.5

@@ -54,16 +54,31 @@ class PartShares:
         self._hits += hits
         self._having += having
 
+    def kept(self) -> dict[str, NDArray[np.int64]]:
+        """The counts so far, to be summed over streams of different images; see `of_counts`.
+
+        Raises:
+          ValueError: where no batch came.
+        """
+        self._check_begun()
+        return {"hits": self._hits, "having": self._having}  # type: ignore[dict-item]
+
+    @staticmethod
+    def of_counts(hits: NDArray[np.int64], having: NDArray[np.int64]) -> NDArray[np.float64]:
+        """P_{f,k} of the sums of what streams have `kept`, see `result`."""
+        return np.where(having > 0, hits / np.maximum(having, 1), np.nan)
+
+    def _check_begun(self) -> None:
+        if self._hits is None:
+            raise ValueError("batches or radii is empty; give at least one of each.")
+
     def result(self) -> NDArray[np.float64]:
         """[radii, filters, parts] in [0, 1], NaN where no image has the part.
 
         Raises:
           ValueError: where no batch came.
         """
-        if self._hits is None:
-            raise ValueError("batches or radii is empty; give at least one of each.")
-        having = self._having
-        return np.where(having > 0, self._hits / np.maximum(having, 1), np.nan)
+        return self.of_counts(**self.kept())
 
 
 def radius_sensitivity(

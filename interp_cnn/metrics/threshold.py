@@ -1,9 +1,12 @@
 """Activation thresholds of part interpretability: exact quantiles of a stream of feature maps."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from interp_cnn.metrics.arguments import as_bools, as_count, check_real
 
 CHUNK = 32  # images handled at a time when whole arrays are given
 
@@ -13,6 +16,7 @@ def as_maps(maps: ArrayLike) -> NDArray[np.floating]:
     maps = np.asarray(maps)
     if maps.ndim != 4:
         raise ValueError(f"maps has shape {maps.shape}; give [images, height, width, filters].")
+    check_real("maps", maps)
     return maps if maps.dtype in (np.float32, np.float64) else maps.astype(np.float32)
 
 
@@ -20,7 +24,7 @@ def as_where(where: ArrayLike | None, images: int, filters: int) -> NDArray[np.b
     """Returns which images count for which filter, bool [images, filters], from [images] or all."""
     if where is None:
         return np.ones((images, filters), bool)
-    where = np.asarray(where, bool)
+    where = as_bools("where", where)
     if where.shape == (images,):
         return np.broadcast_to(where[:, None], (images, filters))
     if where.shape == (images, filters):
@@ -45,8 +49,7 @@ class ActivationThreshold:
     """
 
     def __init__(self, images: int, *, quantile: float = 0.005):
-        if images < 1:
-            raise ValueError(f"images is {images}; give the number of images to come, at least 1.")
+        as_count("images", images, 1, "give the number of images to come, at least 1")
         if not 0 <= quantile < 1:
             raise ValueError(f"quantile is {quantile}; give a share in [0, 1).")
         self._images, self._quantile = images, quantile
@@ -81,11 +84,7 @@ class ActivationThreshold:
                 f"maps has shape {maps.shape}; the first ones were [images, *{self._shape}]."
             )
         used = as_where(where, images, filters)
-        self._seen += int(used.any(axis=1).sum())
-        if self._seen > self._images:
-            raise ValueError(
-                f"images was given as {self._images}, but {self._seen} came; announce them all."
-            )
+        self._count_images(int(used.any(axis=1).sum()))
         self._positions += used.sum(axis=0) * (height * width)
 
         values = maps.reshape(-1, filters)
@@ -100,6 +99,10 @@ class ActivationThreshold:
         # Filters have different numbers of new values: rows are filled up with -inf.
         rows = np.full((filters, counts.max(initial=0)), -np.inf, maps.dtype)
         rows[filter_index, column] = values[position, filter_index]
+        self._keep_largest(rows)
+
+    def _keep_largest(self, rows: NDArray[np.floating]) -> None:
+        """Adds values [filters, any number] to those kept, and drops what cannot matter."""
         top = np.concatenate([self._top, rows], axis=1)
         if top.shape[1] >= self._keep:
             cut = top.shape[1] - self._keep
@@ -107,14 +110,69 @@ class ActivationThreshold:
             self._least = top[:, 0]
         self._top = top
 
+    @property
+    def bound(self) -> NDArray[np.floating]:
+        """No threshold can come to lie below this, [filters]; it only rises.
+
+        `result` is the threshold of what was seen so far and may fall again, this is the least of
+        the values that can still become one; -inf as long as too few were seen.
+
+        Raises:
+          ValueError: no maps were given.
+        """
+        self._check_begun("bound")
+        return self._least.copy()
+
+    def kept(self) -> dict[str, NDArray[Any]]:
+        """What `merge` needs of a stream: another part of the same images, read elsewhere.
+
+        Returns:
+          `values` [kept, filters], `positions` [filters] and `images` [].
+
+        Raises:
+          ValueError: no maps were given.
+        """
+        self._check_begun("kept")
+        return {
+            "values": self._top.T,
+            "positions": self._positions,
+            "images": np.array(self._seen),
+        }
+
+    def merge(self, values: ArrayLike, positions: ArrayLike, images: ArrayLike) -> None:
+        """Adds what another stream has `kept`: as if its maps had come here.
+
+        Args:
+          values: [kept, filters].
+          positions: number of positions that counted, [filters].
+          images: number of images that counted.
+
+        Raises:
+          ValueError: more images than announced, or no maps were given before.
+        """
+        self._check_begun("merge")
+        self._count_images(int(np.asarray(images)))
+        self._positions = self._positions + np.asarray(positions)
+        self._keep_largest(np.asarray(values, self._top.dtype).T)
+
+    def _count_images(self, number: int) -> None:
+        self._seen += number
+        if self._seen > self._images:
+            raise ValueError(
+                f"images was given as {self._images}, but {self._seen} came; announce them all."
+            )
+
+    def _check_begun(self, what: str) -> None:
+        if self._shape is None:
+            raise ValueError(f"update was never called; give some maps before asking for {what}.")
+
     def result(self) -> NDArray[np.float32]:
         """Returns T_f, [filters]; NaN for a filter for which no image counted.
 
         Raises:
           ValueError: no maps were given, or they held NaN.
         """
-        if self._shape is None:
-            raise ValueError("update was never called; give some maps before asking for result.")
+        self._check_begun("result")
         if np.isnan(self._top).any():
             raise ValueError("maps holds NaN; give the maps of a network whose outputs are finite.")
         ranked = -np.sort(-self._top, axis=1)

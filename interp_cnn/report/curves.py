@@ -4,11 +4,11 @@ import io
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+from etils import epath
 from matplotlib.figure import Figure
 
 Curves = Mapping[str, Sequence[Mapping[str, float]]]  # of each network, a mapping each step
@@ -34,7 +34,7 @@ class CurvePicture(NamedTuple):
     svg: str
 
 
-def read_curves(folders: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
+def read_curves(folders: Mapping[str, epath.Path]) -> dict[str, list[dict[str, float]]]:
     """What training wrote to `metrics.jsonl` in the folder of each network that has one."""
     curves = {}
     for network, folder in folders.items():

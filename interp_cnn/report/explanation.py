@@ -41,6 +41,7 @@ def draw_explanation(
     *,
     title: str,
     shares: Mapping[str, float],
+    yes: bool = True,
     names: Sequence[str],
     highlights: Sequence[Highlight],
     radius: float,
@@ -51,7 +52,8 @@ def draw_explanation(
       path: file to write.
       image: what the network saw, uint8 [S, S, 3].
       title: heading.
-      shares: part -> share, the first on top, see `contributions_by_part`.
+      shares: part -> share, the first on top, see `shares_of_answer`.
+      yes: whether they speak for the category, or against it.
       names: of the parts; their order decides the colours. Other keys of shares are grey.
       highlights: filters, strongest first.
       radius: of their regions in pixels.
@@ -84,7 +86,8 @@ def draw_explanation(
         )  # fmt: skip
         text.set_path_effects(dark)
     picture.set(xlim=(0, size), ylim=(size, 0), xticks=[], yticks=[])
-    picture.set_xlabel("filters that added most to the logit, and where they look")
+    did = "added most to" if yes else "took most from"
+    picture.set_xlabel(f"filters that {did} the logit, and where they look")
 
     shown = {name: share for name, share in shares.items() if share >= _FEWEST_SHOWN}
     order = {name: index for index, name in enumerate(names)}
@@ -98,5 +101,6 @@ def draw_explanation(
     bars.set(xlim=(0, 1.12 * max(shown.values(), default=1)), xticks=[])
     bars.invert_yaxis()
     bars.spines[["top", "right", "bottom"]].set_visible(False)
-    bars.set_xlabel("share in what speaks for it, by the part that filters stand for")
+    side = "for" if yes else "against"
+    bars.set_xlabel(f"share in what speaks {side} it, by the part that filters stand for")
     figure.savefig(path, format="png")

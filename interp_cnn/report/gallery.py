@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,11 +53,12 @@ class GalleryCollector:
     Args:
       top: images of each filter.
       side: pixels of the pictures that are kept.
+      first: number of the first image that comes.
     """
 
-    def __init__(self, *, top: int = TOP, side: int = SIDE):
+    def __init__(self, *, top: int = TOP, side: int = SIDE, first: int = 0):
         self._top, self._side = top, side
-        self._seen = 0
+        self._seen = first
         self._pictures: dict[int, NDArray[np.uint8]] = {}
         self._layers: dict[str, _Strongest] = {}
 
@@ -97,6 +99,46 @@ class GalleryCollector:
         }
         self._seen += len(images)
 
+    def kept(self) -> dict[str, Any]:
+        """What `merge` needs of a collector of other images.
+
+        Returns:
+          `pictures` and their `numbers`, and of each of the `layers` peaks, numbers and maps.
+
+        Raises:
+          ValueError: before the first batch.
+        """
+        self._check_begun()
+        numbers = np.array(sorted(self._pictures), np.int64)
+        return {
+            "numbers": numbers,
+            "pictures": self._stacked(numbers),
+            "layers": {name: vars(layer) for name, layer in self._layers.items()},
+        }
+
+    def merge(self, kept: Mapping[str, Any]) -> None:
+        """Add what a collector of other images has kept, as if they had come here.
+
+        Args:
+          kept: see the method of that name.
+
+        Raises:
+          ValueError: before the first batch.
+        """
+        self._check_begun()
+        for name, layer in self._layers.items():
+            layer.merge(**kept["layers"][name])
+        known = self._pictures | dict(zip(kept["numbers"].tolist(), kept["pictures"], strict=True))
+        self._pictures = {number: known[number] for number in self._wanted()}
+
+    def _check_begun(self) -> None:
+        if not self._layers:
+            raise ValueError("no images came; call update with at least one batch first")
+
+    def _stacked(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+        empty = np.zeros((0, self._side, self._side, 3), np.uint8)
+        return np.stack([self._pictures[n] for n in numbers]) if len(numbers) else empty
+
     def _wanted(self) -> list[int]:
         numbers = [layer.numbers[layer.peaks > 0] for layer in self._layers.values()]
         return np.unique(np.concatenate(numbers)).tolist()
@@ -107,11 +149,9 @@ class GalleryCollector:
         Raises:
           ValueError: before the first batch.
         """
-        if not self._layers:
-            raise ValueError("no images came; call update with at least one batch first")
+        self._check_begun()
         numbers = np.array(self._wanted(), np.int64)
-        empty = np.zeros((0, self._side, self._side, 3), np.uint8)
-        pictures = np.stack([self._pictures[n] for n in numbers]) if len(numbers) else empty
+        pictures = self._stacked(numbers)
         layers = {}
         for name, layer in self._layers.items():
             there = layer.peaks > 0  # a map without any activation shows nothing
@@ -132,12 +172,18 @@ class _Strongest:
         self.maps = np.zeros((top, *shape), np.float32)
 
     def update(self, first: int, x: NDArray[np.float32], peaks: NDArray[np.float32]) -> None:
-        number = np.broadcast_to(first + np.arange(len(x))[:, None], (len(x), x.shape[-1]))
+        numbers = np.broadcast_to(first + np.arange(len(x))[:, None], (len(x), x.shape[-1]))
+        self.merge(peaks, numbers, x)
+
+    def merge(
+        self, peaks: NDArray[np.float32], numbers: NDArray[np.int64], maps: NDArray[np.float32]
+    ) -> None:
         peaks = np.concatenate([self.peaks, peaks])
-        order = np.argsort(-peaks, axis=0, kind="stable")[: len(self.peaks)]
+        numbers = np.concatenate([self.numbers, numbers])
+        order = np.lexsort((numbers, -peaks), axis=0)[: len(self.peaks)]
         self.peaks = np.take_along_axis(peaks, order, 0)
-        self.numbers = np.take_along_axis(np.concatenate([self.numbers, number]), order, 0)
-        maps = np.concatenate([self.maps, x])
+        self.numbers = np.take_along_axis(numbers, order, 0)
+        maps = np.concatenate([self.maps, maps])
         self.maps = np.take_along_axis(maps, order[:, None, None, :], 0)
 
 

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+from etils import epath
 from numpy.typing import NDArray
 from PIL import Image
 
 from interp_cnn.report import pictures
 from interp_cnn.report.curves import Curves, draw_curves
 from interp_cnn.report.gallery import LayerFilters, NetworkFilters, TopMaps
-from interp_cnn.report.site import environment, make_folder, writing_to
+from interp_cnn.report.site import environment, writing_to
 from interp_cnn.report.table import summarize
 
 
@@ -74,7 +75,7 @@ class FilterCard(NamedTuple):
 
 
 def write_report(
-    folder: Path,
+    folder: epath.Path,
     results: Mapping[str, Any],
     networks: Sequence[NetworkFilters],
     curves: Curves,
@@ -83,7 +84,7 @@ def write_report(
     explained: Sequence[ExplainedPrediction] = (),
     figures: Sequence[ExtraFigure] = (),
     drawn: int | None = None,
-) -> Path:
+) -> epath.Path:
     """Write `index.html`, a page for each filter and their pictures.
 
     Args:
@@ -108,22 +109,21 @@ def write_report(
     drawn_curves = draw_curves(curves)
     templates = environment()
     cards = []
-    with writing_to(folder):
-        make_folder(folder)
-        shutil.rmtree(folder / "filters", ignore_errors=True)
-        (folder / "filters").mkdir()
+    with writing_to(folder) as local:
+        shutil.rmtree(local / "filters", ignore_errors=True)
+        (local / "filters").mkdir()
         for network in networks:
             for layer in network.layers:
                 found = _cards(network, layer, drawn)
                 cards.append(found)
-                _write_filters(folder / "filters", templates, network, layer, found)
+                _write_filters(local / "filters", templates, network, layer, found)
         for index, curve in enumerate(drawn_curves):
-            (folder / f"curve-{index}.svg").write_text(curve.svg)
+            (local / f"curve-{index}.svg").write_text(curve.svg)
         for index, figure in enumerate(figures):
-            (folder / f"figure-{index}.png").write_bytes(figure.png)
+            (local / f"figure-{index}.png").write_bytes(figure.png)
         for index, prediction in enumerate(explained):
             picture = Image.fromarray(prediction.picture)
-            pictures.save_photo(picture, folder / f"explained-{index}.jpg")
+            pictures.save_photo(picture, local / f"explained-{index}.jpg")
         page = templates.get_template("index.html.j2").render(
             summary=summary,
             layers=cards,
@@ -135,7 +135,7 @@ def write_report(
             config=list(_flat(config)),
             interpretable=any(c.interpretability is not None for layer in cards for c in layer),
         )
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        (local / "index.html").write_text(page, encoding="utf-8")
     return folder / "index.html"
 
 

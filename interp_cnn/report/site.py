@@ -7,16 +7,25 @@ from importlib import resources
 from pathlib import Path
 
 import jinja2
+from etils import epath
+
+from interp_cnn.storage import staged_folder
 
 _DASH = "—"
 _ASSETS = ("style.css", "report.js")
 
 
 @contextlib.contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Any OSError inside becomes one that says in one sentence why there is no report."""
+def writing_to(folder: epath.Path) -> Iterator[Path]:
+    """The folder on disk to write a report to, and the style and script of its pages in it.
+
+    Raises:
+      OSError: for any OSError inside, in one sentence why there is no report.
+    """
     try:
-        yield
+        with staged_folder(folder) as local:
+            _make_folder(local)
+            yield local
     except OSError as error:
         raise OSError(
             f"the report cannot be written to {folder} ({error.strerror or error});"
@@ -24,7 +33,7 @@ def writing_to(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """Make the folder of a report, with what its pages load."""
     templates = resources.files("interp_cnn.report") / "templates"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,16 @@
 """What a plan will cost: time and disk of each run, without training any."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
+from etils import epath
+from tqdm import tqdm
 
 from interp_cnn import experiment, parallel
 from interp_cnn.config import INTERPRETABLE, ORDINARY
@@ -19,7 +22,7 @@ from interp_cnn.models import Network
 from interp_cnn.optim import make_optimizer
 from interp_cnn.reproduce.execute import begun, finished, measured_seconds
 from interp_cnn.reproduce.plan import Run
-from interp_cnn.reproduce.tables import CATEGORIES
+from interp_cnn.reproduce.tables import CATEGORIES, Job
 from interp_cnn.state import init_params, init_state
 
 _GIB = 2**30
@@ -32,7 +35,7 @@ class Cost(NamedTuple):
 
     Attributes:
       name: of the run.
-      state: "done", "begun" or "new".
+      state: "done", "begun", "new" or "impossible".
       seconds: that a run from the start takes; 0 where it is done, None where it cannot be told.
       disk: bytes of its checkpoints; None where it cannot be told.
       how: where the seconds are from, or why there are none.
@@ -52,13 +55,22 @@ class _Probed(NamedTuple):
     frozen: float
 
 
-def estimate(planned: Sequence[Run], workdir: Path) -> list[Cost]:
+def estimate(
+    planned: Sequence[Run],
+    workdir: epath.Path,
+    impossible: Mapping[Job, str] = MappingProxyType({}),
+) -> list[Cost]:
     """Time and disk of every run.
 
     A run costs as much as (epochs + 1) x training images x networks times the time of one image;
     the one epoch stands for the evaluation. That time is the one of a finished run of the same
     network in the work directory, or else of a probe: a few training steps on noise. Where the run
     will keep the output of the frozen layers, they cost their time once for each image.
+
+    Args:
+      planned: see `plan`.
+      workdir: with the runs that are done.
+      impossible: what cannot be trained, with the reason.
     """
     done = {run.name: finished(run, workdir) for run in planned}
     measured = _measured(planned, done, workdir)
@@ -69,10 +81,14 @@ def estimate(planned: Sequence[Run], workdir: Path) -> list[Cost]:
         if done[run.name] is not None:
             costs.append(Cost(run.name, "done", 0.0, _disk(run), "finished"))
             continue
+        if run.job in impossible:
+            costs.append(Cost(run.name, "impossible", None, None, impossible[run.job]))
+            continue
         if network in measured:
             of_image, how = _Probed(measured[network], 0.0), "time of a finished run"
         else:
             if network not in probed:
+                tqdm.write(f"timing a few steps of {network} ...", file=sys.stderr)
                 probed[network] = _probe(run)
             rate = probed[network]
             if isinstance(rate, str):
@@ -93,11 +109,11 @@ def as_text(costs: Sequence[Cost]) -> str:
         known = cost.seconds is not None and cost.disk is not None
         figures = f"{_hours(cost.seconds)}, {_gib(cost.disk)}" if known else "unknown"
         lines.append(f"{cost.name}: {cost.state}, {figures} ({cost.how})")
-    left = [cost for cost in costs if cost.state != "done"]
+    left = [cost for cost in costs if cost.state in ("begun", "new")]
     seconds = sum(cost.seconds or 0 for cost in left)
     disk = sum(cost.disk or 0 for cost in left)
     lines.append(
-        f"{len(costs)} runs, {len(left)} of them not finished: about {_hours(seconds)} and"
+        f"{len(costs)} runs, {len(left)} of them to do: about {_hours(seconds)} and"
         f" {_gib(disk)} for their checkpoints; prepared data sets, reports, the output of frozen"
         " layers while a run lasts and what begun runs have done already are not counted"
     )
@@ -131,7 +147,7 @@ def _seconds(run: Run, of_image: _Probed, images: int) -> float:
 
 
 def _measured(
-    planned: Sequence[Run], done: Mapping[str, Mapping[str, Any] | None], workdir: Path
+    planned: Sequence[Run], done: Mapping[str, Mapping[str, Any] | None], workdir: epath.Path
 ) -> dict[str, float]:
     """Seconds for one image of each network, of the last finished run that was timed."""
     result = {}

@@ -3,14 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from etils import epath
 from tqdm import tqdm
 
-from interp_cnn import runs
-from interp_cnn.config import first_difference
+from interp_cnn import runs, storage
+from interp_cnn.config import INTERPRETABLE, ORDINARY, first_difference
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import Job
 
@@ -29,12 +29,12 @@ Outcomes = dict[tuple[Job, int], Outcome]
 NOT_YET = Outcome(None, "not run yet")
 
 
-def folder_of(run: Run, workdir: Path) -> Path:
+def folder_of(run: Run, workdir: epath.Path) -> epath.Path:
     """Work directory of one run."""
     return workdir / "runs" / run.name
 
 
-def finished(run: Run, workdir: Path) -> dict[str, Any] | None:
+def finished(run: Run, workdir: epath.Path) -> dict[str, Any] | None:
     """Figures of a run that is done with this configuration, or None."""
     folder = folder_of(run, workdir)
     saved, results = _read(folder / "config.json"), _read(folder / "metrics.json")
@@ -46,20 +46,23 @@ def finished(run: Run, workdir: Path) -> dict[str, Any] | None:
     return results if same else None
 
 
-def _read(file: Path) -> Any:
-    """Content of a JSON file; None where it is missing or half written."""
+def _read(file: epath.Path) -> dict[str, Any] | None:
+    """Content of a JSON file; None where it is missing, half written or damaged."""
     try:
-        return json.loads(file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        content = json.loads(storage.read(file))
+    except (FileNotFoundError, ValueError):
         return None
+    return content if isinstance(content, dict) else None
 
 
-def begun(run: Run, workdir: Path) -> bool:
+def begun(run: Run, workdir: epath.Path) -> bool:
     """Whether training of a run has begun."""
-    return any(folder_of(run, workdir).glob("*/metrics.jsonl"))
+    files = (folder_of(run, workdir) / name / "metrics.jsonl" for name in (ORDINARY, INTERPRETABLE))
+    with storage.reaching(workdir):
+        return any(file.exists() for file in files)
 
 
-def check_folders(planned: Sequence[Run], workdir: Path) -> None:
+def check_folders(planned: Sequence[Run], workdir: epath.Path) -> None:
     """Raise a ValueError where a run was begun with another configuration."""
     for run in planned:
         folder = folder_of(run, workdir)
@@ -75,7 +78,9 @@ def check_folders(planned: Sequence[Run], workdir: Path) -> None:
 
 
 def execute(
-    planned: Sequence[Run], workdir: Path, after: Callable[[Outcomes], object] = lambda _: None
+    planned: Sequence[Run],
+    workdir: epath.Path,
+    after: Callable[[Outcomes], object] = lambda _: None,
 ) -> Outcomes:
     """Do the runs in order; those that are done are kept, one that was stopped goes on.
 
@@ -120,7 +125,7 @@ def execute(
     return outcomes
 
 
-def _train(run: Run, workdir: Path) -> dict[str, Any]:
+def _train(run: Run, workdir: epath.Path) -> dict[str, Any]:
     folder = folder_of(run, workdir)
     if not begun(run, workdir):
         # Left by a run that had no data or weights; other ones may be given now.
@@ -132,11 +137,11 @@ def _train(run: Run, workdir: Path) -> dict[str, Any]:
     results = runs.train_and_evaluate(run.config, folder)
     if anew:
         seconds = round(time.perf_counter() - start, 1)
-        (folder / _TIME).write_text(json.dumps({"seconds": seconds}) + "\n")
+        storage.write(folder / _TIME, json.dumps({"seconds": seconds}) + "\n")
     return results
 
 
-def measured_seconds(run: Run, workdir: Path) -> float | None:
+def measured_seconds(run: Run, workdir: epath.Path) -> float | None:
     """How long a finished run took that was never interrupted, in seconds; else None."""
-    record = _read(folder_of(run, workdir) / _TIME)
-    return None if record is None else float(record["seconds"])
+    seconds = (_read(folder_of(run, workdir) / _TIME) or {}).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None

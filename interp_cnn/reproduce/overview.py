@@ -3,10 +3,11 @@
 import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from interp_cnn.report.site import environment, make_folder, writing_to
+from etils import epath
+
+from interp_cnn.report.site import environment, writing_to
 from interp_cnn.reproduce import layout
 from interp_cnn.reproduce.execute import Outcome, Outcomes, folder_of, measured_seconds
 from interp_cnn.reproduce.layout import Cells
@@ -34,8 +35,8 @@ def write_overview(
     wishes: Wishes,
     planned: Sequence[Run],
     outcomes: Outcomes,
-    workdir: Path,
-) -> Path:
+    workdir: epath.Path,
+) -> epath.Path:
     """Write `report/index.html` in a work directory; returns its path.
 
     Raises:
@@ -58,13 +59,12 @@ def write_overview(
             made=_made(done),
         )
     )
-    with writing_to(folder):
-        make_folder(folder)
-        (folder / "index.html").write_text(page, encoding="utf-8")
+    with writing_to(folder) as local:
+        (local / "index.html").write_text(page, encoding="utf-8")
     return folder / "index.html"
 
 
-def _line(run: Run, outcome: Outcome, workdir: Path) -> RunLine:
+def _line(run: Run, outcome: Outcome, workdir: epath.Path) -> RunLine:
     name, seconds = run.name, measured_seconds(run, workdir)
     if outcome.results is None:
         return RunLine(name, outcome.reason, "", None)

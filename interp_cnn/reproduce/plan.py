@@ -1,6 +1,5 @@
 """From what was asked for to the list of runs, each with its configuration."""
 
-import ast
 import dataclasses
 import functools
 import importlib.util
@@ -10,7 +9,8 @@ from typing import Any
 
 import ml_collections
 
-from interp_cnn.config import default_config, flatten
+from interp_cnn.config import check_config
+from interp_cnn.config_fields import field_of
 from interp_cnn.models import BACKBONES
 from interp_cnn.report.paper_figures import NETWORKS
 from interp_cnn.reproduce.tables import (
@@ -154,31 +154,16 @@ def _weights(texts: Sequence[str], nets: Sequence[str]) -> dict[str, str]:
 
 def _setting(text: str) -> tuple[str, Any]:
     """Field and value of `FIELD=VALUE`."""
-    config = default_config()
     name, separator, value = text.partition("=")
-    if not separator or name not in flatten(config):
-        raise ValueError(
-            f"--set {text!r} is unknown; write FIELD=VALUE with a field of interp_cnn/config.py,"
-            " such as train.epochs=4"
-        )
-    if name in _FLAGS:
-        raise ValueError(f"--set {name} cannot be given; use {_FLAGS[name]}")
-    parsed: Any = value
+    if not separator:
+        raise ValueError(f"--set {text!r} has no value; write FIELD=VALUE, such as train.epochs=4")
     try:
-        parsed = None if value == "none" and flatten(config)[name] is None else _literal(value)
-        config.update_from_flattened_dict({name: parsed})
-    except TypeError:
-        kind = type(flatten(config)[name]).__name__
-        raise ValueError(f"--set {text!r}: {name} must be of the type {kind}") from None
-    return name, parsed
-
-
-def _literal(text: str) -> Any:
-    """A Python value, or the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
+        field = field_of(name)
+        if name in _FLAGS:
+            raise ValueError(f"config.{name} has a flag of its own; use {_FLAGS[name]}")
+        return name, field.parse(value)
+    except ValueError as error:
+        raise ValueError(f"--set {text!r}: {error}") from None
 
 
 def plan(wishes: Wishes) -> list[Run]:
@@ -197,14 +182,17 @@ def plan(wishes: Wishes) -> list[Run]:
 
 def config_of(job: Job, seed: int, wishes: Wishes) -> ml_collections.ConfigDict:
     """The configuration of one run: that of the file in configs/, for the task and the network."""
-    config = _get_config(_FILES.get(job.dataset, job.dataset))(f"category={job.category}")
+    arguments = f"category={job.category}"
+    if "train.epochs" in wishes.settings:  # the file sets what hangs on their number
+        arguments += f",epochs={wishes.settings['train.epochs']}"
+    config = _get_config(_FILES.get(job.dataset, job.dataset))(arguments)
     config.seed = seed
     config.train.task = "softmax" if job.task == SOFTMAX else "logistic"
     # Several categories are told from each other, as in the paper.
     config.data.negatives = "photos" if job.task == SINGLE else "none"
     config.checkpoint.keep = 1
-    config.data.manual_dir = wishes.manual_dir
     if job.dataset != EMBEDDED:
+        config.data.manual_dir = wishes.manual_dir
         config.model.name = job.network
         if config.model.frozen_through not in BACKBONES[job.network].convolutions:
             config.model.frozen_through = None
@@ -217,6 +205,7 @@ def config_of(job: Job, seed: int, wishes: Wishes) -> ml_collections.ConfigDict:
         ):
             config.data.mean = known["mean"]
     config.update_from_flattened_dict(dict(wishes.settings))
+    check_config(config)
     return config
 
 

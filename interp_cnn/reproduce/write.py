@@ -5,9 +5,11 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
+from interp_cnn import storage
 from interp_cnn.reproduce import layout
 from interp_cnn.reproduce.execute import Outcomes
 from interp_cnn.reproduce.figures import figures_of
@@ -17,8 +19,8 @@ from interp_cnn.reproduce.plan import Run, Wishes
 
 
 def write_tables(
-    wishes: Wishes, planned: Sequence[Run], outcomes: Outcomes, workdir: Path
-) -> list[Path]:
+    wishes: Wishes, planned: Sequence[Run], outcomes: Outcomes, workdir: epath.Path
+) -> list[epath.Path]:
     """Write tables.md, tables.csv, tables.json and report/index.html; returns their paths.
 
     Raises:
@@ -32,9 +34,9 @@ def write_tables(
         "tables.csv": as_csv(tables),
         "tables.json": as_json(tables, planned, outcomes),
     }
-    workdir.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(workdir)
     for name, text in texts.items():
-        (workdir / name).write_text(text, encoding="utf-8", newline="")
+        storage.write(workdir / name, text)
     page = write_overview(tables, wishes, planned, outcomes, workdir)
     return [*(workdir / name for name in texts), page]
 

@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import scipy.io
 
+from interp_cnn.mat5 import check_mat5
+
 
 def read_matlab(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """The named variables of a MATLAB file, as far as they are there.
@@ -26,6 +28,7 @@ def read_matlab(path: Path, names: Sequence[str]) -> dict[str, Any]:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
                 return {name: _from_hdf5(file[name], file) for name in names if name in file}
+        check_mat5(path)
         variables = scipy.io.loadmat(path, variable_names=list(names))
         return {name: _from_matlab5(variables[name]) for name in names if name in variables}
     except Exception as error:  # both libraries raise whatever a damaged file leads them into

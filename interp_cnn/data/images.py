@@ -1,0 +1,34 @@
+"""What pixels an image file stands for, whatever its mode: 8-bit RGB, as people see it."""
+
+import numpy as np
+from PIL import Image
+
+_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image in 8-bit RGB.
+
+    16-bit grey levels are scaled to 8 bits, transparent pixels are white, other modes (grey,
+    palette, CMYK) are converted. The pixels stay where they are stored: an EXIF orientation is not
+    applied, since the published annotations count stored pixels.
+
+    Args:
+      image: of any mode.
+
+    Raises:
+      ValueError: for pixels of 32 bits, which have no white.
+    """
+    if image.mode in _ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min(initial=0) < 0 or levels.max(initial=0) > 65535:
+            raise ValueError("its pixels have 32 bits; save it with 8 or 16")
+        # 65535 becomes 255.
+        image = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,70 @@
+"""Checks of what several metrics are given, each with the argument's name in the message."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SUSPICIOUS = 0.05  # share of landmarks at exactly (0, 0) that are hardly there by chance
+
+
+def as_size(name: str, size: Any) -> tuple[int, int]:
+    """(height, width) in pixels; a ValueError for a number alone or a side below 1."""
+    try:
+        height, width = size
+        fits = all(float(side) >= 1 and np.isfinite(float(side)) for side in (height, width))
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} is {size}; give (height, width) in pixels, such as (224, 224).")
+    return height, width
+
+
+def as_count(name: str, value: Any, least: int, why: str) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} is {value}; {why}.")
+    return int(value)
+
+
+def as_bools(name: str, values: Any) -> NDArray[np.bool_]:
+    """An array of bool, or of 0 and 1; another one says neither yes nor no."""
+    array = np.asarray(values)
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} has other values than False and True, or 0 and 1; give bool.")
+    return array.astype(bool)
+
+
+def check_real(name: str, array: np.ndarray) -> None:
+    """A ValueError for complex numbers, texts and objects."""
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise ValueError(f"{name} is {array.dtype}; give real numbers.")
+
+
+def check_landmarks_in_pixels(points: NDArray[np.float64], size: tuple[int, int]) -> None:
+    """Refuse landmarks [images, landmarks, 2] that are shares of the image, or 0 where missing."""
+    known = points[~np.isnan(points).any(axis=-1)]
+    if len(known) < 2 or not known.any():
+        return
+    if min(size) > 2 and known.min() >= 0 and known.max() <= 1:
+        raise ValueError(
+            f"landmarks lie all within 0..1, image_size is {size}; give pixels: (y, x) times"
+            " (height, width)."
+        )
+    zeros = int((known == 0).all(axis=-1).sum())
+    if zeros >= max(2, _SUSPICIOUS * len(known)):
+        raise ValueError(
+            f"landmarks are exactly (0, 0) {zeros} times of {len(known)}; a missing one is NaN."
+        )
+
+
+def check_centers(name: str, centers: np.ndarray, side: int, what: str) -> None:
+    """Refuse centres that lie far outside of the pixels they should count."""
+    if len(centers) and not np.isfinite(centers).all():
+        raise ValueError(f"{name} holds values that are not finite; give pixels of the {what}.")
+    if len(centers) > 1 and side and centers.max() > 2 * side:
+        raise ValueError(
+            f"{name} reaches to {centers.max():g}, the {what} have {side} pixels there; centres"
+            f" count the pixels of the {what}, so give {what} of the input's size."
+        )

@@ -1,0 +1,39 @@
+"""Evaluate a run with batches of several sizes and with its images in another order; print JSON."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import numpy as np
+from absl import flags
+from etils import epath
+
+from interp_cnn import experiment
+from interp_cnn.data.prepare import prepare
+from interp_cnn.evaluator import Evaluator
+from interp_cnn.filter_parts import restore_network
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+
+
+def main(argv: Sequence[str]) -> None:
+    workdir = epath.Path(_WORKDIR.value)
+    config = experiment.read_config(workdir)
+    config.eval.images = "all"
+    restored = restore_network(config, workdir, "interpretable")
+    data = prepare(config.data, seed=config.seed)
+
+    def figures(size, data=data):
+        config.eval.batch_size = size
+        evaluation = Evaluator(config, data).evaluate(*restored)
+        return evaluation.result
+
+    found = {str(size): figures(size) for size in (1, 7, 32, 1000)}
+    order = np.random.default_rng(1).permutation(len(data.train))
+    turned = dataclasses.replace(
+        data,
+        train=data.train.take(order),
+        test=data.test.take(np.arange(len(data.test))[::-1]),
+    )
+    found["in another order"] = figures(7, turned)
+    print("\n" + json.dumps(found))

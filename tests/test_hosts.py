@@ -1,0 +1,256 @@
+"""Several hosts, as real processes on this machine: what they do together equals what one does."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from interp_cnn.checkpoint import Checkpoints
+
+TESTS = Path(__file__).parent
+SCRIPT = TESTS / "host_process.py"
+LIMIT = 240  # seconds
+VARIANTS = ("ordinary", "interpretable")
+
+
+class Hosts:
+    """Starts the hosts of a run and waits for all of them.
+
+    Args:
+      folder: gets compiled programs and data, which all share.
+    """
+
+    def __init__(self, folder):
+        self.data = folder / "data"
+        self._environment = {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+
+    def __call__(
+        self, number, workdir, *arguments, script="train.py", devices=1, only=None, each=None
+    ):
+        """Exit codes and outputs of the hosts.
+
+        `only` starts some of them; `each` has further arguments and environment of a host.
+        """
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        started = []
+        for host in range(number) if only is None else only:
+            more, environment = (each or {}).get(host, ([], {}))
+            config = [f"--config={SCRIPT}"] if script == "train.py" else []
+            data = [f"--config.data.data_dir={self.data}"] if script == "train.py" else []
+            command = [sys.executable, str(SCRIPT), script, f"--workdir={workdir}", *config, *data]
+            if number > 1:
+                command += ["--distributed", "--join_timeout=120"]
+            environment = {
+                **os.environ,
+                **self._environment,
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+                "JAX_NUM_PROCESSES": str(number),
+                "JAX_PROCESS_ID": str(host),
+                **environment,
+            }
+            started.append(
+                subprocess.Popen(
+                    [*command, *arguments, *more],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        try:
+            outputs = [process.communicate(timeout=LIMIT)[0] for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        codes = [process.returncode for process in started]
+        return codes, outputs
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    return Hosts(tmp_path_factory.mktemp("hosts"))
+
+
+@pytest.fixture(scope="module")
+def one(hosts, tmp_path_factory):
+    """The run of one process with two devices."""
+    workdir = tmp_path_factory.mktemp("one")
+    codes, outputs = hosts(1, workdir, devices=2)
+    assert codes == [0], outputs
+    return workdir
+
+
+def figures(workdir):
+    results = json.loads((workdir / "metrics.json").read_text())
+    return {name: results[name] for name in ("networks", "controls", "data")}
+
+
+def lines(workdir, variant):
+    text = (workdir / variant / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def params(workdir, variant):
+    checkpoints = Checkpoints(epath.Path(workdir / variant / "checkpoints"))
+    step, found, _ = checkpoints.restore_for_evaluation()
+    checkpoints.close()
+    return step, found
+
+
+def assert_same_run(workdir, other):
+    assert figures(workdir) == figures(other)
+    for variant in VARIANTS:
+        assert lines(workdir, variant) == lines(other, variant)  # and so one line a step
+        (step, ours), (expected, theirs) = (params(of, variant) for of in (workdir, other))
+        assert step == expected
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * np.abs(b).max())
+
+
+def test_two_hosts_equal_one_with_as_many_devices(hosts, one, tmp_path):
+    codes, outputs = hosts(2, tmp_path)
+    assert codes == [0, 0], outputs
+    assert_same_run(tmp_path, one)
+    assert "written:" in outputs[0] and "written:" not in outputs[1]
+    assert (tmp_path / "report" / "index.html").exists()
+    assert not list(tmp_path.glob("frozen*"))
+
+
+def test_a_stopped_host_stops_all_at_one_step_and_another_number_goes_on(hosts, one, tmp_path):
+    at = 32 + 3  # in the second network
+    codes, outputs = hosts(2, tmp_path, each={1: ([], {"SIGNAL": f"SIGTERM:{at}"})})
+    sentence = r"interpretable: stopped by SIGTERM, saved at step (\d+)"
+    said = [re.findall(sentence, output) for output in outputs]
+    assert codes == [1, 1] and said[0] == said[1] and len(said[0]) == 1, outputs
+    step = int(said[0][0])
+    assert 3 < step < 32
+    assert params(tmp_path, "interpretable")[0] == step
+    assert [line["step"] for line in lines(tmp_path, "interpretable")] == list(range(1, step + 1))
+    # One process with as many devices goes on, to the same end.
+    codes, outputs = hosts(1, tmp_path, devices=2)
+    assert codes == [0], outputs
+    assert f"resumed from the checkpoint of step {step}" in outputs[0]
+    assert_same_run(tmp_path, one)
+
+
+def test_four_hosts_evaluate_what_one_has_trained(hosts, one):
+    expected = figures(one)
+    (one / "metrics.json").unlink()
+    codes, outputs = hosts(4, one, script="eval.py")
+    assert codes == [0] * 4, outputs
+    assert figures(one) == expected
+
+
+def test_figures_depend_on_neither_batch_nor_order(hosts, one):
+    codes, outputs = hosts(1, one, script="evaluate_batches.py")
+    assert codes == [0], outputs
+    found = json.loads(outputs[0].strip().splitlines()[-1])
+    assert list(found) == ["1", "7", "32", "1000", "in another order"]
+    for name, results in found.items():
+        figures_equal(results, found["7"], exactly=name != "in another order")
+
+
+def figures_equal(ours, theirs, *, exactly):
+    """To the digit; in another order sums of float64 may end in another last bit."""
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        if isinstance(value, dict):
+            figures_equal(value, theirs[name], exactly=exactly)
+        elif exactly:
+            assert value == theirs[name], name
+        elif not name.startswith("mutual_information"):  # of blocks of images in their order
+            assert value == pytest.approx(theirs[name], rel=1e-12), name
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_host_ends_the_others_with_a_sentence(hosts, one, tmp_path, killed):
+    codes, outputs = hosts(2, tmp_path, each={killed: ([], {"SIGNAL": "SIGKILL:10"})})
+    assert codes[killed] == -9 and codes[1 - killed] == 1, outputs
+    last = outputs[1 - killed].strip().splitlines()[-1]
+    assert last.startswith(f"error: host {killed} of 2 is gone"), outputs[1 - killed]
+    assert params(tmp_path, "ordinary")[0] == 7
+    if killed == 1:
+        codes, outputs = hosts(1, tmp_path, devices=2)
+        assert codes == [0], outputs
+        assert_same_run(tmp_path, one)
+
+
+def test_a_host_that_is_missing_at_the_start(hosts, tmp_path):
+    for present in (0, 1):
+        codes, (output,) = hosts(2, tmp_path, "--join_timeout=3", only=[present])
+        assert codes == [1], output
+        assert "error: not all 2 hosts of this run came together within 3 s at 127.0.0.1:" in output
+        assert "Traceback" not in output and "stack trace" not in output
+
+
+def said_by_both(codes, outputs, sentence):
+    assert codes == [1, 1], outputs
+    for output in outputs:
+        assert sentence in output and "Traceback" not in output, output
+
+
+def test_hosts_with_different_configurations(hosts, tmp_path):
+    each = {1: (["--config.train.momentum=0.5"], {})}
+    said_by_both(
+        *hosts(2, tmp_path, each=each),
+        "the configuration of host 1 is not that of host 0 (config.train.momentum is 0.9 there and"
+        " 0.5 here); give every host the same",
+    )
+    assert not any(tmp_path.iterdir())
+
+
+def test_hosts_with_different_data(hosts, one, tmp_path):
+    own = [f"--config.data.data_dir={tmp_path / 'own'}"]
+    codes, outputs = hosts(2, tmp_path / "run", each={1: (own, {"TINY_SEED": "3"})})
+    said_by_both(codes, outputs, "of host 1 is not that of host 0")
+    # The same data on a disk of its own is as good.
+    codes, outputs = hosts(2, tmp_path / "own run", "--config.train.epochs=1", each={1: (own, {})})
+    assert codes == [0, 0], outputs
+
+
+def test_a_batch_that_the_hosts_do_not_divide(hosts, tmp_path):
+    said_by_both(
+        *hosts(2, tmp_path, "--config.train.batch_size=7"),
+        "config.train.batch_size=7 is not divisible by the 2 devices of the 2 hosts; set it to a"
+        " multiple of 2",
+    )
+
+
+def test_an_error_of_one_host_ends_the_others(hosts, tmp_path):
+    (tmp_path / "data").write_text("")
+    own = [f"--config.data.data_dir={tmp_path / 'data'}"]
+    codes, outputs = hosts(2, tmp_path / "run", each={1: (own, {})})
+    assert codes == [1, 1], outputs
+    assert "error: host 1 of 2 stopped: " in outputs[0] and "data" in outputs[0]
+
+
+def test_without_a_cluster():
+    command = [sys.executable, "train.py", "--distributed"]
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    for given, sentence in (
+        ({}, "--distributed found no cluster"),
+        ({names[1]: "two"}, "JAX_NUM_PROCESSES='two' must be a whole number"),
+    ):
+        environment = {k: v for k, v in os.environ.items() if k not in names} | given
+        run = subprocess.run(
+            command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert run.returncode == 1 and sentence in run.stderr, run.stderr
+        assert "Traceback" not in run.stderr
