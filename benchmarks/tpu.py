@@ -271,7 +271,7 @@ def cases(flags: argparse.Namespace) -> Iterator[Case]:
                         yield Case(topology, part, LAYER, name, dtype, flags.batch)
                     continue
                 for network in flags.networks:
-                    for variant in VARIANTS:
+                    for variant in flags.variants:
                         yield Case(topology, part, network, variant, dtype, flags.batch)
 
 
@@ -372,6 +372,7 @@ def main() -> None:
     dtypes = ("bfloat16", "float32")
     for name, allowed, default in (
         ("networks", (*NETWORKS, "small"), NETWORKS),
+        ("variants", VARIANTS, VARIANTS),
         ("topologies", tuple(CHIPS), TOPOLOGIES),
         ("dtypes", dtypes, dtypes),
         ("parts", PARTS, PARTS),
