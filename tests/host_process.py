@@ -52,7 +52,7 @@ def _signalled(number, at_step):
         if len(calls) == at_step:
             os.kill(os.getpid(), number)
         if len(calls) >= at_step:
-            time.sleep(0.2)  # the other hosts are told within a second or two
+            time.sleep(0.5)  # the other hosts are told within some seconds
         return reached(self)
 
     hosts.StopNotice.reached = counted
