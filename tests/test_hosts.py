@@ -168,15 +168,18 @@ def test_figures_depend_on_neither_batch_nor_order(hosts, one):
 
 
 def figures_equal(ours, theirs, *, exactly):
-    """To the digit; in another order sums of float64 may end in another last bit."""
-    if exactly:
-        assert ours == theirs
-        return
+    """To the digit; in another order sums of float64 may end in another last bit.
+
+    Mutual information alone is made of the maps' own values, which a batch of another size may
+    round differently, and of blocks of images in their order.
+    """
     flat, expected = flatten(ours), flatten(theirs)
     assert flat.keys() == expected.keys()
     for name, value in flat.items():
-        if "mutual_information" not in name:  # that of blocks of images, in their order
-            assert value == pytest.approx(expected[name], rel=1e-12), name
+        if not name.endswith("mutual_information"):
+            assert value == pytest.approx(expected[name], rel=0 if exactly else 1e-12, abs=0), name
+        elif exactly:
+            assert value == pytest.approx(expected[name], rel=1e-5), name
 
 
 def flatten(figures, name=""):
