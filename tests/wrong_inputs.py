@@ -476,6 +476,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--show", action="store_true", help="print every message")
     options = parser.parse_args()
+    import conftest  # noqa: F401  eight CPU devices, as in the suite
+
     with tempfile.TemporaryDirectory() as folder:
         outcomes = run_all(all_cases(), Path(folder))
     for case, outcome in outcomes.items():
