@@ -81,6 +81,9 @@ def draw(series: dict[str, list[tuple[int, dict]]], file: Path) -> None:
                 label=column,
             )
         axis.set(xscale="log", yscale="log", xlabel=name)
+        numbers = [number for number, _ in points]
+        axis.set_xticks(numbers, [str(number) for number in numbers])
+        axis.minorticks_off()
         axis.grid(True, which="both", alpha=0.2)
     axes[0].set_ylabel("times that of the first point")
     axes[0].legend(fontsize=7)

@@ -21,6 +21,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 import interp_cnn
+from interp_cnn.losses import scale_free_filter_loss
 from interp_cnn.templates import template_scores
 
 CONVOLUTION = "3 x 3 convolution"
@@ -87,6 +88,10 @@ def cases(batch: int, size: int, filters: int) -> dict[str, Callable[[], Any]]:
     def paper_layer(x: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         return interp_cnn.masked(x), paper(x, target)
 
+    def default_layer(x: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        loss = scale_free_filter_loss(x, estimator="paper", target=target)
+        return interp_cnn.masked(x), loss
+
     def call(function: Callable[..., Any], *args: Any, of: int = 1) -> Callable[[], Any]:
         return functools.partial(value_and_gradient(function, of=of), *args)
 
@@ -97,6 +102,7 @@ def cases(batch: int, size: int, filters: int) -> dict[str, Callable[[], Any]]:
         "filter loss, paper": call(paper, weight, x, target),
         "masks and filter loss, mi": call(layer, (above, weight), x),
         "masks and filter loss, paper": call(paper_layer, (above, weight), x, target),
+        "the same, scale-free (the default)": call(default_layer, (above, weight), x, target),
         "autodiff, [templates, batch, filters]": call(templates_first, weight, x),
         "autodiff, [batch, templates, filters]": call(batch_first, weight, x),
     }
