@@ -58,3 +58,8 @@ def real_data():
     if not folder:
         pytest.skip("INTERP_CNN_REAL_DATA is not set: it names the folder with the real photos")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items):
+    """The slowest file first: at the end a single process would be left with it."""
+    items.sort(key=lambda item: "test_hosts" not in item.nodeid)
