@@ -1,5 +1,6 @@
 """`--may-skip` fails the tests that would be skipped, one by one and whole files."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,11 @@ def run_skips(tmp_path_factory):
 
     def run(*options):
         command = [sys.executable, "-m", "pytest", "-rfE", "--continue-on-collection-errors"]
-        result = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
+        # Without the options of the suite that this is a part of.
+        alone = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+        result = subprocess.run(
+            [*command, *options], cwd=folder, env=alone, capture_output=True, text=True
+        )
         return result.returncode, result.stdout
 
     return run
