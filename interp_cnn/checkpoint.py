@@ -16,7 +16,7 @@ from etils import epath
 
 from interp_cnn import hosts, storage
 from interp_cnn.activity import FilterActivity
-from interp_cnn.state import TrainState
+from interp_cnn.state import TrainState, leaf_shapes
 
 _GIB = 2**30
 # In what tensorstore says of a bucket that cannot be reached: its checkpoints may be whole.
@@ -181,7 +181,7 @@ class Checkpoints:
         assert self._manager is not None
         stored = self._manager.item_metadata(step)["state"].tree
         if like is not None:
-            self._check_shapes(step, _shapes(stored), _shapes(like))
+            self._check_shapes(step, leaf_shapes(stored), leaf_shapes(like))
         wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like or stored)
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
@@ -230,13 +230,6 @@ def _is_passing(error: Exception) -> bool:
     """Whether the system could not read, which says nothing of what is there."""
     missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
     return isinstance(error, OSError) and error.errno is not None and not missing
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from interp_cnn import hosts, parallel, storage
 from interp_cnn.config import check_config, first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
-from interp_cnn.state import init_params
+from interp_cnn.state import init_params, leaf_shapes
 from interp_cnn.steps import frozen_step, train_step
 from interp_cnn.weights import Pretrained, download_keras_vgg16, load_weights, merge_pretrained
 
@@ -190,16 +190,9 @@ def check_params(network: Network, params: Any, source: epath.Path) -> None:
     Raises:
       ValueError: where one is missing, superfluous or of another shape.
     """
-
-    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-        return {
-            jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-
     image = jax.ShapeDtypeStruct((1, network.input_size, network.input_size, 3), jnp.float32)
-    wanted = shapes(jax.eval_shape(network.init, jax.random.key(0), image)["params"])
-    found = shapes(params)
+    wanted = leaf_shapes(jax.eval_shape(network.init, jax.random.key(0), image)["params"])
+    found = leaf_shapes(params)
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise ValueError(

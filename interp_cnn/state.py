@@ -28,6 +28,14 @@ class TrainState(flax.struct.PyTreeNode):
     activity: dict[str, FilterActivity]
 
 
+def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of every array of a tree, by a name such as `params/fc8/bias`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
 def init_params(network: Network, seed: int) -> Any:
     """Fresh parameters of a network; the same for its ordinary and interpretable form."""
     # One form stands for both: compiling this takes longer than running it a hundred times.
