@@ -403,7 +403,7 @@ def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> li
         )
     notes.append(
         "Dead filters fire on no image; the peaks of collapsed ones hardly vary over images. "
-        "Mutual information (Eq. 1) is that of the scale-free maps, mean over filters and batches."
+        "Mutual information (Eq. 1) is that of the scale-free maps of 32 images, mean over filters."
     )
     return [*notes, *_paper_notes(results)]
 
