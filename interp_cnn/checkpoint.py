@@ -16,7 +16,7 @@ from etils import epath
 
 from interp_cnn import hosts, storage
 from interp_cnn.activity import FilterActivity
-from interp_cnn.state import TrainState, leaf_shapes
+from interp_cnn.state import TrainState, first_other_shape
 
 _GIB = 2**30
 # In what tensorstore says of a bucket that cannot be reached: its checkpoints may be whole.
@@ -181,7 +181,7 @@ class Checkpoints:
         assert self._manager is not None
         stored = self._manager.item_metadata(step)["state"].tree
         if like is not None:
-            self._check_shapes(step, leaf_shapes(stored), leaf_shapes(like))
+            self._check_shapes(step, stored, like)
         wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like or stored)
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
@@ -193,16 +193,12 @@ class Checkpoints:
             logging.set_verbosity(verbosity)
         return restored["state"]
 
-    def _check_shapes(
-        self, step: int, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]
-    ) -> None:
-        for name in sorted(wanted.keys() | found.keys()):
-            if wanted.get(name) != found.get(name):
-                raise _OtherNetworkError(
-                    f"the checkpoint of step {step} in {self.folder} does not fit this network"
-                    f" ({name} has the shape {found.get(name)} there and {wanted.get(name)} here);"
-                    " use the config it was trained with"
-                )
+    def _check_shapes(self, step: int, found: Any, wanted: Any) -> None:
+        if difference := first_other_shape(found, wanted):
+            raise _OtherNetworkError(
+                f"the checkpoint of step {step} in {self.folder} does not fit this network"
+                f" ({difference} here); use the config it was trained with"
+            )
 
     def _aside(self, step: int) -> epath.Path:
         """A name for a damaged checkpoint that is not taken."""

@@ -17,7 +17,7 @@ from interp_cnn import hosts, parallel, storage
 from interp_cnn.config import check_config, first_difference, is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.objective import SOFTMAX, Objective, balanced_class_weights
-from interp_cnn.state import init_params, leaf_shapes
+from interp_cnn.state import first_other_shape, init_params
 from interp_cnn.steps import frozen_step, train_step
 from interp_cnn.weights import Pretrained, download_keras_vgg16, load_weights, merge_pretrained
 
@@ -191,15 +191,12 @@ def check_params(network: Network, params: Any, source: epath.Path) -> None:
       ValueError: where one is missing, superfluous or of another shape.
     """
     image = jax.ShapeDtypeStruct((1, network.input_size, network.input_size, 3), jnp.float32)
-    wanted = leaf_shapes(jax.eval_shape(network.init, jax.random.key(0), image)["params"])
-    found = leaf_shapes(params)
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise ValueError(
-                f"the checkpoint in {source} is of another network: {name} has the shape"
-                f" {found.get(name)} there and {wanted.get(name)} in {network.backbone.name};"
-                " use the config it was trained with"
-            )
+    wanted = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    if difference := first_other_shape(params, wanted):
+        raise ValueError(
+            f"the checkpoint in {source} is of another network: {difference} in"
+            f" {network.backbone.name}; use the config it was trained with"
+        )
 
 
 def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:

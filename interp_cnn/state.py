@@ -36,6 +36,15 @@ def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
+def first_other_shape(found: Any, wanted: Any) -> str | None:
+    """Half a sentence on the first array that one tree lacks or has in another shape, or None."""
+    there, here = leaf_shapes(found), leaf_shapes(wanted)
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            return f"{name} has the shape {there.get(name)} there and {here.get(name)}"
+    return None
+
+
 def init_params(network: Network, seed: int) -> Any:
     """Fresh parameters of a network; the same for its ordinary and interpretable form."""
     # One form stands for both: compiling this takes longer than running it a hundred times.
