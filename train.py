@@ -22,10 +22,10 @@ def main(argv: Sequence[str]) -> None:
     """Run the job of the flags."""
     cli.check_arguments(argv)
     cli.join_hosts()
-    from interp_cnn import runs, storage
+    from interp_cnn import commands, storage
 
     workdir = _WORKDIR.value or cli.default_workdir(_CONFIG.file)
-    runs.train_and_evaluate(_CONFIG.value, storage.as_path(workdir))
+    commands.train_and_evaluate(_CONFIG.value, storage.as_path(workdir))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 from PIL import Image
 
-from interp_cnn.data.drawing import CATEGORIES, draw_example
+from interp_cnn.data.embedded.drawing import CATEGORIES, draw_example
 
 _STRENGTHS = 10.0 ** np.arange(-3, 4)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from interp_cnn import experiment
+from interp_cnn.attribution import contributions_by_part, filter_contributions
 from interp_cnn.data.pipeline import CropWithParts
 from interp_cnn.data.prepare import prepare
-from interp_cnn.explain import contributions_by_part, filter_contributions
-from interp_cnn.filter_parts import filter_parts, restore_network
-from interp_cnn.steps import normalise
+from interp_cnn.evaluation.filter_parts import filter_parts, restore_network
+from interp_cnn.training import build
+from interp_cnn.training.steps import normalise
 
 BATCH = 10
 
@@ -31,7 +31,7 @@ def erased(image: np.ndarray, mask: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def main(workdir: Path, variant: str, number: int) -> None:
-    config = experiment.read_config(workdir)
+    config = build.read_config(workdir)
     restored = restore_network(config, workdir, variant)
     network, params = restored.network, restored.params
     parts = filter_parts(config, workdir, variant, restored)

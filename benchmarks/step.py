@@ -14,10 +14,10 @@ import numpy as np
 import optax
 
 from interp_cnn.models import create_model
-from interp_cnn.objective import Objective
-from interp_cnn.optim import make_optimizer
-from interp_cnn.state import init_params, init_state
-from interp_cnn.steps import train_step
+from interp_cnn.training.objective import Objective
+from interp_cnn.training.optim import make_optimizer
+from interp_cnn.training.state import init_params, init_state
+from interp_cnn.training.steps import train_step
 
 
 def main() -> None:

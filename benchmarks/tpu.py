@@ -37,12 +37,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from interp_cnn import experiment, masked, parallel
+from interp_cnn import masked
 from interp_cnn.config import default_config
 from interp_cnn.losses import filter_loss, scale_free_filter_loss
-from interp_cnn.optim import make_optimizer
-from interp_cnn.state import init_state
-from interp_cnn.steps import predict_step
+from interp_cnn.training import build, parallel
+from interp_cnn.training.optim import make_optimizer
+from interp_cnn.training.state import init_state
+from interp_cnn.training.steps import predict_step
 
 
 class Chip(NamedTuple):
@@ -106,19 +107,17 @@ def network_program(case: Case, devices: list[Any]) -> tuple[Callable[..., Any],
     config = default_config()
     config.model.name = case.network
     config.model.dtype = case.dtype
-    network = experiment.make_network(config, case.variant)
+    network = build.make_network(config, case.variant)
     batch = _images(len(devices), case.batch, network.input_size)
     optimizer = make_optimizer(lambda step: 1e-3)
     state = jax.eval_shape(
-        lambda: init_state(experiment.starting_params(config, network), optimizer, network)
+        lambda: init_state(build.starting_params(config, network), optimizer, network)
     )
     if case.part == "predict":
         predict = functools.partial(predict_step, network=network, mean=tuple(config.data.mean))
         return parallel.parallel_map(predict, devices=devices), (_shapes(state.params), batch)
-    objective = experiment.make_objective(
-        config, np.array([0, 1]), categories=1, steps_per_epoch=100
-    )
-    step = experiment.make_step(config, network, optimizer, objective, devices=devices)
+    objective = build.make_objective(config, np.array([0, 1]), categories=1, steps_per_epoch=100)
+    step = build.make_step(config, network, optimizer, objective, devices=devices)
     return step, (_shapes(state), batch)
 
 

@@ -11,7 +11,7 @@ import ml_collections
 
 from interp_cnn.config import default_config, default_negatives, parse_arguments
 from interp_cnn.data.categories import named_categories
-from interp_cnn.data.drawing import CATEGORIES
+from interp_cnn.data.embedded.drawing import CATEGORIES
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:

@@ -19,15 +19,15 @@ import cub_folder
 import voc_part_folder
 import weight_files
 
-from interp_cnn import experiment
 from interp_cnn.config import default_config, set_field
-from interp_cnn.config_fields import FIELDS
-from interp_cnn.data import animal_part_files, cub_files, matlab, voc_part_files
-from interp_cnn.explain_image import read_image
-from interp_cnn.filter_parts import FilterParts, read_filter_parts, write_filter_parts
+from interp_cnn.config.fields import FIELDS
+from interp_cnn.data.photos import animal_part_files, cub_files, matlab, voc_part_files
+from interp_cnn.evaluation.explanations import read_image
+from interp_cnn.evaluation.filter_parts import FilterParts, read_filter_parts, write_filter_parts
 from interp_cnn.models import SMALL
-from interp_cnn.weights import Pretrained, load_weights, save_weights
-from interp_cnn.weights.pretrained import kernel_shapes
+from interp_cnn.models.pretrained import Pretrained, load_weights, save_weights
+from interp_cnn.models.pretrained.pretrained import kernel_shapes
+from interp_cnn.training import build
 
 ANY_DAMAGE = st.one_of(DAMAGES, HEAD_DAMAGES)
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 17, 4)).astype(np.uint8)
@@ -262,9 +262,9 @@ _SAVED = default_config().to_json_best_effort()
 
 
 def read(folder):
-    config = experiment.read_config(folder)
+    config = build.read_config(folder)
     for variant in config.networks:
-        experiment.make_network(config, variant)
+        build.make_network(config, variant)
 
 
 @cases(

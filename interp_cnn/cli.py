@@ -15,10 +15,10 @@ from typing import Any
 import ml_collections
 from absl import app, flags, logging
 
-from interp_cnn import watch
 from interp_cnn.config import check_config, set_field
-from interp_cnn.config_fields import field_of
-from interp_cnn.config_kinds import Flag
+from interp_cnn.config.fields import field_of
+from interp_cnn.config.kinds import Flag
+from interp_cnn.hosts import watch
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 

@@ -8,17 +8,17 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from interp_cnn import experiment
 from interp_cnn.data.prepare import prepare
-from interp_cnn.evaluator import Evaluator
-from interp_cnn.filter_parts import restore_network
+from interp_cnn.evaluation.evaluator import Evaluator
+from interp_cnn.evaluation.filter_parts import restore_network
+from interp_cnn.training import build
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 
 
 def main(argv: Sequence[str]) -> None:
     workdir = epath.Path(_WORKDIR.value)
-    config = experiment.read_config(workdir)
+    config = build.read_config(workdir)
     config.eval.images = "all"
     restored = restore_network(config, workdir, "interpretable")
     data = prepare(config.data, seed=config.seed)

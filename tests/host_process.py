@@ -28,7 +28,7 @@ def get_config():
 
 def _tiny_data():
     from interp_cnn.data import prepare
-    from interp_cnn.data.embedded import EmbeddedAnimals, EmbeddedConfig
+    from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 
     seed = int(os.environ.get("TINY_SEED", "0"))
     what = EmbeddedConfig(

@@ -38,7 +38,7 @@ def start(folder, workdir):
 
 def result(workdir):
     """Parameters of both networks, and their lines of metrics."""
-    from interp_cnn.checkpoint import Checkpoints
+    from interp_cnn.training.checkpoint import Checkpoints
 
     found = []
     for variant in VARIANTS:

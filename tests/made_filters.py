@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from interp_cnn.report.gallery import GalleryCollector, LayerFilters, NetworkFilters
+from interp_cnn.evaluation.strongest_images import GalleryCollector, LayerFilters, NetworkFilters
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
 PARTS = ("head", "front_legs", "<b>tail</b>")

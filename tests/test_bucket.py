@@ -20,15 +20,16 @@ from PIL import Image
 from tiny import Killed, killed_in_call, leaves, quick_compilation, tiny_builder  # noqa: F401
 from tiny import tiny_config as _tiny_config
 
-from interp_cnn import experiment, parallel, runs, storage
-from interp_cnn.checkpoint import Checkpoints
+from interp_cnn import commands, storage
 from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data import prepare
-from interp_cnn.explain_image import explain_image
+from interp_cnn.evaluation.explanations import explain_image
 from interp_cnn.reproduce import execute, write
 from interp_cnn.reproduce.plan import plan, read_wishes
-from interp_cnn.trainer import Interrupted, train
-from interp_cnn.writers import MetricWriter
+from interp_cnn.training import build, parallel
+from interp_cnn.training.checkpoint import Checkpoints
+from interp_cnn.training.trainer import Interrupted, train
+from interp_cnn.training.writers import MetricWriter
 
 ROOT = Path(__file__).parent.parent
 NO_BUCKET = "cannot be written (there is no such bucket); make gs://nothere, or choose another"
@@ -54,7 +55,7 @@ def tiny(tmp_path_factory):
 def local(tiny, tmp_path_factory):
     """The same run on disk."""
     folder = tmp_path_factory.mktemp("local")
-    runs.train_and_evaluate(tiny_config(), folder)
+    commands.train_and_evaluate(tiny_config(), folder)
     return folder
 
 
@@ -73,8 +74,8 @@ def remote(tiny, bucket):  # noqa: F811
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MetricWriter, "advance", terminated)
         with pytest.raises(Interrupted, match="interpretable: stopped by SIGTERM, saved at step 3"):
-            runs.train_and_evaluate(tiny_config(), workdir)
-    runs.train_and_evaluate(tiny_config(), workdir)
+            commands.train_and_evaluate(tiny_config(), workdir)
+    commands.train_and_evaluate(tiny_config(), workdir)
     return workdir
 
 
@@ -126,7 +127,7 @@ def test_the_same_figures_table_and_report(local, remote, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((remote / "report" / name).read_bytes())
     check_page(tmp_path / "index.html")
-    assert experiment.read_config(remote).to_dict() == experiment.read_config(local).to_dict()
+    assert build.read_config(remote).to_dict() == build.read_config(local).to_dict()
     # Nothing half written, and nothing of the bucket on this disk.
     assert not [name for name in files_of(remote) if ".partial" in name or ".probe" in name]
     assert not (ROOT / "gs:").exists() and not Path("gs:").exists()
@@ -139,9 +140,9 @@ def test_evaluated_again(remote):
     (remote / "metrics.json").unlink()
     storage.write(remote / "report" / "filters" / "of-an-earlier-report.html", "")
     storage.write(remote / "report" / "other" / "old.html", "")
-    config = experiment.read_config(remote)
+    config = build.read_config(remote)
     config.networks = (INTERPRETABLE,)  # is enough
-    runs.evaluate_workdir(config, remote)
+    commands.evaluate_workdir(config, remote)
     after = json.loads((remote / "metrics.json").read_text())
     assert after["networks"][INTERPRETABLE] == before["networks"][INTERPRETABLE]
     left = files_of(remote / "report")
@@ -190,13 +191,13 @@ def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
     def train_and_evaluate(config, workdir):
         names.append(workdir.name)
         results = made_results(config)
-        experiment.claim_workdir(workdir, config)
+        build.claim_workdir(workdir, config)
         for variant in config.networks:
             storage.write(workdir / variant / "metrics.jsonl", "")
         storage.write(workdir / "metrics.json", json.dumps(results))
         return results
 
-    monkeypatch.setattr(runs, "train_and_evaluate", train_and_evaluate)
+    monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)
     workdir = storage.as_path(f"{bucket}/reproduce")
     how = {"tables": ["embedded"], "categories": ["cat"]}
     wishes = read_wishes(**how, seeds=2)
@@ -233,7 +234,7 @@ def test_no_such_bucket_for_the_other_jobs(bucket, monkeypatch):  # noqa: F811
     workdir = storage.as_path("gs://nothere/dir")
     monkeypatch.setattr(prepare, "_builder", lambda *_: pytest.fail("data are prepared"))
     with pytest.raises(OSError, match=rf"^gs://nothere/dir {re.escape(NO_BUCKET)}"):
-        runs.evaluate_weights(tiny_config(), workdir)
+        commands.evaluate_weights(tiny_config(), workdir)
     wishes = read_wishes(tables=["embedded"], categories=["cat"], seeds=1)
     planned = plan(wishes)
     with pytest.raises(OSError, match=rf"^gs://nothere/dir/tables.md {re.escape(NO_BUCKET)}"):
@@ -241,7 +242,7 @@ def test_no_such_bucket_for_the_other_jobs(bucket, monkeypatch):  # noqa: F811
             planned, workdir, after=lambda o: write.write_tables(wishes, planned, o, workdir)
         )
     with pytest.raises(FileNotFoundError, match=r"^gs://nothere/dir/config.json is missing; is gs"):
-        experiment.read_config(workdir)
+        build.read_config(workdir)
 
 
 class _Forbidden(http.server.BaseHTTPRequestHandler):
@@ -270,8 +271,8 @@ def test_a_bucket_that_may_not_be_written():
             with served_at(f"http://127.0.0.1:{server.server_address[1]}"):
                 workdir = storage.as_path("gs://bucket/dir")
                 for claim in (
-                    lambda: experiment.claim_workdir(workdir, tiny_config()),
-                    lambda: runs.evaluate_weights(tiny_config(), workdir),
+                    lambda: build.claim_workdir(workdir, tiny_config()),
+                    lambda: commands.evaluate_weights(tiny_config(), workdir),
                 ):
                     with pytest.raises(OSError, match=r"^gs://bucket/dir.* cannot be ") as caught:
                         claim()

@@ -10,20 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from interp_cnn import activity, cli, config_fields, losses, objective, runs, templates
+from interp_cnn import cli, commands, losses, templates
 from interp_cnn.config import (
     check_config,
     default_config,
+    fields,
     first_difference,
     flatten,
     parse_arguments,
     set_field,
 )
-from interp_cnn.config_check import check_run
 from interp_cnn.data import pipeline
 from interp_cnn.data.prepare import EMBEDDED, PUBLISHED
-from interp_cnn.experiment import make_network
 from interp_cnn.models import BACKBONES
+from interp_cnn.preflight import check_run
+from interp_cnn.training import filter_categories, objective
+from interp_cnn.training.build import make_network
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -138,13 +140,13 @@ def test_help_lists_the_flags_of_a_script(tmp_path):
 
 def test_the_reference_page_is_up_to_date():
     page = (ROOT / "docs/config.md").read_text()
-    assert page == config_fields.as_markdown(), "print it anew: python -m interp_cnn.config"
-    assert all(f"| `{field.name}` |" in page for field in config_fields.FIELDS)
+    assert page == fields.as_markdown(), "print it anew: python -m interp_cnn.config"
+    assert all(f"| `{field.name}` |" in page for field in fields.FIELDS)
 
 
 def test_the_table_knows_what_the_code_knows():
     def names(field):
-        return set(config_fields.field_of(field).kind.names)
+        return set(fields.field_of(field).kind.names)
 
     assert names("model.name") == set(BACKBONES)
     assert names("data.name") == {EMBEDDED, *PUBLISHED}
@@ -154,14 +156,14 @@ def test_the_table_knows_what_the_code_knows():
         ("model.norm", templates.Norm),
         ("model.position", templates.Position),
         ("filter_loss.estimator", losses.Estimator),
-        ("filter_loss.category_rule", activity.Rule),
+        ("filter_loss.category_rule", filter_categories.Rule),
     ):
         assert names(field) == set(typing.get_args(kind))
 
 
 def test_the_defaults_are_in_range_and_the_texts_of_the_page_stand_for_them():
     check_config(default_config())
-    for field in config_fields.FIELDS:
+    for field in fields.FIELDS:
         text = "none" if field.default is None else str(field.default)
         assert field.parse(text) == field.default, field.name
 
@@ -302,12 +304,12 @@ def test_a_field_too_few_too_many_or_of_another_type(change, message):
 def test_what_does_not_fit_is_refused_before_data_are_prepared(
     changes, message, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(runs, "prepare", lambda *_, **__: pytest.fail("data are prepared"))
+    monkeypatch.setattr(commands, "prepare", lambda *_, **__: pytest.fail("data are prepared"))
     config = load(ROOT / "configs/embedded.py").get_config()
     for field, text in changes.items():
         set_field(config, field, text)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
-        runs.train_and_evaluate(config, tmp_path / "run")
+        commands.train_and_evaluate(config, tmp_path / "run")
     assert "\n" not in str(error.value) and not any(tmp_path.iterdir())
 
 

@@ -10,8 +10,8 @@ import pytest
 import tensorflow_datasets as tfds
 from cub_folder import CLASSES, HEIGHT, PART_NAMES, WIDTH, write_published
 
-from interp_cnn.data import archives, cub_200_2011, cub_files
-from interp_cnn.data.cub_200_2011 import Cub2002011
+from interp_cnn.data.photos import archives, cub_200_2011, cub_files
+from interp_cnn.data.photos.cub_200_2011 import Cub2002011
 from interp_cnn.data.pipeline import CropWithParts, read_split
 
 ALBATROSS, LAYSAN, CARDINAL, ABSENT = CLASSES

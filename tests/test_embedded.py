@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from interp_cnn.data import embedded
-from interp_cnn.data.drawing import (
+from interp_cnn.data.embedded import builder as embedded_builder
+from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig, in_test
+from interp_cnn.data.embedded.drawing import (
     CATEGORIES,
     MIN_PIXELS,
     PARTS,
@@ -15,7 +16,6 @@ from interp_cnn.data.drawing import (
     draw_example,
     encoded_example,
 )
-from interp_cnn.data.embedded import EmbeddedAnimals, EmbeddedConfig, in_test
 
 ALL = (*CATEGORIES, None)
 
@@ -41,7 +41,7 @@ def test_same_bytes_again_in_any_order_and_in_another_process():
         assert again["image"] == there[job]["image"]
         assert [p["mask"] for p in again["parts"]] == [p["mask"] for p in there[job]["parts"]]
     code = (
-        "import sys; from interp_cnn.data.drawing import encoded_example; "
+        "import sys; from interp_cnn.data.embedded.drawing import encoded_example; "
         "sys.stdout.buffer.write(encoded_example('cat', 3, 0, 64)['image'])"
     )
     environment = {"PYTHONPATH": ":".join(p for p in sys.path if p), "PYTHONHASHSEED": "7"}
@@ -212,23 +212,23 @@ def test_an_empty_split_is_refused(tmp_path):
 
 def test_processes_draw_the_same(monkeypatch):
     jobs = [("cat" if k % 2 else None, k, 0, 32) for k in range(9)]
-    alone = list(embedded._drawn(jobs))
-    monkeypatch.setattr(embedded, "_PER_WORKER", 3)
-    monkeypatch.setattr(embedded.os, "cpu_count", lambda: 2)
+    alone = list(embedded_builder._drawn(jobs))
+    monkeypatch.setattr(embedded_builder, "_PER_WORKER", 3)
+    monkeypatch.setattr(embedded_builder.os, "cpu_count", lambda: 2)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(embedded, "encoded_example", None)  # nothing is drawn in this process
-        together = list(embedded._drawn(jobs))
+        elsewhere.setattr(embedded_builder, "encoded_example", None)  # nothing is drawn here
+        together = list(embedded_builder._drawn(jobs))
     assert [e["photo_id"] for e in together] == [e["photo_id"] for e in alone]
     assert [e["image"] for e in together] == [e["image"] for e in alone]
     # Where the processes cannot run the pictures are drawn in this one.
-    monkeypatch.setattr(embedded.sys, "executable", "/bin/true")
-    alone_again = list(embedded._drawn(jobs))
+    monkeypatch.setattr(embedded_builder.sys, "executable", "/bin/true")
+    alone_again = list(embedded_builder._drawn(jobs))
     assert [e["image"] for e in alone_again] == [e["image"] for e in alone]
 
 
 def test_stopping_early_ends_the_processes(monkeypatch):
-    monkeypatch.setattr(embedded, "_PER_WORKER", 3)
-    monkeypatch.setattr(embedded.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(embedded_builder, "_PER_WORKER", 3)
+    monkeypatch.setattr(embedded_builder.os, "cpu_count", lambda: 2)
     started = []
     popen = subprocess.Popen
 
@@ -236,8 +236,8 @@ def test_stopping_early_ends_the_processes(monkeypatch):
         started.append(popen(*args, **kwargs))
         return started[-1]
 
-    monkeypatch.setattr(embedded.subprocess, "Popen", record)
-    examples = embedded._drawn([("cat", k, 0, 32) for k in range(300)])
+    monkeypatch.setattr(embedded_builder.subprocess, "Popen", record)
+    examples = embedded_builder._drawn([("cat", k, 0, 32) for k in range(300)])
     next(examples)
     examples.close()
     assert len(started) == 2 and all(p.poll() is not None for p in started)

@@ -1,4 +1,4 @@
-"""Contributions of filters against forward passes without them, shares of parts, explain.py."""
+"""Contributions of filters against forward passes without them, shares of parts, attribution.py."""
 
 import dataclasses
 import re
@@ -13,14 +13,16 @@ import pytest
 from PIL import Image
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
-from interp_cnn import explain, filter_parts, masked, trainer
-from interp_cnn.checkpoint import Checkpoints
+from interp_cnn import attribution, masked
 from interp_cnn.data import prepare
-from interp_cnn.evaluator import Evaluator
-from interp_cnn.experiment import check_params, claim_workdir, make_network
-from interp_cnn.explain_image import explain_image
+from interp_cnn.evaluation import filter_parts
+from interp_cnn.evaluation.evaluator import Evaluator
+from interp_cnn.evaluation.explanations import explain_image
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
-from interp_cnn.report.explanation import Highlight, draw_explanation
+from interp_cnn.report.explanation_picture import Highlight, draw_explanation
+from interp_cnn.training import trainer
+from interp_cnn.training.build import check_params, claim_workdir, make_network
+from interp_cnn.training.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,7 +46,7 @@ def test_leave_one_out_is_the_difference_of_two_forward_passes(small, layer, con
     network, params, images = small
     predict = jax.jit(lambda params: network.apply({"params": params}, images)[0][:, 1])
     whole = predict(params)
-    values = explain.filter_contributions(
+    values = attribution.filter_contributions(
         network, params, images, layer=layer, output=1, filters_at_once=3
     )
     assert values.shape == (2, 8) and values.dtype == jnp.float32
@@ -68,7 +70,7 @@ def test_the_gradient_is_that_of_scaling_each_filter(small):
         return network.apply({"params": params}, images, given_maps=given)[0][:, 0]
 
     expected = jax.jit(jax.jacrev(logits))(jnp.ones((2, 1, 1, 8)))  # [batch, batch, 1, 1, filters]
-    values = explain.filter_contributions(network, params, images, method="gradient")
+    values = attribution.filter_contributions(network, params, images, method="gradient")
     np.testing.assert_allclose(
         values, jnp.einsum("bbijf->bf", expected), rtol=1e-4, atol=1e-4
     )  # fmt: skip
@@ -83,10 +85,10 @@ def test_both_methods_agree_exactly_for_a_linear_head():
         return maps.reshape(len(maps), -1) @ weights + 7.0
 
     expected = np.einsum("nijf,ijf->nf", maps, weights[:, 1].reshape(2, 2, 5))
-    for method in (explain.leave_one_out, explain.gradient_times_activation):
+    for method in (attribution.leave_one_out, attribution.gradient_times_activation):
         np.testing.assert_array_equal(method(head, maps, output=1), expected)
     np.testing.assert_array_equal(
-        explain.leave_one_out(head, maps, output=1, filters_at_once=2), expected
+        attribution.leave_one_out(head, maps, output=1, filters_at_once=2), expected
     )
 
 
@@ -102,7 +104,7 @@ def test_the_backbone_runs_once(small):
     once = convolutions(forward, params, jnp.asarray(images))
     assert once == 6
     arguments = (params, jnp.asarray(images))
-    assert convolutions(explain._contributions, *arguments, layer=NEW_CONV, **options) == once
+    assert convolutions(attribution._contributions, *arguments, layer=NEW_CONV, **options) == once
 
 
 def test_what_contributions_refuse(small):
@@ -113,7 +115,7 @@ def test_what_contributions_refuse(small):
         ({"output": 2}, "output is 2, the network has 2"),
     ):
         with pytest.raises(ValueError, match=message):
-            explain.filter_contributions(network, params, images, **options)
+            attribution.filter_contributions(network, params, images, **options)
 
 
 # Parts
@@ -121,47 +123,50 @@ def test_what_contributions_refuse(small):
 
 def test_the_part_of_a_filter():
     shares = np.array([[0.1, 0.7], [0.3, 0.3], [0.0, 0.0], [np.nan, 0.2], [np.nan, np.nan]])
-    assert explain.part_of_filters(shares, None).tolist() == [1, 0, -1, 1, -1]
+    assert attribution.part_of_filters(shares, None).tolist() == [1, 0, -1, 1, -1]
     ratios = np.array([[0.9, 0.4, 1.2], [np.nan, 2.0, np.nan], [np.nan] * 3])
-    assert explain.part_of_filters(np.zeros((3, 0)), ratios).tolist() == [1, 1, -1]
+    assert attribution.part_of_filters(np.zeros((3, 0)), ratios).tolist() == [1, 1, -1]
 
 
 def test_shares_sum_to_one_and_only_what_speaks_for_the_logit_counts():
     part = np.array([0, 1, 1, -1, 0])
-    shares = explain.contributions_by_part([3.0, 1.0, 1.0, 5.0, -4.0], part, ["head", "tail"])
+    shares = attribution.contributions_by_part([3.0, 1.0, 1.0, 5.0, -4.0], part, ["head", "tail"])
     assert shares == {"no part": 0.5, "head": 0.3, "tail": 0.2} and next(iter(shares)) == "no part"
     rng = np.random.default_rng(0)
     for _ in range(20):
         values = rng.standard_normal(50)
-        shares = explain.contributions_by_part(values, rng.integers(0, 3, 50), "abc")
+        shares = attribution.contributions_by_part(values, rng.integers(0, 3, 50), "abc")
         assert sum(shares.values()) == pytest.approx(1) and set(shares) == set("abc")
-    nothing = explain.contributions_by_part([-1.0, 0.0], [0, 1], ["head", "tail"])
+    nothing = attribution.contributions_by_part([-1.0, 0.0], [0, 1], ["head", "tail"])
     assert nothing == {"head": 0, "tail": 0}
     with pytest.raises(ValueError, match=r"contributions has shape \(1, 2\) and part_of_filter"):
-        explain.contributions_by_part([[1.0, 2.0]], [0, 0], ["head"])
+        attribution.contributions_by_part([[1.0, 2.0]], [0, 0], ["head"])
 
 
 def test_the_sentence():
     shares = {"head": 0.61, "front_legs": 0.385, "tail": 0.005}
-    assert explain.explanation("cat", 2.0, shares) == "cat, 61 % head, 38 % front legs"
-    assert explain.explanation("cat", 2.0, {"head": 0.0}) == (
+    assert attribution.explanation("cat", 2.0, shares) == "cat, 61 % head, 38 % front legs"
+    assert attribution.explanation("cat", 2.0, {"head": 0.0}) == (
         "cat, though hardly any part speaks for it"
     )
-    assert explain.explanation("cat", -2.0, {"head": 0.0}) == (
+    assert attribution.explanation("cat", -2.0, {"head": 0.0}) == (
         "not cat; no part speaks against it, but too little for it"
     )
-    assert explain.explanation("cat", -2.0, {"torso": 0.7, "head": 0.3}) == (
+    assert attribution.explanation("cat", -2.0, {"torso": 0.7, "head": 0.3}) == (
         "not cat; against it speaks: 70 % torso, 30 % head"
     )
     # Of a softmax the highest logit is the answer, whatever its sign.
     assert (
-        explain.explanation("cat", -2.0, shares, softmax=True) == "cat, 61 % head, 38 % front legs"
+        attribution.explanation("cat", -2.0, shares, softmax=True)
+        == "cat, 61 % head, 38 % front legs"
     )
 
 
 def test_the_shares_are_those_of_the_answer():
     def shares(values, logit, **options):
-        return explain.shares_of_answer(values, [0, 1, 1], ["head", "tail"], logit=logit, **options)
+        return attribution.shares_of_answer(
+            values, [0, 1, 1], ["head", "tail"], logit=logit, **options
+        )
 
     values = [3.0, -2.0, -1.0]
     assert shares(values, 4.0) == {"head": 1, "tail": 0}
@@ -172,7 +177,9 @@ def test_the_shares_are_those_of_the_answer():
     assert set(shares([0.07, 0.0, -0.01], 3.33).values()) == {0}
     assert shares([0.07, 0.0, -0.4], -3.33)["tail"] == 1
     # Leaving the shares to the sign is what `contributions_by_part` does by itself.
-    assert shares(values, 4.0) == explain.contributions_by_part(values, [0, 1, 1], ["head", "tail"])
+    assert shares(values, 4.0) == attribution.contributions_by_part(
+        values, [0, 1, 1], ["head", "tail"]
+    )
 
 
 def test_erasing_what_a_filter_sees_lowers_the_share_of_its_part():
@@ -186,8 +193,8 @@ def test_erasing_what_a_filter_sees_lowers_the_share_of_its_part():
 
     def shares(image):
         maps = jnp.maximum(jnp.asarray(image[None]) @ colours, 0)
-        values = explain.leave_one_out(head, maps)[0]
-        return explain.contributions_by_part(values, [0, 0, 1], ["head", "torso"])
+        values = attribution.leave_one_out(head, maps)[0]
+        return attribution.contributions_by_part(values, [0, 0, 1], ["head", "torso"])
 
     erased = image.copy()
     erased[1:3, 1:3] = 0
@@ -253,7 +260,7 @@ def test_the_parts_of_an_evaluation(run, monkeypatch):
     evaluation = Evaluator(config, data).evaluate(*restored)
     found = filter_parts.filter_parts_of(evaluation, data)
     shares = evaluation.interpretability[NEW_CONV]
-    np.testing.assert_array_equal(found.part, explain.part_of_filters(shares, None))
+    np.testing.assert_array_equal(found.part, attribution.part_of_filters(shares, None))
     assert found.names == data.parts and found.categories == ("cat",)
     points = dataclasses.replace(data, parts=())  # a data set without part regions
     assert filter_parts.filter_parts_of(evaluation, points).names == data.landmarks

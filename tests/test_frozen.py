@@ -20,12 +20,13 @@ from tiny import (  # noqa: F401
     tiny_data,
 )
 
-from interp_cnn import experiment, parallel, runs
+from interp_cnn import commands
 from interp_cnn.data import prepare
 from interp_cnn.data.pipeline import Crop
-from interp_cnn.frozen import FrozenCache, output_bytes, output_shape
-from interp_cnn.steps import normalise
-from interp_cnn.trainer import train
+from interp_cnn.training import build, parallel
+from interp_cnn.training.frozen_cache import FrozenCache, output_bytes, output_shape
+from interp_cnn.training.steps import normalise
+from interp_cnn.training.trainer import train
 
 NAME = "interpretable"
 
@@ -55,8 +56,8 @@ def uninterrupted(data, tmp_path_factory):
 def start(config=None):
     """Network and parameters before training."""
     config = config or frozen_config()
-    network = experiment.make_network(config, NAME)
-    return network, experiment.starting_params(config, network)
+    network = build.make_network(config, NAME)
+    return network, build.starting_params(config, network)
 
 
 def assert_same(state, expected):
@@ -115,9 +116,9 @@ def test_features_are_those_of_each_image_plain_and_mirrored(data, tmp_path):
 def test_killed_in_training_and_while_it_is_filled(data, uninterrupted, tmp_path, monkeypatch):
     config, folder = frozen_config(), tmp_path / "cache"
     seen = count_images(monkeypatch)
-    make_frozen_step = killed_in_call(experiment.make_frozen_step, 3)
+    make_frozen_step = killed_in_call(build.make_frozen_step, 3)
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "make_frozen_step", make_frozen_step)
+        patch.setattr(build, "make_frozen_step", make_frozen_step)
         with pytest.raises(Killed), FrozenCache(config, folder) as cache:
             train(config, NAME, data, tmp_path / NAME, cache)
     (partial,) = folder.iterdir()
@@ -232,7 +233,7 @@ def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeyp
     config.networks = ("ordinary", "interpretable")
     config.eval.images = "all"
     seen = count_images(monkeypatch)
-    results = runs.train_and_evaluate(config, tmp_path / "cached")
+    results = commands.train_and_evaluate(config, tmp_path / "cached")
     assert not (tmp_path / "cached" / "frozen_features").exists()
     train_images, test_images = (results["data"][f"{name}_images"] for name in ("train", "test"))
     padded = 2 * -(-train_images // 8) * 8 + -(-test_images // 8) * 8
@@ -242,7 +243,7 @@ def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeyp
     }  # fmt: skip
 
     seen.clear()
-    plain = runs.evaluate_workdir(config, tmp_path / "cached")
+    plain = commands.evaluate_workdir(config, tmp_path / "cached")
     assert not any("features" in names for names, _ in seen)
     for variant, figures in plain["networks"].items():
         cached = results["networks"][variant]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from interp_cnn.report.gallery import GalleryCollector
+from interp_cnn.evaluation.strongest_images import GalleryCollector
 
 
 def collected(images, maps, *, batch, **options):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from interp_cnn.checkpoint import Checkpoints
+from interp_cnn.training.checkpoint import Checkpoints
 
 TESTS = Path(__file__).parent
 SCRIPT = TESTS / "host_process.py"

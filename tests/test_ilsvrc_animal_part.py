@@ -28,9 +28,9 @@ from animal_part_folder import (
 )
 from PIL import Image
 
-from interp_cnn.data import animal_part_files as files
-from interp_cnn.data import archives, ilsvrc_animal_part, photos
-from interp_cnn.data.ilsvrc_animal_part import IlsvrcAnimalPart
+from interp_cnn.data.photos import animal_part_files as files
+from interp_cnn.data.photos import archives, ilsvrc_animal_part, photo_files
+from interp_cnn.data.photos.ilsvrc_animal_part import IlsvrcAnimalPart
 from interp_cnn.data.pipeline import read_split
 
 
@@ -131,8 +131,8 @@ def test_photos_of_other_things_are_whole_and_grey_ones_become_rgb(cat, publishe
     grey = np.asarray(Image.open(published / "neg" / "00003.JPEG"))
     np.testing.assert_array_equal(others["neg/00003"]["image"], np.stack([grey] * 3, -1))
     rgb = (published / "neg" / "00001.JPEG").read_bytes()
-    assert photos.rgb_bytes(rgb) is rgb  # as published
-    stored = photos.rgb_bytes((published / "neg" / "00003.JPEG").read_bytes())
+    assert photo_files.rgb_bytes(rgb) is rgb  # as published
+    stored = photo_files.rgb_bytes((published / "neg" / "00003.JPEG").read_bytes())
     assert Image.open(io.BytesIO(stored)).mode == "RGB"
 
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from interp_cnn.data.images import as_rgb
-from interp_cnn.data.photos import rgb_bytes
+from interp_cnn.data.photos.photo_files import rgb_bytes
 from interp_cnn.data.pipeline import Crop
-from interp_cnn.explain_image import read_image
+from interp_cnn.evaluation.explanations import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
 # EXIF orientation -> how the upright pixels are stored.

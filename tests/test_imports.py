@@ -55,11 +55,6 @@ def inside(module, *packages):
     return any(module == package or module.startswith(package + ".") for package in packages)
 
 
-def files_of(*names):
-    """Files of modules or packages of the package, as far as they are there."""
-    return [path for path in FILES if inside(name_of(path), *(f"interp_cnn.{n}" for n in names))]
-
-
 def assert_imports(path, *, own, others=None):
     """Of the package only `own` (and the file's own package); else only `others` and Python's."""
     for module in imports_of(path):
@@ -74,7 +69,7 @@ def assert_imports(path, *, own, others=None):
 
 def test_the_reader_of_imports_sees_what_is_there():
     assert "interp_cnn.templates" in imports_of(PACKAGE / "losses.py")
-    assert "interp_cnn.metrics.receptive_field" in imports_of(PACKAGE / "models" / "network.py")
+    assert "interp_cnn.receptive_field" in imports_of(PACKAGE / "models" / "network.py")
     assert {"interp_cnn.metrics", "interp_cnn.losses"} <= imports_of(PACKAGE / "__init__.py")
     assert "jax" in imports_of(PACKAGE / "templates.py")
 
@@ -97,69 +92,59 @@ def test_every_public_name_is_there():
     assert interp_cnn.__all__ == sorted(interp_cnn.__all__)
 
 
-@pytest.mark.parametrize("name", ["templates", "losses"])
-def test_core_functions_know_arrays_only(name):
-    own = ["templates"] if name == "losses" else []
-    assert_imports(PACKAGE / f"{name}.py", own=own, others={"jax", "numpy"})
+# Pure functions of arrays, and what they need beside Python's own library.
+CORE = {
+    "arguments": {"numpy"},
+    "templates": {"jax", "numpy"},
+    "losses": {"jax", "numpy"},
+    "receptive_field": {"numpy"},
+    "metrics": {"jax", "numpy"},
+    "layers": {"jax", "flax"},
+    "mat5_check": set(),
+}
+# What each folder and each module at the top may import of the package, itself apart. Nothing is
+# imported from below: the rows stand in one order.
+ALLOWED = {
+    "arguments": "",
+    "mat5_check": "",
+    "storage": "",
+    "hosts": "",
+    "config": "",
+    "templates": "",
+    "receptive_field": "arguments",
+    "losses": "templates",
+    "metrics": "arguments receptive_field",
+    "layers": "templates",
+    "models": "layers templates receptive_field mat5_check",
+    "attribution": "models",
+    "data": "hosts mat5_check metrics",
+    "training": "config data hosts losses metrics models storage",
+    "evaluation": "attribution config data hosts losses metrics models report storage training",
+    "report": "data evaluation models storage templates",
+    "preflight": "config data models training",
+    "commands": "config data evaluation hosts models preflight report storage training",
+    "reproduce": "commands config data models preflight report storage training",
+    "cli": "config hosts",
+    "weights": "models",
+    "": "losses metrics templates",
+}
 
 
-def test_the_check_of_matlab_files_needs_nothing():
-    assert_imports(PACKAGE / "mat5.py", own=[], others=set())
+def folder_of(path):
+    """The folder or the module at the top that a file belongs to, `""` for the package itself."""
+    return [*name_of(path).split("."), ""][1]
 
 
-def test_layers_import_templates():
-    assert_imports(PACKAGE / "layers.py", own=["templates"], others={"jax", "numpy", "flax"})
+def test_every_folder_has_its_row():
+    assert {folder_of(path) for path in FILES} == set(ALLOWED)
 
 
-def test_models_import_layers():
-    for path in files_of("models"):
-        assert_imports(path, own=["models", "layers", "templates", "metrics.receptive_field"])
-
-
-def test_weights_know_models_alone():
-    others = {"jax", "numpy", "scipy", "h5py", "safetensors", "torch"}
-    for path in files_of("weights"):
-        assert_imports(path, own=["weights", "models", "mat5"], others=others)
-
-
-def test_metrics_are_pure():
-    for path in files_of("metrics"):
-        assert_imports(path, own=["metrics"], others={"jax", "numpy"})
-
-
-def test_storage_knows_paths_alone():
-    assert_imports(PACKAGE / "storage.py", own=[], others={"etils", "fsspec"})
-
-
-def test_data_know_no_model():
-    for path in files_of("data"):
-        assert_imports(path, own=["data", "metrics", "hosts", "mat5"])
-
-
-# Reading data, saving and writing belong to the two jobs alone.
-EFFECTS = ("interp_cnn.data", "interp_cnn.checkpoint", "interp_cnn.writers")
-JOBS = (
-    *("interp_cnn.trainer", "interp_cnn.evaluator", "interp_cnn.runs", "interp_cnn.frozen"),
-    *("interp_cnn.filter_parts", "interp_cnn.config_check"),
-    *("interp_cnn.explain_image", "interp_cnn.filter_report", "interp_cnn.radius_study"),
-    *(name for name in sorted(MODULES) if inside(name, "interp_cnn.reproduce")),
-    *("train", "eval", "explain", "reproduce"),
-)
-
-
-def test_only_the_jobs_touch_data_checkpoints_and_writers():
-    for path in [*FILES, *SCRIPTS]:
-        name = name_of(path)
-        if name in JOBS or inside(name, "interp_cnn.data"):
-            continue
-        for module in imports_of(path):
-            assert not inside(module, *EFFECTS), f"{name} imports {module}"
-
-
-def test_nothing_below_imports_the_jobs():
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_a_folder_imports_what_it_may(folder):
+    own = [name for name in (folder, *ALLOWED[folder].split()) if name]
     for path in FILES:
-        if name_of(path) not in (*JOBS, "interp_cnn.cli"):
-            assert not imports_of(path) & set(JOBS), name_of(path)
+        if folder_of(path) == folder:
+            assert_imports(path, own=own, others=CORE.get(folder))
 
 
 def test_one_file_maps_over_devices():

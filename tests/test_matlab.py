@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 from animal_part_folder import PART, part_entry, write_matlab5, write_matlab73
 
-from interp_cnn.data.matlab import read_structs
+from interp_cnn.data.photos.matlab import read_structs
 
 
 def test_matlab5_and_73_read_alike(tmp_path):

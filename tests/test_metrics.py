@@ -351,6 +351,6 @@ def test_importing_the_metrics_needs_numpy_and_jax_only():
 def test_doctests():
     import doctest
 
-    from interp_cnn.metrics import receptive_field
+    from interp_cnn import receptive_field
 
     assert doctest.testmod(receptive_field) == (0, 3)

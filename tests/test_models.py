@@ -10,7 +10,7 @@ import pytest
 
 import interp_cnn
 from interp_cnn.models import BACKBONES, NEW_CONV, TOP_CONV, Network, create_model
-from interp_cnn.state import init_params
+from interp_cnn.training.state import init_params
 
 # name: input, side and filters of the map at (a), side of the FC input
 TABLE = {

@@ -22,8 +22,8 @@ from voc_part_folder import (
     write_published,
 )
 
-from interp_cnn.data import archives, pascal_voc_part, voc_part_files
-from interp_cnn.data.pascal_voc_part import PascalVocPart
+from interp_cnn.data.photos import archives, pascal_voc_part, voc_part_files
+from interp_cnn.data.photos.pascal_voc_part import PascalVocPart
 from interp_cnn.data.pipeline import CropWithParts, read_split
 
 FOUR_LEGS = ("head", "torso", "front_legs", "back_legs")
@@ -355,7 +355,7 @@ def test_archives_unpack_into_the_layout(published, everything, tmp_path, monkey
 
 def test_part_helper_makes_what_matlab_does(tmp_path):
     """A single part is a 1x1 struct and no part an empty array, as in the published files."""
-    from interp_cnn.data.matlab import read_structs
+    from interp_cnn.data.photos.matlab import read_structs
 
     one = entry("cat", [part("head", 20, 30, 30, 40)])
     write_annotation(tmp_path, "one", [one, entry("dog")])

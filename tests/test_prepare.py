@@ -9,8 +9,8 @@ from voc_part_folder import write_published
 from interp_cnn.config import default_config
 from interp_cnn.data import __main__ as command
 from interp_cnn.data.categories import named_categories
-from interp_cnn.data.drawing import CATEGORIES
-from interp_cnn.data.embedded import EmbeddedAnimals, EmbeddedConfig
+from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
+from interp_cnn.data.embedded.drawing import CATEGORIES
 from interp_cnn.data.pipeline import read_split
 from interp_cnn.data.prepare import prepare
 

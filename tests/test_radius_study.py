@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
-from interp_cnn import metrics, radius_study, runs
+from interp_cnn import commands, metrics
 from interp_cnn.data import prepare
 from interp_cnn.data.pipeline import CropWithParts
-from interp_cnn.evaluator import Evaluator
-from interp_cnn.experiment import claim_workdir, read_config
-from interp_cnn.filter_parts import restore_network
+from interp_cnn.evaluation import measured_radius
+from interp_cnn.evaluation.evaluator import Evaluator
+from interp_cnn.evaluation.filter_parts import restore_network
 from interp_cnn.models import NEW_CONV
-from interp_cnn.steps import normalise
-from interp_cnn.trainer import train
+from interp_cnn.training.build import claim_workdir, read_config
+from interp_cnn.training.steps import normalise
+from interp_cnn.training.trainer import train
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +67,11 @@ def test_the_evaluation_measures_other_radii_too(run):
 
 def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
     folder, config, _ = run
-    wanted = radius_study.empirical_field
+    wanted = measured_radius.empirical_field
     monkeypatch.setattr(
-        radius_study, "empirical_field", lambda *given, **how: wanted(*given, **how, stride=16)
+        measured_radius, "empirical_field", lambda *given, **how: wanted(*given, **how, stride=16)
     )
-    results = runs.evaluate_workdir(read_config(folder), folder, occlude=2)
+    results = commands.evaluate_workdir(read_config(folder), folder, occlude=2)
     measured = results["empirical_radius"]
     assert measured["images"] == 2 and set(measured["networks"]) == set(config.networks)
     means = [one["mean"] for one in measured["networks"].values()]
@@ -90,10 +91,10 @@ def test_empirical_fields_of_a_network(run):
     folder, config, data = run
     network, params, *_ = restore_network(config, folder, "interpretable")
     with pytest.raises(ValueError, match="measured on 0 images; give at least 1"):
-        radius_study.measure_radius(config, data, {"a": (network, params)}, images=0)
+        measured_radius.measure_radius(config, data, {"a": (network, params)}, images=0)
     peaks = np.zeros((len(data.test), network.map_filters[NEW_CONV]))
     peaks[:3, 1:] = 1.0
-    field = radius_study.empirical_field(
+    field = measured_radius.empirical_field(
         config, network, params, data.test, peaks, top=1, images=2, stride=16
     )
     assert field.images[0] == 0 and 0 < field.images.max() <= 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp_cnn import metrics
-from interp_cnn.report.radius import draw_radius_sensitivity, radius_figures
+from interp_cnn.report.radius_plot import draw_radius_sensitivity, radius_figures
 
 
 def box_filter(sides):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from interp_cnn.report import paper_figures
-from interp_cnn.report.figure import FilterRow, draw_filters
-from interp_cnn.report.paper_figures import paper_figure
+from interp_cnn.report import paper_numbers
+from interp_cnn.report.filters_picture import FilterRow, draw_filters
+from interp_cnn.report.paper_numbers import paper_figure
 from interp_cnn.report.table import markdown_table
 
 
@@ -273,7 +273,7 @@ def test_table_refuses_other_networks(results, networks):
 
 def test_table_needs_no_matplotlib():
     code = (
-        "import sys, interp_cnn.report.table, interp_cnn.report.paper_figures\n"
+        "import sys, interp_cnn.report.table, interp_cnn.report.paper_numbers\n"
         "sys.exit('matplotlib' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -304,12 +304,12 @@ def test_paper_figures():
 
 
 @pytest.mark.parametrize("metric", ["location_instability", "part_interpretability"])
-@pytest.mark.parametrize("network", paper_figures.NETWORKS)
+@pytest.mark.parametrize("network", paper_numbers.NETWORKS)
 def test_paper_means_are_those_of_its_categories(metric, network):
     def figure(category):
         return paper_figure(metric, network=network, dataset="pascal_voc_part", category=category)
 
-    each = [figure(category)[:2] for category in paper_figures.VOC_CATEGORIES]
+    each = [figure(category)[:2] for category in paper_numbers.VOC_CATEGORIES]
     # The paper rounds the categories and their mean to .001 each.
     np.testing.assert_allclose(np.mean(each, axis=0), figure(None)[:2], rtol=0, atol=0.00101)
 

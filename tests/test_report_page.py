@@ -9,15 +9,10 @@ from made_filters import NASTY, PARTS, made_curves, made_network, made_results
 from pages import Page, check_page
 from PIL import Image
 
+from interp_cnn.evaluation.strongest_images import NetworkFilters
 from interp_cnn.report import pictures
 from interp_cnn.report.curves import draw_curves, read_curves
-from interp_cnn.report.gallery import NetworkFilters
-from interp_cnn.report.page import (
-    Contribution,
-    ExplainedPrediction,
-    ExtraFigure,
-    write_report,
-)
+from interp_cnn.report.page import Contribution, ExplainedPrediction, ExtraFigure, write_report
 
 
 def write(folder, networks=None, **options):

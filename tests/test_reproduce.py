@@ -10,9 +10,9 @@ import pytest
 from made_results import made_results
 from pages import check_page
 
-from interp_cnn.report.paper_figures import paper_figure
+from interp_cnn.report.paper_numbers import paper_figure
 from interp_cnn.reproduce.execute import NOT_YET, Outcome
-from interp_cnn.reproduce.figures import figures_of
+from interp_cnn.reproduce.numbers import figures_of
 from interp_cnn.reproduce.plan import plan, read_wishes
 from interp_cnn.reproduce.tables import CATEGORIES, EMBEDDED, TABLES, VOC, Job, columns
 from interp_cnn.reproduce.write import write_tables
@@ -284,10 +284,10 @@ def test_marks_of_the_two_core_configuration():
 
 
 def test_nothing_but_the_split_differs_where_all_is_as_in_the_paper(monkeypatch):
-    from interp_cnn.reproduce import marks, plan
+    from interp_cnn.reproduce import differences, plan
 
     facts = {"mean": (123.68, 116.779, 103.939), "source": "imagenet.mat (MatConvNet)"}
-    for module in (marks, plan):
+    for module in (differences, plan):
         monkeypatch.setattr(module, "weights_facts", lambda file, network: facts)
     settings = (
         *("train.epochs=50", "train.schedule=paper", "train.clip_norm=none"),
@@ -310,11 +310,11 @@ def test_nothing_but_the_split_differs_where_all_is_as_in_the_paper(monkeypatch)
 
 
 def test_marks_of_weights(monkeypatch, tmp_path):
-    from interp_cnn.reproduce import marks, plan
+    from interp_cnn.reproduce import differences, plan
 
     assert "w.h5, which cannot be read now" in marks_of(weights=[str(tmp_path / "w.h5")])
     facts = {"mean": (120.0, 116.8, 103.9), "source": "w.pth (torchvision)"}
-    for module in (marks, plan):
+    for module in (differences, plan):
         monkeypatch.setattr(module, "weights_facts", lambda file, network: facts)
     assert "weights w.pth (torchvision); the paper" in marks_of(weights=["w.pth"])
     (run,) = plan.plan(wishes_of("1", categories=["cat"], seeds=1, weights=["w.pth"]))

@@ -15,7 +15,7 @@ from pages import check_page
 from tiny import quick_compilation, tiny_builder  # noqa: F401
 from voc_part_folder import write_published
 
-from interp_cnn import runs
+from interp_cnn import commands
 from interp_cnn.data import prepare
 from interp_cnn.reproduce import estimate, execute, possible, write
 from interp_cnn.reproduce.plan import plan, read_wishes
@@ -39,7 +39,7 @@ def trained(monkeypatch):
         (workdir / "metrics.json").write_text(json.dumps(results))
         return results
 
-    monkeypatch.setattr(runs, "train_and_evaluate", train_and_evaluate)
+    monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)
     return names
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_run_is_left_empty_and_the_rest_is_done(
 ):
     wishes = read_wishes(**WISHES | {"categories": ["bird", "cat"]})
     planned = plan(wishes)
-    train, refused = runs.train_and_evaluate, []
+    train, refused = commands.train_and_evaluate, []
 
     def some(config, workdir):
         if config.data.category == "bird":
@@ -108,7 +108,7 @@ def test_what_cannot_be_run_is_left_empty_and_the_rest_is_done(
             raise error
         return train(config, workdir)
 
-    monkeypatch.setattr(runs, "train_and_evaluate", some)
+    monkeypatch.setattr(commands, "train_and_evaluate", some)
     outcomes = execute.execute(planned, tmp_path)
     reasons = {(run.job.category, run.seed): outcomes[run.job, run.seed].reason for run in planned}
     assert reasons["bird", 0] == reasons["bird", 1] == str(error)
@@ -163,7 +163,7 @@ def test_a_full_disk_stops_everything(tmp_path, monkeypatch):
     def full(config, workdir):
         raise OSError("no space left")
 
-    monkeypatch.setattr(runs, "train_and_evaluate", full)
+    monkeypatch.setattr(commands, "train_and_evaluate", full)
     with pytest.raises(OSError, match="no space left"):
         execute.execute(plan(read_wishes(**WISHES)), tmp_path)
 
@@ -238,9 +238,9 @@ def checkpoint_bytes(config):
     """Parameters and momentum in float32; step, counters and the filters' activity are small."""
     import jax
 
-    from interp_cnn.experiment import make_network
-    from interp_cnn.optim import make_optimizer
-    from interp_cnn.state import init_params, init_state
+    from interp_cnn.training.build import make_network
+    from interp_cnn.training.optim import make_optimizer
+    from interp_cnn.training.state import init_params, init_state
 
     network = make_network(config, "ordinary")
     optimizer = make_optimizer(lambda _: 0.0, clip_norm=1.0)
@@ -277,7 +277,7 @@ def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     def never(config, workdir):
         pytest.fail("the run is done")
 
-    monkeypatch.setattr(runs, "train_and_evaluate", never)
+    monkeypatch.setattr(commands, "train_and_evaluate", never)
     assert execute.execute(planned, tmp_path) == outcomes
 
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
-from interp_cnn import runs
+from interp_cnn import commands
 from interp_cnn.data import prepare
-from interp_cnn.experiment import claim_workdir, make_network, read_config, starting_params
+from interp_cnn.training.build import claim_workdir, make_network, read_config, starting_params
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def tiny(builder, monkeypatch):
 def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     config = tiny_config()
     config.train.epochs = 1
-    results = runs.train_and_evaluate(config, tmp_path)
+    results = commands.train_and_evaluate(config, tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text()) == results
     network = results["networks"]["interpretable"]
     assert network["step"] > 0 and set(network["layers"]) == {"top_conv", "new_conv"}
@@ -40,7 +40,7 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     shutil.rmtree(tmp_path / "report")
     (tmp_path / "report").write_text("")  # then all but the report is there
     with pytest.raises(OSError, match=r"report cannot be written to .*report \(File exists\); ch"):
-        runs.evaluate_workdir(read_config(tmp_path), tmp_path)
+        commands.evaluate_workdir(read_config(tmp_path), tmp_path)
     again = json.loads((tmp_path / "metrics.json").read_text())
     for key in ("networks", "controls", "data"):
         assert again[key] == results[key], key
@@ -58,7 +58,7 @@ def test_several_categories(tmp_path, monkeypatch, task):
     config.train.task = task
     config.train.class_weights = "balanced"
     config.data.negatives = "none" if task == "softmax" else "photos"
-    results = runs.train_and_evaluate(config, tmp_path / "run")
+    results = commands.train_and_evaluate(config, tmp_path / "run")
     assert list(results["networks"]["interpretable"]["layers"]) == ["top_conv", "new_conv"]
     for figures in results["networks"]["interpretable"]["layers"].values():
         assert set(figures["filters_of_category"]) == {"cat", "rabbit"}
@@ -68,11 +68,11 @@ def test_several_categories(tmp_path, monkeypatch, task):
     assert "points without regions" in (tmp_path / "run" / "table.md").read_text()
     assert (tmp_path / "run" / "report" / "index.html").exists()
     # Before training the categories of the filters come from the objects at hand.
-    assert runs.evaluate_weights(config, tmp_path / "start")["networks"]
+    assert commands.evaluate_weights(config, tmp_path / "start")["networks"]
     if task == "softmax":
         config.data.negatives = "photos"
         with pytest.raises(ValueError, match=r"set it to 'none'"):
-            runs.train_and_evaluate(config, tmp_path / "other")
+            commands.train_and_evaluate(config, tmp_path / "other")
 
 
 def test_a_work_directory_of_another_config_is_refused(tmp_path):
@@ -84,7 +84,7 @@ def test_a_work_directory_of_another_config_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"config.train.momentum is 0.9 there and 0.5 here"):
         claim_workdir(tmp_path / "run", config)
     with pytest.raises(ValueError, match=r"config.train.momentum"):
-        runs.train_and_evaluate(config, tmp_path / "run")
+        commands.train_and_evaluate(config, tmp_path / "run")
     assert read_config(tmp_path / "run").train.momentum == 0.9
 
 
@@ -92,13 +92,13 @@ def test_nothing_to_evaluate(tiny, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config.json is missing"):
         read_config(tmp_path)
     with pytest.raises(FileNotFoundError, match="checkpoints is missing; train this network first"):
-        runs.evaluate_workdir(tiny_config(), tmp_path)
+        commands.evaluate_workdir(tiny_config(), tmp_path)
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match=r"config.json is damaged \(Expecting value"):
         read_config(tmp_path)
     (tmp_path / "interpretable" / "checkpoints").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint; train the network first"):
-        runs.evaluate_workdir(tiny_config(), tmp_path)
+        commands.evaluate_workdir(tiny_config(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -143,18 +143,18 @@ def test_unknown_names(tmp_path):
     config = tiny_config()
     config.model.name = "resnet"
     with pytest.raises(ValueError, match=r"config.model.name='resnet' must be one of 'alexnet'"):
-        runs.train_and_evaluate(config, tmp_path)
+        commands.train_and_evaluate(config, tmp_path)
     config = tiny_config()
     config.networks = ("interpretable", "other")
     with pytest.raises(
         ValueError, match=r"config.networks=\[.interpretable., .other.\] must be some of"
     ):
-        runs.train_and_evaluate(config, tmp_path)
+        commands.train_and_evaluate(config, tmp_path)
     assert not any(tmp_path.iterdir())
     config = tiny_config()
     config.data.name = "imagenet"
     with pytest.raises(ValueError, match=r"config.data.name='imagenet' must be one of"):
-        runs.train_and_evaluate(config, tmp_path)
+        commands.train_and_evaluate(config, tmp_path)
     config = tiny_config()
     config.weights = "somewhere.h5"
     with pytest.raises(FileNotFoundError, match=r"somewhere\.h5 is missing: none are published"):
@@ -167,4 +167,4 @@ def test_bad_images_of_the_evaluation(tiny, tmp_path):
     with pytest.raises(
         ValueError, match=r"config.eval.images='train' must be one of 'test', 'all'"
     ):
-        runs.evaluate_weights(config, tmp_path)
+        commands.evaluate_weights(config, tmp_path)

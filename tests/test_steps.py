@@ -10,14 +10,14 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 from tiny import leaves, quick_compilation  # noqa: F401
 
-from interp_cnn import parallel
-from interp_cnn.activity import categories_of, no_activity, update_activity
 from interp_cnn.losses import scale_free
 from interp_cnn.models import create_model
-from interp_cnn.objective import Objective, balanced_class_weights
-from interp_cnn.optim import learning_rate, make_optimizer, paper_schedule
-from interp_cnn.state import TrainState, init_params, init_state
-from interp_cnn.steps import predict_step, train_step
+from interp_cnn.training import parallel
+from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
+from interp_cnn.training.objective import Objective, balanced_class_weights
+from interp_cnn.training.optim import learning_rate, make_optimizer, paper_schedule
+from interp_cnn.training.state import TrainState, init_params, init_state
+from interp_cnn.training.steps import predict_step, train_step
 
 MEAN = (120.0, 110.0, 100.0)
 FROZEN = "conv2"

@@ -18,10 +18,10 @@ from tiny import (  # noqa: F401
     tiny_data,
 )
 
-from interp_cnn import parallel
-from interp_cnn.checkpoint import Checkpoints
-from interp_cnn.trainer import Interrupted, check_batch_size, train
-from interp_cnn.writers import MetricWriter
+from interp_cnn.training import parallel
+from interp_cnn.training.checkpoint import Checkpoints
+from interp_cnn.training.trainer import Interrupted, check_batch_size, train
+from interp_cnn.training.writers import MetricWriter
 
 NAME = "interpretable"
 

@@ -14,12 +14,18 @@ from safetensors.numpy import save_file
 from tiny import quick_compilation, tiny_config  # noqa: F401
 from weight_files import simplenn, write_matlab5
 
-from interp_cnn.experiment import make_network, starting_params
 from interp_cnn.models import ALEXNET, BACKBONES, SMALL, VGG_16
-from interp_cnn.state import init_params
-from interp_cnn.weights import Pretrained, checksum, load_weights, merge_pretrained, save_weights
-from interp_cnn.weights.__main__ import main, summary
-from interp_cnn.weights.pretrained import kernel_shapes
+from interp_cnn.models.pretrained import (
+    Pretrained,
+    checksum,
+    load_weights,
+    merge_pretrained,
+    save_weights,
+)
+from interp_cnn.models.pretrained.__main__ import main, summary
+from interp_cnn.models.pretrained.pretrained import kernel_shapes
+from interp_cnn.training.build import make_network, starting_params
+from interp_cnn.training.state import init_params
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +188,14 @@ def test_convert(alexnet_file, tmp_path, capsys):
 
 def test_the_command_ends_with_one_sentence(tmp_path):
     run = subprocess.run(
-        [sys.executable, "-m", "interp_cnn.weights", "convert", "nothing.mat", tmp_path / "out"],
+        [
+            sys.executable,
+            "-m",
+            "interp_cnn.models.pretrained",
+            "convert",
+            "nothing.mat",
+            tmp_path / "out",
+        ],
         capture_output=True,
         text=True,
     )

@@ -12,8 +12,8 @@ from tiny import quick_compilation  # noqa: F401
 from weight_files import features, run_vgg16, vgg16_weights
 
 from interp_cnn.models import VGG_16
-from interp_cnn.weights import download_keras_vgg16, keras, load_weights
-from interp_cnn.weights.keras import IMAGENET_MEAN_RGB, KERAS_VGG16_FILE
+from interp_cnn.models.pretrained import download_keras_vgg16, keras, load_weights
+from interp_cnn.models.pretrained.keras import IMAGENET_MEAN_RGB, KERAS_VGG16_FILE
 
 SHAPES = {
     "block1_conv1": (3, 64),

@@ -18,7 +18,7 @@ from weight_files import (
 )
 
 from interp_cnn.models import BACKBONES
-from interp_cnn.weights import load_weights
+from interp_cnn.models.pretrained import load_weights
 
 NARROW = {name: narrow(BACKBONES[name], 8) for name in PUBLISHED}
 MAPS = {"alexnet": (13, 13, 32), "vgg_m": (13, 13, 64), "vgg_s": (17, 17, 64)}

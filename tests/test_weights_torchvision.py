@@ -9,7 +9,7 @@ from tiny import quick_compilation  # noqa: F401
 from weight_files import features, run_vgg16, vgg16_weights
 
 from interp_cnn.models import VGG_16
-from interp_cnn.weights import load_weights
+from interp_cnn.models.pretrained import load_weights
 
 POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 

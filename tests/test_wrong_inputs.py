@@ -5,7 +5,7 @@ Some of those that `python tests/wrong_inputs.py` makes; that runs all of them.
 
 from wrong_inputs import SENTENCE, TRACEBACK, UNNOTICED, Case, all_cases, run, run_all
 
-from interp_cnn import runs
+from interp_cnn import commands
 
 STEP = 7
 
@@ -33,7 +33,7 @@ def test_tables_with_an_empty_cell_are_written_and_are_no_success(tmp_path, monk
     def train_and_evaluate(config, workdir):
         raise ValueError("no cats")
 
-    monkeypatch.setattr(runs, "train_and_evaluate", train_and_evaluate)
+    monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)
     arguments = ("--tables=embedded", "--categories=cat", "--seeds=2", f"--workdir={tmp_path}")
     outcome = run(Case("reproduce.py", arguments))
     assert outcome == (SENTENCE, "error: 2 of 2 runs are left empty (no cats)")

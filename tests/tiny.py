@@ -7,7 +7,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from interp_cnn.config import default_config
-from interp_cnn.data.embedded import EmbeddedAnimals, EmbeddedConfig
+from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 from interp_cnn.data.pipeline import read_split
 from interp_cnn.data.prepare import Data
 

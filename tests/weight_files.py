@@ -193,7 +193,7 @@ def narrow(backbone, divide):
 
 def features(backbone, pretrained, images):
     """Maps of the top convolution of our network with pretrained layers."""
-    from interp_cnn.weights import merge_pretrained
+    from interp_cnn.models.pretrained import merge_pretrained
 
     network = Network(dataclasses.replace(backbone, fc_features=4))
     shapes = jax.eval_shape(network.init, jax.random.key(0), images)["params"]

@@ -29,8 +29,8 @@ from PIL import Image
 
 import interp_cnn
 from interp_cnn.config import default_config
-from interp_cnn.config_fields import FIELDS, Field
-from interp_cnn.config_kinds import Choice, Choices, Factors, Flag, Number, Numbers, Text
+from interp_cnn.config.fields import FIELDS, Field
+from interp_cnn.config.kinds import Choice, Choices, Factors, Flag, Number, Numbers, Text
 
 ROOT = Path(__file__).parent.parent
 SENTENCE, TRACEBACK, UNNOTICED = "sentence", "traceback", "unnoticed"
@@ -319,7 +319,7 @@ def command_cases() -> Iterator[Case]:
         ("convert", ".", "out.safetensors"),
         *(("convert", f"damaged.{kind}", "out.safetensors") for kind in DAMAGED),
     ):
-        yield Case("-m interp_cnn.weights", arguments)
+        yield Case("-m interp_cnn.models.pretrained", arguments)
 
 
 BOXES = (
@@ -386,8 +386,9 @@ def write_files(folder: Path) -> None:
 @contextlib.contextmanager
 def nothing_begins() -> Iterator[None]:
     """What a command does after its checks raises `Begun`."""
-    from interp_cnn import filter_parts, runs
+    from interp_cnn import commands
     from interp_cnn.data import __main__ as data_main
+    from interp_cnn.evaluation import filter_parts
     from interp_cnn.reproduce import estimate, execute
 
     def begun(*_: object, **__: object) -> None:
@@ -395,7 +396,7 @@ def nothing_begins() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         for module, name in (
-            (runs, "prepare"),
+            (commands, "prepare"),
             (filter_parts, "prepare"),
             (estimate, "_probe"),
             (execute, "_train"),

@@ -13,12 +13,12 @@ import tensorflow_datasets as tfds
 
 from interp_cnn import hosts
 from interp_cnn.data.categories import ALL
-from interp_cnn.data.cub_200_2011 import Cub2002011
-from interp_cnn.data.cub_files import BIRD
-from interp_cnn.data.embedded import EmbeddedAnimals
-from interp_cnn.data.ilsvrc_animal_part import IlsvrcAnimalPart
-from interp_cnn.data.object_builder import ObjectBuilder
-from interp_cnn.data.pascal_voc_part import PascalVocPart
+from interp_cnn.data.embedded.builder import EmbeddedAnimals
+from interp_cnn.data.photos.cub_200_2011 import Cub2002011
+from interp_cnn.data.photos.cub_files import BIRD
+from interp_cnn.data.photos.ilsvrc_animal_part import IlsvrcAnimalPart
+from interp_cnn.data.photos.object_builder import ObjectBuilder
+from interp_cnn.data.photos.pascal_voc_part import PascalVocPart
 from interp_cnn.data.pipeline import CATEGORIES, PHOTOS, Split, read_split
 
 EMBEDDED = EmbeddedAnimals.name

@@ -28,7 +28,10 @@ from interp_cnn.metrics.parts import (
     part_interpretability,
     summarize_parts,
 )
-from interp_cnn.metrics.receptive_field import (
+from interp_cnn.metrics.sensitivity import PartShares, radius_sensitivity
+from interp_cnn.metrics.threshold import ActivationThreshold, activation_threshold
+from interp_cnn.metrics.valid_positions import ValidPositions
+from interp_cnn.receptive_field import (
     Box,
     Disc,
     Pattern,
@@ -37,9 +40,6 @@ from interp_cnn.metrics.receptive_field import (
     default_radius,
     image_region,
 )
-from interp_cnn.metrics.sensitivity import PartShares, radius_sensitivity
-from interp_cnn.metrics.threshold import ActivationThreshold, activation_threshold
-from interp_cnn.metrics.valid_positions import ValidPositions
 
 __all__ = [
     "ActivationThreshold",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from interp_cnn.metrics.arguments import as_bools, check_landmarks_in_pixels
+from interp_cnn.arguments import as_bools, check_landmarks_in_pixels
 from interp_cnn.metrics.location import Bool, Float, as_landmarks, diagonal_of
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from interp_cnn.metrics.receptive_field import Pattern
 from interp_cnn.metrics.threshold import as_where
+from interp_cnn.receptive_field import Pattern
 
 
 class EmpiricalField(NamedTuple):

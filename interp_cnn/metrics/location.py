@@ -9,12 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from interp_cnn.metrics.arguments import (
-    as_count,
-    as_size,
-    check_landmarks_in_pixels,
-    check_real,
-)
+from interp_cnn.arguments import as_count, as_size, check_landmarks_in_pixels, check_real
 from interp_cnn.metrics.threshold import as_where
 
 Float = NDArray[np.float64]

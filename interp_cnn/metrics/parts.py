@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interp_cnn.metrics.arguments import as_size, check_centers
+from interp_cnn.arguments import as_size, check_centers
 from interp_cnn.metrics.threshold import CHUNK, activation_threshold, as_maps, as_where
 
 

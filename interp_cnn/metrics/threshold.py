@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interp_cnn.metrics.arguments import as_bools, as_count, check_real
+from interp_cnn.arguments import as_bools, as_count, check_real
 
 CHUNK = 32  # images handled at a time when whole arrays are given
 

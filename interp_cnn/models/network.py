@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from interp_cnn.layers import TemplateMask, local_response_norm
-from interp_cnn.metrics.receptive_field import ReceptiveField, compose
+from interp_cnn.receptive_field import ReceptiveField, compose
 from interp_cnn.templates import Norm, Position
 
 TOP_CONV = "top_conv"

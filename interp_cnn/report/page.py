@@ -13,9 +13,9 @@ from etils import epath
 from numpy.typing import NDArray
 from PIL import Image
 
+from interp_cnn.evaluation.strongest_images import LayerFilters, NetworkFilters, TopMaps
 from interp_cnn.report import pictures
 from interp_cnn.report.curves import Curves, draw_curves
-from interp_cnn.report.gallery import LayerFilters, NetworkFilters, TopMaps
 from interp_cnn.report.site import environment, writing_to
 from interp_cnn.report.table import summarize
 

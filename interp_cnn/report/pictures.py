@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from interp_cnn.report.gallery import Gallery, TopMaps
+from interp_cnn.evaluation.strongest_images import Gallery, TopMaps
 
 # Both can be told apart with any kind of colour vision; as in `figure`.
 ACTIVATIONS, MASK = "viridis", "RdBu_r"

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from interp_cnn.report.paper_figures import DATASETS, NETWORKS, PaperFigure, paper_figure
+from interp_cnn.report.paper_numbers import DATASETS, NETWORKS, PaperFigure, paper_figure
 
 Tree = Mapping[str, Any]
 Get = Callable[[Tree], Any]

@@ -12,18 +12,18 @@ import optax
 from etils import epath
 from tqdm import tqdm
 
-from interp_cnn import experiment, parallel
 from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data.categories import named_categories
 from interp_cnn.data.pipeline import NONE
 from interp_cnn.data.prepare import EMBEDDED, open_builder
-from interp_cnn.frozen import output_bytes
 from interp_cnn.models import Network
-from interp_cnn.optim import make_optimizer
 from interp_cnn.reproduce.execute import begun, finished, measured_seconds
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import CATEGORIES, Job
-from interp_cnn.state import init_params, init_state
+from interp_cnn.training import build, parallel
+from interp_cnn.training.frozen_cache import output_bytes
+from interp_cnn.training.optim import make_optimizer
+from interp_cnn.training.state import init_params, init_state
 
 _GIB = 2**30
 _ASSUMED_IMAGES = 2000  # for training, of data that are not prepared
@@ -137,7 +137,7 @@ def _seconds(run: Run, of_image: _Probed, images: int) -> float:
     seen = _images_seen(run, images)
     if not of_image.frozen:
         return of_image.step * seen
-    network = experiment.make_network(run.config, ORDINARY, _outputs(run))
+    network = build.make_network(run.config, ORDINARY, _outputs(run))
     test = images // 2
     if output_bytes(network, train=images, test=test) > run.config.data.cache_gib * _GIB:
         return of_image.step * seen
@@ -196,7 +196,7 @@ def _optimizer(run: Run, network: Network) -> optax.GradientTransformation:
 def _disk(run: Run) -> int:
     """Bytes of the checkpoints of all networks: the state, as often as it is kept."""
     config = run.config
-    network = experiment.make_network(config, ORDINARY, _outputs(run))
+    network = build.make_network(config, ORDINARY, _outputs(run))
     optimizer = _optimizer(run, network)
     shapes = jax.eval_shape(
         lambda: init_state(init_params(network, config.seed), optimizer, network)
@@ -212,9 +212,9 @@ def _probe(run: Run) -> _Probed | str:
     size = config.train.batch_size
     random = np.random.default_rng(0)
     try:
-        network = experiment.make_network(config, INTERPRETABLE, outputs)
+        network = build.make_network(config, INTERPRETABLE, outputs)
         labels = random.integers(outputs > 1, outputs + 1, size).astype(np.int32)
-        objective = experiment.make_objective(config, labels, categories=outputs, steps_per_epoch=1)
+        objective = build.make_objective(config, labels, categories=outputs, steps_per_epoch=1)
         side = network.input_size
         images = random.integers(0, 256, (size, side, side, 3)).astype(np.uint8)
         batch = parallel.shard({"image": images, "label": labels})
@@ -224,10 +224,10 @@ def _probe(run: Run) -> _Probed | str:
     state = parallel.replicate(init_state(init_params(network, config.seed), optimizer, network))
     frozen = 0.0
     if network.frozen_through is not None:
-        compute = experiment.make_frozen_step(config, network)
+        compute = build.make_frozen_step(config, network)
         layers = {name: state.params[name] for name in network.frozen_layers}
         frozen = _time(lambda: compute(layers, {"image": batch["image"]})) / size
-    step = experiment.make_step(config, network, optimizer, objective)
+    step = build.make_step(config, network, optimizer, objective)
 
     def one_step() -> Any:
         nonlocal state

@@ -9,7 +9,7 @@ import jax
 from etils import epath
 from tqdm import tqdm
 
-from interp_cnn import runs, storage
+from interp_cnn import commands, storage
 from interp_cnn.config import INTERPRETABLE, ORDINARY, first_difference
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import Job
@@ -134,7 +134,7 @@ def _train(run: Run, workdir: epath.Path) -> dict[str, Any]:
     (folder / "metrics.json").unlink(missing_ok=True)
     anew = not begun(run, workdir)
     start = time.perf_counter()
-    results = runs.train_and_evaluate(run.config, folder)
+    results = commands.train_and_evaluate(run.config, folder)
     if anew:
         seconds = round(time.perf_counter() - start, 1)
         storage.write(folder / _TIME, json.dumps({"seconds": seconds}) + "\n")

@@ -4,8 +4,8 @@ import string
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from interp_cnn.report.paper_figures import NETWORKS
-from interp_cnn.reproduce.figures import CONTROLS, Figure
+from interp_cnn.report.paper_numbers import NETWORKS
+from interp_cnn.reproduce.numbers import CONTROLS, Figure
 from interp_cnn.reproduce.tables import (
     ACCURACY,
     INSTABILITY,

@@ -10,9 +10,10 @@ from typing import Any
 import ml_collections
 
 from interp_cnn.config import check_config
-from interp_cnn.config_fields import field_of
+from interp_cnn.config.fields import field_of
 from interp_cnn.models import BACKBONES
-from interp_cnn.report.paper_figures import NETWORKS
+from interp_cnn.models.pretrained import load_weights
+from interp_cnn.report.paper_numbers import NETWORKS
 from interp_cnn.reproduce.tables import (
     CATEGORIES,
     EMBEDDED,
@@ -23,7 +24,6 @@ from interp_cnn.reproduce.tables import (
     Table,
     jobs,
 )
-from interp_cnn.weights import load_weights
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _FILES = {EMBEDDED: "embedded"}  # of the other data sets the name is that of the file

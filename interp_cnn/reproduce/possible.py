@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from interp_cnn.config_check import check_run
 from interp_cnn.models import BACKBONES
+from interp_cnn.models.pretrained import load_weights
+from interp_cnn.preflight import check_run
 from interp_cnn.reproduce.execute import finished
 from interp_cnn.reproduce.plan import Run, Wishes
 from interp_cnn.reproduce.tables import Job
-from interp_cnn.weights import load_weights
 
 
 def impossible_jobs(wishes: Wishes, planned: Sequence[Run], workdir: Path) -> dict[Job, str]:

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from interp_cnn.data import animal_part_files, drawing, voc_part_files
 from interp_cnn.data.categories import ALL, SEPARATOR
+from interp_cnn.data.embedded.builder import drawing
+from interp_cnn.data.photos import animal_part_files, voc_part_files
 
 VOC, ILSVRC, CUB = "pascal_voc_part", "ilsvrc_animal_part", "cub_200_2011"
 EMBEDDED = "embedded_animals"

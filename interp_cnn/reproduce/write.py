@@ -12,8 +12,8 @@ from etils import epath
 from interp_cnn import storage
 from interp_cnn.reproduce import layout
 from interp_cnn.reproduce.execute import Outcomes
-from interp_cnn.reproduce.figures import figures_of
 from interp_cnn.reproduce.layout import Cell, Cells, Grid, LaidOut
+from interp_cnn.reproduce.numbers import figures_of
 from interp_cnn.reproduce.overview import write_overview
 from interp_cnn.reproduce.plan import Run, Wishes
 

@@ -1,0 +1,1 @@
+"""The embedded data set: drawn animals, made of parts, on clutter."""

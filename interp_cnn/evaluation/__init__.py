@@ -1,0 +1,1 @@
+"""Evaluation: a pass over the objects, what is measured of it, and explanations."""

@@ -1,0 +1,145 @@
+"""Which part each filter of a trained network stands for, measured on its objects and kept."""
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from etils import epath
+from numpy.typing import NDArray
+
+from interp_cnn import hosts, storage
+from interp_cnn.attribution import part_of_filters
+from interp_cnn.data.prepare import Data, prepare
+from interp_cnn.evaluation.evaluator import Evaluation, Evaluator
+from interp_cnn.models import NEW_CONV, Network
+from interp_cnn.training import build
+from interp_cnn.training.checkpoint import Checkpoints
+from interp_cnn.training.filter_categories import FilterActivity
+from interp_cnn.training.state import init_params, no_activities
+
+
+class Restored(NamedTuple):
+    """A trained network.
+
+    Attributes:
+      network: itself.
+      params: its parameters.
+      step: number of training steps.
+      activity: of its filters in training.
+    """
+
+    network: Network
+    params: Any
+    step: int
+    activity: Mapping[str, FilterActivity]
+
+
+def restore_network(
+    config: ml_collections.ConfigDict, workdir: epath.Path, variant: str
+) -> Restored:
+    """The latest checkpoint of a network of a work directory, which the first host reads for all.
+
+    Raises:
+      FileNotFoundError: where there is none.
+      ValueError: where it is of another network.
+    """
+    if jax.process_count() == 1:
+        return _read_network(config, workdir, variant)
+    found = _read_network(config, workdir, variant) if hosts.is_first() else None
+    known = hosts.from_first(lambda: json.dumps([found.step, found.network.num_outputs]))  # type: ignore[union-attr]
+    step, outputs = json.loads(known)
+    network = build.make_network(config, variant, outputs)
+    if found is None:
+        params = init_params(network, config.seed)
+        found = Restored(network, params, step, no_activities(network))
+    params, activity = hosts.broadcast((found.params, dict(found.activity)))
+    return Restored(network, params, step, activity)
+
+
+def _read_network(config: ml_collections.ConfigDict, workdir: epath.Path, variant: str) -> Restored:
+    folder = workdir / variant / "checkpoints"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
+    checkpoints = Checkpoints(folder)
+    step, params, activity = checkpoints.restore_for_evaluation()
+    checkpoints.close()
+    # Data tell the number of categories too, but an explanation can do without them.
+    outputs = len(params["fc8"]["bias"]) if "fc8" in params else 1
+    network = build.make_network(config, variant, outputs)
+    build.check_params(network, params, folder)
+    return Restored(network, params, step, activity)
+
+
+class FilterParts(NamedTuple):
+    """What the filters of the new convolution stand for.
+
+    Attributes:
+      part: index into names, -1 for none, int [filters].
+      names: of the parts.
+      categories: what the outputs of the network stand for.
+    """
+
+    part: NDArray[np.int64]
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+def filter_parts_of(evaluation: Evaluation, data: Data) -> FilterParts:
+    """What the filters stand for, from an evaluation on these data."""
+    part = part_of_filters(evaluation.interpretability[NEW_CONV], evaluation.ratios[NEW_CONV])
+    return FilterParts(part, tuple(data.parts or data.landmarks), tuple(data.categories))
+
+
+def write_filter_parts(file: epath.Path, step: int, found: FilterParts) -> None:
+    """Write `filters.npz`: what is known of the filters at a step of training."""
+    with storage.staged_file(file) as staged:
+        np.savez(staged, step=step, **found._asdict())
+
+
+def read_filter_parts(file: epath.Path, step: int) -> FilterParts | None:
+    """What `filters.npz` has on the filters at a step of training; None where it has nothing.
+
+    Raises:
+      ValueError: for a damaged file.
+    """
+    try:
+        content = io.BytesIO(storage.read(file))
+    except FileNotFoundError:
+        return None
+    try:
+        # np.load leaves a damaged file open when it opens it itself.
+        with np.load(content, allow_pickle=False) as stored:
+            if int(stored["step"]) != step:
+                return None
+            names, categories = (tuple(stored[key].tolist()) for key in ("names", "categories"))
+            part = stored["part"]
+            if part.dtype != np.int64 or part.ndim != 1 or part.max(initial=0) >= len(names):
+                raise ValueError(f"its parts are {part.dtype} of shape {part.shape}")
+            return FilterParts(part, names, categories)
+    except Exception as error:  # NumPy raises whatever a damaged file leads it into
+        raise ValueError(f"{file} is damaged ({error}); delete it, it is made again") from error
+
+
+def filter_parts(
+    config: ml_collections.ConfigDict, workdir: epath.Path, variant: str, restored: Restored
+) -> FilterParts:
+    """What the filters stand for: from `filters.npz`, or measured and kept there.
+
+    Args:
+      config: of the work directory.
+      workdir: of a training run.
+      variant: of the network.
+      restored: the network, from there.
+    """
+    file = workdir / variant / "filters.npz"
+    found = read_filter_parts(file, restored.step)
+    if found is None:
+        data = prepare(config.data, seed=config.seed)
+        evaluation = Evaluator(config, data).evaluate(*restored)
+        found = filter_parts_of(evaluation, data)
+        write_filter_parts(file, restored.step, found)
+    return found

@@ -1,0 +1,51 @@
+"""Converts published weights: python -m interp_cnn.models.pretrained convert IN OUT."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from interp_cnn.models.pretrained.load import load_weights
+from interp_cnn.models.pretrained.pretrained import Pretrained, checksum
+from interp_cnn.models.pretrained.store import save_weights
+
+
+def summary(pretrained: Pretrained) -> str:
+    """Network and source, one line per convolution, mean and checksum."""
+    lines = [f"{pretrained.network}, from {pretrained.source}"]
+    count = 0
+    for layer, arrays in pretrained.layers.items():
+        shape = " x ".join(map(str, arrays["kernel"].shape))
+        lines.append(f"  {layer:8} kernel {shape:20} bias {arrays['bias'].size}")
+        count += sum(array.size for array in arrays.values())
+    mean = ", ".join(f"{value:.3f}" for value in pretrained.mean)
+    lines += [
+        f"{len(pretrained.layers)} convolutions, {count:,} values",
+        f"input: RGB, 0..255, minus ({mean})",
+        f"sha256: {checksum(pretrained.layers)}",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; what a user can set right ends it with one sentence."""
+    parser = argparse.ArgumentParser(
+        prog="python -m interp_cnn.models.pretrained", description="Convert pretrained weights."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    convert = commands.add_parser("convert", help="write a file that loads in milliseconds")
+    convert.add_argument(
+        "source", metavar="IN", type=Path, help="file of Keras, MatConvNet or torchvision"
+    )
+    convert.add_argument("target", metavar="OUT", type=Path, help="safetensors file to write")
+    options = parser.parse_args(arguments)
+    try:
+        pretrained = load_weights(options.source)
+        save_weights(options.target, pretrained)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(summary(pretrained))
+    print(f"written: {options.target}; use it with --config.weights={options.target}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Reads pretrained weights of any of the known formats, told apart by how the file begins."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from interp_cnn.models import Backbone
+from interp_cnn.models.pretrained.keras import KERAS_VGG16_FILE, KERAS_VGG16_URL, read_keras
+from interp_cnn.models.pretrained.matconvnet import (
+    MATCONVNET_FILES,
+    MATCONVNET_URL,
+    read_matconvnet,
+)
+from interp_cnn.models.pretrained.pretrained import Pretrained, wrong_network
+from interp_cnn.models.pretrained.store import read_own
+from interp_cnn.models.pretrained.torchvision import read_pth, read_state_dict
+
+
+def load_weights(path: str | Path, backbone: Backbone | None = None) -> Pretrained:
+    """The convolutions of a pretrained network.
+
+    Reads MatConvNet's files of all four networks, of VGG-16 also Keras' (HDF5) and torchvision's
+    (.pth, safetensors), and what `save_weights` wrote.
+
+    Args:
+      path: the file; its name does not matter.
+      backbone: the network that is wanted, `Network.backbone`; None takes the file's.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is damaged, in another format or of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"The weights file {path} is missing: {where_to_get(backbone)}.")
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start.startswith(b"MATLAB"):
+        return read_matconvnet(path, backbone)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        pretrained = read_keras(path)
+    elif start.startswith((b"PK\x03\x04", b"\x80\x02")):  # zip, or a pickle as before PyTorch 1.6
+        pretrained = read_pth(path)
+    elif start.endswith(b"{") and len(start) == 9:  # the header's length, then JSON
+        pretrained = _read_safetensors(path, backbone)
+    else:
+        raise ValueError(
+            f"{path} is no weights file (of Keras, MatConvNet, torchvision, or one converted by"
+            f" python -m interp_cnn.models.pretrained): {where_to_get(backbone)}."
+        )
+    if backbone is not None and pretrained.network != backbone.name:
+        raise ValueError(wrong_network(path, pretrained.network, backbone))
+    return pretrained
+
+
+def _read_safetensors(path: Path, backbone: Backbone | None) -> Pretrained:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("format", "").startswith("interp_cnn"):
+                return read_own(file, path, backbone)
+            return read_state_dict(file.keys(), file.get_tensor, path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is truncated or damaged ({error}): copy or download it again."
+        ) from error
+
+
+def where_to_get(backbone: Backbone | None) -> str:
+    """What to do for want of a network's weights."""
+    keras = f"{KERAS_VGG16_FILE} from {KERAS_VGG16_URL}"
+    if backbone is None:
+        return f"give {keras}, or one of {', '.join(MATCONVNET_FILES.values())}"
+    if backbone.name == "vgg16":
+        return f"put {keras} there"
+    if backbone.name in MATCONVNET_FILES:
+        return f"put {MATCONVNET_FILES[backbone.name]} from {MATCONVNET_URL} there"
+    return f'none are published for {backbone.name}, set config.weights=""'

@@ -1,0 +1,145 @@
+"""Checks a whole configuration before anything is prepared or computed: what fits what."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from absl import logging
+
+from interp_cnn.config import INTERPRETABLE, check_config
+from interp_cnn.data.categories import ALL
+from interp_cnn.data.embedded.drawing import CATEGORIES as DRAWN
+from interp_cnn.data.pipeline import CATEGORIES, NONE, PHOTOS
+from interp_cnn.data.prepare import EMBEDDED, open_builder
+from interp_cnn.models import Network
+from interp_cnn.training import build
+from interp_cnn.training.objective import SOFTMAX
+from interp_cnn.training.optim import make_optimizer
+
+
+def check_run(
+    config: ml_collections.ConfigDict, *, training: bool = True, read_weights: bool = True
+) -> None:
+    """Refuse a configuration that would fail, or do nothing of what it says, later on.
+
+    Args:
+      config: see `interp_cnn.config`.
+      training: whether the networks are trained, not just evaluated.
+      read_weights: whether to read the file of pretrained weights.
+
+    Raises:
+      ValueError: for a field out of range, or fields that do not fit each other.
+      FileNotFoundError: where the file or folder of a field is missing.
+    """
+    check_config(config)
+    _check_categories(config)
+    _check_folder(config.data)
+    for variant in config.networks:
+        network = build.make_network(config, variant)
+    _check_weights(config, network, read_weights)
+    if training:
+        _check_start(config)
+        _check_rate_factors(config, network)
+
+
+def _check_categories(config: ml_collections.ConfigDict) -> None:
+    """The categories are known, and task and negatives fit their number."""
+    data = config.data
+    names = _builder(data, data.category).builder_config.categories  # () where the data will tell
+    softmax = config.train.task == SOFTMAX
+    if softmax and data.negatives != NONE:
+        raise ValueError(
+            f"config.train.task={SOFTMAX!r} tells categories from each other alone, and"
+            f" config.data.negatives is {data.negatives!r}; set it to {NONE!r}, or the task to"
+            " 'logistic'"
+        )
+    if len(names) == 1 and (softmax or data.negatives == NONE):
+        raise ValueError(
+            f"config.data.category={data.category!r} is one category, and"
+            f" config.train.task={config.train.task!r} with"
+            f" config.data.negatives={data.negatives!r} has nothing to tell it from; name several,"
+            " or take the task 'logistic' with negatives 'photos' or 'categories'"
+        )
+    if data.negatives == CATEGORIES and _are_all(data, names):
+        raise ValueError(
+            f"config.data.negatives={CATEGORIES!r} needs a category beside"
+            f" config.data.category={data.category!r}, which are all of {data.name}; name fewer, or"
+            " set negatives to 'photos' or 'none'"
+        )
+    if data.negatives == NONE and data.negatives_per_positive is not None:
+        raise ValueError(
+            f"config.data.negatives_per_positive={data.negatives_per_positive} needs negatives, and"
+            f" config.data.negatives is {NONE!r}; leave one of them out"
+        )
+
+
+def _builder(data: ml_collections.ConfigDict, category: str) -> Any:
+    """The builder of the data set, not prepared; what tfds has to say of it, it says later."""
+    folder, verbosity = data.data_dir or None, logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        return open_builder(data.name, category, data_dir=folder, skip_damaged=data.skip_damaged)
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _are_all(data: ml_collections.ConfigDict, names: tuple[str, ...]) -> bool:
+    return data.category == ALL or (data.name == EMBEDDED and len(names) == len(DRAWN))
+
+
+def _check_folder(data: ml_collections.ConfigDict) -> None:
+    """The folder has the files that the data are made from."""
+    if not data.manual_dir:
+        return
+    folder = Path(data.manual_dir).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"config.data.manual_dir={data.manual_dir!r} is no folder; give the one with the"
+            f" published files of {data.name}"
+        )
+    if data.name == EMBEDDED:
+        raise ValueError(
+            f"config.data.manual_dir={data.manual_dir!r} has no use with {EMBEDDED}, which are"
+            " drawn; leave it out, or set config.data.name to the data set that the folder holds"
+        )
+    builder = _builder(data, ALL if data.negatives == CATEGORIES else data.category)
+    builder.check_source(folder)
+    if data.negatives == PHOTOS:
+        builder.check_others(folder)
+
+
+def _check_weights(config: ml_collections.ConfigDict, network: Network, read: bool) -> None:
+    if not config.weights:
+        return
+    if network.width != 1:
+        raise ValueError(
+            f"config.model.width={network.width:g} does not fit pretrained weights, which are those"
+            " of width 1; set one of them to its default"
+        )
+    if read or config.weights == "download":
+        build.check_weights(config, network)
+
+
+def _check_start(config: ml_collections.ConfigDict) -> None:
+    """Masks and filter loss set in before training ends."""
+    start, epochs = config.interpretable.start_epoch, config.train.epochs
+    if INTERPRETABLE in config.networks and start >= epochs:
+        raise ValueError(
+            f"config.interpretable.start_epoch={start:g} is not before the end of the training,"
+            f" config.train.epochs={epochs}: no mask would ever set in; lower it, or give the"
+            " epochs to the config file (configs/NAME.py:epochs=N), which sets both"
+        )
+
+
+def _check_rate_factors(config: ml_collections.ConfigDict, network: Network) -> None:
+    """Every expression matches a parameter that is trained."""
+    factors = dict(config.train.rate_factors)
+    if not factors:
+        return
+    side = network.input_size
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    params = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    optimizer = make_optimizer(lambda step: 0.0, frozen=network.frozen_layers, rate_factors=factors)
+    jax.eval_shape(optimizer.init, params)

@@ -1,0 +1,215 @@
+"""From the outcomes of the runs to the figures of a table: mean, spread, and what is behind."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from interp_cnn.config import INTERPRETABLE, ORDINARY
+from interp_cnn.models import NEW_CONV, TOP_CONV
+from interp_cnn.report.paper_numbers import METRICS, paper_figure
+from interp_cnn.reproduce.differences import differences
+from interp_cnn.reproduce.execute import NOT_YET, Outcomes
+from interp_cnn.reproduce.plan import Run, Wishes
+from interp_cnn.reproduce.tables import (
+    ACCURACY,
+    CATEGORIES,
+    INSTABILITY,
+    SINGLE,
+    Column,
+    Job,
+    Table,
+    columns,
+    networks,
+)
+
+CONTROLS = {"center": "control: always at the centre", "random": "control: random positions"}
+
+
+class Missing(NamedTuple):
+    """What a figure lacks: a run, given by category and seed, or all (empty and None)."""
+
+    category: str
+    seed: int | None
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One cell of a table.
+
+    Attributes:
+      table: name of the table.
+      metric: what was measured.
+      network: name of the network.
+      variant: `"ordinary"`, `"interpretable"`, or a key of `CONTROLS`.
+      layer: name of the maps, or "".
+      dataset: of the column.
+      task: of the column.
+      column: its title.
+      seeds: behind the figure.
+      values: one for each seed.
+      filters: their number for each seed; 0 where the metric has none.
+      images: their number for each seed.
+      paper: the paper's figure, or None.
+      paper_scope: what that covers.
+      marks: where the data, the split, the weights or the training differ from the paper's.
+      missing: why the cell, or a part of it, is empty.
+    """
+
+    table: str
+    metric: str
+    network: str
+    variant: str
+    layer: str
+    dataset: str
+    task: str
+    column: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    filters: tuple[int, ...]
+    images: tuple[int, ...]
+    paper: float | None
+    paper_scope: str
+    marks: tuple[str, ...]
+    missing: tuple[Missing, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the seeds."""
+        return statistics.mean(self.values) if self.values else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds (ddof = 1); None of fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+class _Read(NamedTuple):
+    value: float | None
+    filters: int
+    images: int
+
+
+def figures_of(
+    table: Table, wishes: Wishes, planned: Sequence[Run], outcomes: Outcomes
+) -> list[Figure]:
+    """The cells of a table, row by row."""
+    runs = {(run.job, run.seed): run for run in planned}
+    return [
+        _figure(table, wishes, column, network, row, runs, outcomes)
+        for network in networks(table, wishes.nets)
+        for row in _rows(table)
+        for column in columns(table, wishes.categories)
+    ]
+
+
+class _Row(NamedTuple):
+    metric: str
+    variant: str
+    layer: str
+
+
+def _rows(table: Table) -> list[_Row]:
+    """Rows of one network: the authors' code measures the new conv, so that comes first."""
+    rows = []
+    variants = (ORDINARY, INTERPRETABLE)
+    for metric in table.metrics:
+        layers = ("",) if metric == ACCURACY else (NEW_CONV, TOP_CONV)
+        rows += [_Row(metric, variant, layer) for layer in layers for variant in variants]
+        if metric == INSTABILITY:
+            rows += [_Row(metric, control, "") for control in CONTROLS]
+    return rows
+
+
+def _figure(
+    table: Table,
+    wishes: Wishes,
+    column: Column,
+    network: str,
+    row: _Row,
+    runs: Mapping[tuple[Job, int], Run],
+    outcomes: Outcomes,
+) -> Figure:
+    found: dict[str, dict[int, _Read]] = {}  # category -> seed -> figure
+    marks: dict[str, None] = {}  # a set that keeps its order
+    missing = [Missing("", None, column.reason)] if column.reason else []
+    for category in column.categories:
+        job = Job(column.dataset, column.task, category, network)
+        for seed in range(wishes.seeds):
+            outcome = outcomes.get((job, seed), NOT_YET)
+            if outcome.results is None:
+                missing.append(Missing(category, seed, outcome.reason))
+                continue
+            read = _read(outcome.results, row)
+            if read is None or read.value is None:
+                what = " ".join(filter(None, (row.metric, row.variant, row.layer)))
+                reason = "network not trained" if read is None else "no filter could be measured"
+                missing.append(Missing(category, seed, f"{what}: {reason}"))
+                continue
+            found.setdefault(category, {})[seed] = read
+            if row.variant not in CONTROLS:
+                run = runs[job, seed]
+                new = differences(run, outcome.results, row.metric, row.variant)
+                marks |= dict.fromkeys(new)
+    # Each seed has to have the same categories, or the spread would be one of categories.
+    seeds = sorted(set.intersection(*map(set, found.values()))) if found else []
+    if found and not seeds:
+        missing.append(Missing("", None, "no seed has all of the categories that are there"))
+    paper = _paper(column, network, row)
+    whole = CATEGORIES[column.dataset]
+    if seeds and column.task == SINGLE and not column.one and len(found) < len(whole):
+        marks[f"mean over {len(found)} of {len(whole)} categories ({', '.join(found)})"] = None
+    reads = [[by_seed[seed] for by_seed in found.values()] for seed in seeds]
+    return Figure(
+        table=table.name,
+        metric=row.metric,
+        network=network,
+        variant=row.variant,
+        layer=row.layer,
+        dataset=column.dataset,
+        task=column.task,
+        column=column.title,
+        seeds=tuple(seeds),
+        values=tuple(
+            statistics.mean(read.value for read in of if read.value is not None) for of in reads
+        ),
+        filters=tuple(sum(read.filters for read in of) for of in reads),
+        images=tuple(sum(read.images for read in of) for of in reads),
+        paper=paper[0],
+        paper_scope=paper[1],
+        marks=tuple(marks) if seeds else (),
+        missing=tuple(missing),
+    )
+
+
+def _read(results: Mapping[str, Any], row: _Row) -> _Read | None:
+    """One figure of a metrics.json; None where the network is not in it."""
+    if row.variant in CONTROLS:
+        controls = results["controls"]
+        return _Read(controls[row.variant], 0, controls["images"])
+    network = results["networks"].get(row.variant)
+    if network is None:
+        return None
+    if row.metric == ACCURACY:
+        return _Read(network[ACCURACY]["value"], 0, network[ACCURACY]["images"])
+    figures = network["layers"][row.layer][row.metric]
+    return _Read(figures["value"], figures["filters"], results["data"]["location_images"])
+
+
+def _paper(column: Column, network: str, row: _Row) -> tuple[float | None, str]:
+    """The paper's figure for a cell and what it covers, or None and ""."""
+    if row.variant in CONTROLS or row.metric not in METRICS:
+        return None, ""
+    category = column.categories[0] if column.one else None
+    figure = paper_figure(
+        row.metric,
+        network=network,
+        dataset=column.dataset,
+        category=category,
+        task=column.task,
+    )
+    # A mean does not stand beside one category.
+    if figure is None or (column.one and figure.scope != category):
+        return None, ""
+    return getattr(figure, row.variant), figure.scope

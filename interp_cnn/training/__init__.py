@@ -1,0 +1,1 @@
+"""Training: objective, step, state, optimiser, checkpoints, and the loop over them."""

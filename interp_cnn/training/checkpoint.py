@@ -1,0 +1,233 @@
+"""Checkpoints with orbax: the state and the configuration of a run.
+
+The position in the data is the number of steps. Arrays are written without their placement on
+devices, so a run goes on, and is looked at, on any number of devices and hosts.
+"""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+
+from interp_cnn import hosts, storage
+from interp_cnn.training.filter_categories import FilterActivity
+from interp_cnn.training.state import TrainState, first_other_shape
+
+_GIB = 2**30
+# In what tensorstore says of a bucket that cannot be reached: its checkpoints may be whole.
+_NO_WAY = (
+    *("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED"),
+    *("RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"),
+)
+
+
+class Checkpoints:
+    """The checkpoints of one network in a folder, read and written by the first host alone.
+
+    Args:
+      folder: where they are; it is made.
+      keep: number of latest checkpoints that are kept.
+    """
+
+    def __init__(self, folder: epath.Path, *, keep: int = 2):
+        self.folder = storage.absolute(folder)
+        self._known: int | None = None  # step of the latest that was saved or restored
+        self._manager: ocp.CheckpointManager | None = None
+        if not hosts.is_first():
+            return
+        storage.make_folder(self.folder)
+        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+                "config": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+            },
+            # Saves are synchronous: when one fails, training must not go on as if it had not.
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                enable_async_checkpointing=False,
+                create=False,
+                multiprocessing_options=alone,
+            ),
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the latest complete checkpoint, or None.
+
+        Other hosts than the first know of those that were saved or restored since they started.
+        """
+        return self._known if self._manager is None else self._manager.latest_step()
+
+    def check_space(self, state: TrainState) -> None:
+        """Raise an OSError unless a checkpoint of this state fits; a bucket has room."""
+        if self._manager is None or storage.is_remote(self.folder):
+            return
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        if free < 1.05 * needed:
+            raise OSError(
+                f"no space left for a checkpoint in {self.folder}: it needs"
+                f" {needed / _GIB:.2f} GiB and {free / _GIB:.2f} GiB are free;"
+                f" {self.last_good()}; free some space or choose another --workdir, and run the"
+                " same command again"
+            )
+
+    def save(self, state: TrainState, config: dict[str, Any]) -> None:
+        """Save everything that a resumed run needs.
+
+        Raises:
+          OSError: where the disk is full or cannot be written; earlier checkpoints are kept.
+        """
+        step = int(state.step)
+        if self._manager is None:
+            self._known = step
+            return
+        self.check_space(state)
+        if step == self.latest_step:
+            return
+        try:
+            with storage.reaching(self.folder, writing=True):
+                self._manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardSave(
+                            jax.tree.map(np.asarray, jax.device_get(state))
+                        ),
+                        config=ocp.args.JsonSave(config),
+                    ),
+                )
+        except (OSError, ValueError, RuntimeError) as error:  # tensorstore raises the latter two
+            raise OSError(
+                f"the checkpoint of step {step} could not be written to {self.folder}"
+                f" ({_first_line(error)}); {self.last_good()}"
+            ) from error
+
+    def restore(self, state: TrainState) -> TrainState | None:
+        """The latest state that can be read, on all hosts; None where there is no checkpoint.
+
+        A checkpoint that is damaged is said and set aside, so that its step can be saved again.
+
+        Args:
+          state: of the same shapes.
+
+        Raises:
+          ValueError: where the latest is of another network, or none can be read.
+        """
+        found = None
+        if self._manager is not None and self._manager.all_steps():
+            found, damaged = self._latest_readable(lambda step: self._read(step, state))
+            for step in damaged:
+                (self.folder / str(step)).rename(self._aside(step))
+            self._manager.reload()
+        if not hosts.broadcast(np.int32(found is not None)):
+            return None
+        restored = hosts.broadcast(state if found is None else found)
+        self._known = int(restored.step)
+        return restored
+
+    def restore_for_evaluation(self) -> tuple[int, Any, dict[str, FilterActivity]]:
+        """Step, parameters and filters' activity of the latest checkpoint that can be read.
+
+        To be called on the first host alone.
+
+        Raises:
+          FileNotFoundError: where there is no checkpoint.
+          ValueError: where none can be read.
+        """
+        if self._manager is None or not self._manager.all_steps():
+            raise FileNotFoundError(f"{self.folder} holds no checkpoint; train the network first")
+        state, _ = self._latest_readable(self._read)
+        activity = {name: FilterActivity(**sums) for name, sums in state["activity"].items()}
+        return int(state["step"]), state["params"], activity
+
+    def _latest_readable(self, read: Callable[[int], Any]) -> tuple[Any, list[int]]:
+        """The latest state that can be read, and the steps of later ones that cannot."""
+        assert self._manager is not None
+        damaged: list[int] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                found = read(step)
+            except (_OtherNetworkError, MemoryError):
+                raise
+            except Exception as error:  # orbax and tensorstore raise all kinds
+                why = _first_line(error)
+                if _is_passing(error) or (
+                    storage.is_remote(self.folder) and any(code in str(error) for code in _NO_WAY)
+                ):
+                    raise OSError(
+                        f"the checkpoint of step {step} in {self.folder} cannot be read"
+                        f" now ({why}); check disk, network and credentials, and run the same"
+                        " command again"
+                    ) from error
+                hosts.say(f"the checkpoint of step {step} in {self.folder} is damaged ({why})")
+                damaged.append(step)
+                continue
+            if damaged:
+                hosts.say(f"the checkpoint before it, of step {step}, is taken instead")
+            return found, damaged
+        raise ValueError(
+            f"no checkpoint in {self.folder} can be read; delete that folder and train again"
+        )
+
+    def _read(self, step: int, like: TrainState | None = None) -> Any:
+        """A state as NumPy arrays: what the file says of devices does not matter."""
+        assert self._manager is not None
+        stored = self._manager.item_metadata(step)["state"].tree
+        if like is not None:
+            self._check_shapes(step, stored, like)
+        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like or stored)
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
+            )
+        finally:
+            logging.set_verbosity(verbosity)
+        return restored["state"]
+
+    def _check_shapes(self, step: int, found: Any, wanted: Any) -> None:
+        if difference := first_other_shape(found, wanted):
+            raise _OtherNetworkError(
+                f"the checkpoint of step {step} in {self.folder} does not fit this network"
+                f" ({difference} here); use the config it was trained with"
+            )
+
+    def _aside(self, step: int) -> epath.Path:
+        """A name for a damaged checkpoint that is not taken."""
+        names = (self.folder / f"damaged-{step}-{number}" for number in range(1, 1_000))
+        return next(name for name in names if not name.exists())
+
+    def last_good(self) -> str:
+        """Half a sentence on the latest complete checkpoint."""
+        step = self.latest_step
+        return (
+            "there is no checkpoint" if step is None else f"the checkpoint of step {step} is kept"
+        )
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._manager is not None:
+            self._manager.close()
+
+
+class _OtherNetworkError(ValueError):
+    """A checkpoint is whole, but of another network."""
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the system could not read, which says nothing of what is there."""
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    return isinstance(error, OSError) and error.errno is not None and not missing
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,74 @@
+"""What training changes from step to step."""
+
+import functools
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from interp_cnn.models import Network
+from interp_cnn.training.filter_categories import FilterActivity, no_activity
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """State of a training run.
+
+    Attributes:
+      step: number of steps done, int32 [].
+      params: parameters of the network.
+      opt_state: state of the optimiser.
+      activity: of the filters of each interpretable layer, in each category.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: optax.OptState
+    activity: dict[str, FilterActivity]
+
+
+def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of every array of a tree, by a name such as `params/fc8/bias`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def first_other_shape(found: Any, wanted: Any) -> str | None:
+    """Half a sentence on the first array that one tree lacks or has in another shape, or None."""
+    there, here = leaf_shapes(found), leaf_shapes(wanted)
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            return f"{name} has the shape {there.get(name)} there and {here.get(name)}"
+    return None
+
+
+def init_params(network: Network, seed: int) -> Any:
+    """Fresh parameters of a network; the same for its ordinary and interpretable form."""
+    # One form stands for both: compiling this takes longer than running it a hundred times.
+    return _init(network.clone(interpretable=False), jax.random.key(seed))
+
+
+@functools.partial(jax.jit, static_argnames="network")
+def _init(network: Network, key: jax.Array) -> Any:
+    images = jnp.zeros((1, network.input_size, network.input_size, 3))
+    # Shapes alone decide the parameters: jit leaves the forward pass itself out.
+    return network.init(key, images)["params"]
+
+
+def no_activities(network: Network) -> dict[str, FilterActivity]:
+    """Activity of the filters of each interpretable layer before the first image."""
+    return {
+        name: no_activity(network.num_outputs, filters)
+        for name, filters in network.map_filters.items()
+    }
+
+
+def init_state(
+    params: Any, optimizer: optax.GradientTransformation, network: Network
+) -> TrainState:
+    """State before the first step."""
+    start = jnp.zeros((), jnp.int32)
+    return TrainState(start, params, optimizer.init(params), no_activities(network))
