@@ -25,14 +25,14 @@ def main(argv: Sequence[str]) -> None:
     cli.check_arguments(argv)
     cli.join_hosts()
     from interp_cnn import commands, storage
-    from interp_cnn.training import build
+    from interp_cnn.workdir import read_config_everywhere
 
     if _CONFIG.value is not None:
         workdir = storage.as_path(_WORKDIR.value or cli.default_workdir(_CONFIG.file))
         commands.evaluate_weights(_CONFIG.value, workdir, occlude=_OCCLUDE.value)
     elif _WORKDIR.value:
         workdir = storage.as_path(_WORKDIR.value)
-        config = build.read_config_everywhere(workdir)
+        config = read_config_everywhere(workdir)
         commands.evaluate_workdir(config, workdir, occlude=_OCCLUDE.value)
     else:
         raise ValueError("eval.py needs --workdir DIR of a training run, or --config FILE.py")

@@ -28,6 +28,7 @@ from interp_cnn.models import SMALL
 from interp_cnn.models.pretrained import Pretrained, load_weights, save_weights
 from interp_cnn.models.pretrained.pretrained import kernel_shapes
 from interp_cnn.training import build
+from interp_cnn.workdir import read_config
 
 ANY_DAMAGE = st.one_of(DAMAGES, HEAD_DAMAGES)
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 17, 4)).astype(np.uint8)
@@ -262,7 +263,7 @@ _SAVED = default_config().to_json_best_effort()
 
 
 def read(folder):
-    config = build.read_config(folder)
+    config = read_config(folder)
     for variant in config.networks:
         build.make_network(config, variant)
 

@@ -1,12 +1,9 @@
 """The two jobs: train the networks of a configuration, and evaluate them."""
 
 import json
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 from etils import epath
 
@@ -28,6 +25,16 @@ from interp_cnn.training import build
 from interp_cnn.training.filter_categories import FilterActivity
 from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.trainer import check_batch_size, train
+from interp_cnn.workdir import (
+    FILTER_PARTS,
+    FILTERS_PICTURE,
+    PAGE,
+    REPORT,
+    RESULTS,
+    TABLE,
+    claim_workdir,
+    frozen_features_folder,
+)
 
 # Of each network its step, its parameters, and the activity of its filters in training.
 _States = dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]]
@@ -54,11 +61,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     check_batch_size(config)
     _same_config(config)
     if hosts.is_first():
-        build.claim_workdir(workdir, config)
+        claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
     states: _States = {}
     here = hosts.is_first() and not storage.is_remote(workdir)
-    with FrozenCache(config, _frozen_folder(workdir), beside_checkpoints=here) as cache:
+    with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
         for variant in config.networks:
             state = train(config, variant, data, workdir / variant, cache)
             states[variant] = (int(state.step), state.params, state.activity)
@@ -77,31 +84,13 @@ def _same_config(config: ml_collections.ConfigDict) -> None:
     hosts.same_everywhere("the configuration", config.to_json_best_effort(), difference)
 
 
-def _frozen_folder(workdir: epath.Path) -> Path:
-    """Where the output of the frozen layers lies on disk; that of another number of hosts is gone.
-
-    Of several hosts each has its own, on its own disk.
-    """
-    name, number = "frozen_features", jax.process_count()
-    alone, several = storage.local_scratch(workdir), storage.temporary(workdir)
-    ending = f"_of_{number}" if number > 1 else name
-
-    def clear() -> None:
-        for folder in (*alone.glob(f"{name}*"), *several.glob(f"{name}*")):
-            if not folder.name.endswith(ending):
-                shutil.rmtree(folder, ignore_errors=True)
-
-    hosts.in_turn(clear)
-    return alone / name if number == 1 else several / f"{name}_{jax.process_index()}{ending}"
-
-
 def evaluate_workdir(
     config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
 ) -> dict[str, Any]:
     """Evaluate the latest checkpoints of a work directory.
 
     Args:
-      config: of that directory, see `build.read_config`.
+      config: of that directory, see `workdir.read_config`.
       workdir: of a training run.
       occlude: number of images to measure the radius of the regions on, which is kept in the
         directory's configuration; 0 for the radius of the configuration.
@@ -125,7 +114,7 @@ def evaluate_workdir(
     data = prepare(config.data, seed=config.seed)
     measured = _set_radius(config, data, states, occlude)
     if measured and hosts.is_first():
-        build.claim_workdir(workdir, config)
+        claim_workdir(workdir, config)
     return _measure(config, data, states, workdir, measured_radius=measured)
 
 
@@ -219,7 +208,7 @@ def _measure(
         if hosts.is_first():
             storage.make_folder(workdir / variant)
             parts = filter_parts_of(evaluation, data)
-            write_filter_parts(workdir / variant / "filters.npz", step, parts)
+            write_filter_parts(workdir / variant / FILTER_PARTS, step, parts)
             if network.interpretable:
                 explained += explained_predictions(
                     config, variant, network, params, parts, evaluation.objects
@@ -233,14 +222,14 @@ def _measure(
         results["empirical_radius"] = measured_radius
     if hosts.is_first():
         table = markdown_table(results)
-        storage.write(workdir / "metrics.json", json.dumps(results, indent=2) + "\n")
-        storage.write(workdir / "table.md", table)
+        storage.write(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
+        storage.write(workdir / TABLE, table)
         hosts.say("\n" + table)
-        with storage.staged_file(workdir / "filters.png") as picture:
+        with storage.staged_file(workdir / FILTERS_PICTURE) as picture:
             draw_filters(picture, rows, title=_title(config))
         curves = read_curves({variant: workdir / variant for variant in states})
         write_report(
-            workdir / "report",
+            workdir / REPORT,
             results,
             filters,
             curves,
@@ -248,7 +237,7 @@ def _measure(
             explained=explained,
             figures=radius_figures(results),
         )
-        hosts.say(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
+        hosts.say(f"written: {workdir}/{REPORT}/{PAGE}, {TABLE}, {RESULTS}, {FILTERS_PICTURE}")
     hosts.wait("report is written")
     return results
 

@@ -26,10 +26,11 @@ from interp_cnn.data import prepare
 from interp_cnn.evaluation.explanations import explain_image
 from interp_cnn.reproduce import execute, write
 from interp_cnn.reproduce.plan import plan, read_wishes
-from interp_cnn.training import build, parallel
+from interp_cnn.training import parallel
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.trainer import Interrupted, train
 from interp_cnn.training.writers import MetricWriter
+from interp_cnn.workdir import claim_workdir, read_config
 
 ROOT = Path(__file__).parent.parent
 NO_BUCKET = "cannot be written (there is no such bucket); make gs://nothere, or choose another"
@@ -127,7 +128,7 @@ def test_the_same_figures_table_and_report(local, remote, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((remote / "report" / name).read_bytes())
     check_page(tmp_path / "index.html")
-    assert build.read_config(remote).to_dict() == build.read_config(local).to_dict()
+    assert read_config(remote).to_dict() == read_config(local).to_dict()
     # Nothing half written, and nothing of the bucket on this disk.
     assert not [name for name in files_of(remote) if ".partial" in name or ".probe" in name]
     assert not (ROOT / "gs:").exists() and not Path("gs:").exists()
@@ -140,7 +141,7 @@ def test_evaluated_again(remote):
     (remote / "metrics.json").unlink()
     storage.write(remote / "report" / "filters" / "of-an-earlier-report.html", "")
     storage.write(remote / "report" / "other" / "old.html", "")
-    config = build.read_config(remote)
+    config = read_config(remote)
     config.networks = (INTERPRETABLE,)  # is enough
     commands.evaluate_workdir(config, remote)
     after = json.loads((remote / "metrics.json").read_text())
@@ -191,7 +192,7 @@ def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
     def train_and_evaluate(config, workdir):
         names.append(workdir.name)
         results = made_results(config)
-        build.claim_workdir(workdir, config)
+        claim_workdir(workdir, config)
         for variant in config.networks:
             storage.write(workdir / variant / "metrics.jsonl", "")
         storage.write(workdir / "metrics.json", json.dumps(results))
@@ -242,7 +243,7 @@ def test_no_such_bucket_for_the_other_jobs(bucket, monkeypatch):  # noqa: F811
             planned, workdir, after=lambda o: write.write_tables(wishes, planned, o, workdir)
         )
     with pytest.raises(FileNotFoundError, match=r"^gs://nothere/dir/config.json is missing; is gs"):
-        build.read_config(workdir)
+        read_config(workdir)
 
 
 class _Forbidden(http.server.BaseHTTPRequestHandler):
@@ -271,7 +272,7 @@ def test_a_bucket_that_may_not_be_written():
             with served_at(f"http://127.0.0.1:{server.server_address[1]}"):
                 workdir = storage.as_path("gs://bucket/dir")
                 for claim in (
-                    lambda: build.claim_workdir(workdir, tiny_config()),
+                    lambda: claim_workdir(workdir, tiny_config()),
                     lambda: commands.evaluate_weights(tiny_config(), workdir),
                 ):
                     with pytest.raises(OSError, match=r"^gs://bucket/dir.* cannot be ") as caught:

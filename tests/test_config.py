@@ -17,6 +17,7 @@ from interp_cnn.config import (
     fields,
     first_difference,
     flatten,
+    merge_with_defaults,
     parse_arguments,
     set_field,
 )
@@ -101,6 +102,31 @@ def test_first_difference():
     assert first_difference(config.to_dict(), other.to_dict()) == (
         "config.train.momentum is 0.9 there and 0.5 here"
     )
+
+
+def test_a_field_that_is_missing_has_its_default():
+    saved = default_config().to_dict()
+    del saved["train"]["momentum"], saved["eval"]
+    whole = lists(default_config().to_dict())
+    assert lists(merge_with_defaults(saved).to_dict()) == whole
+    assert first_difference(saved, default_config().to_dict()) is None
+    now = default_config()
+    now.train.momentum = 0.5
+    assert first_difference(saved, now.to_dict()) == (
+        "config.train.momentum is 0.9 there and 0.5 here"
+    )
+    saved["train"]["clip_norm"] = 2.0
+    config = merge_with_defaults(saved)
+    assert (config.train.clip_norm, config.train.momentum) == (2.0, 0.9)
+    saved["train"]["speed"] = 3
+    with pytest.raises(ValueError, match=r"there: config has no field 'train.speed'"):
+        merge_with_defaults(saved, source="there: config")
+    assert "config.train.speed is 3 there" in first_difference(saved, config.to_dict())
+
+
+def lists(value):
+    """Nested fields as JSON gives them back."""
+    return json.loads(json.dumps(value))
 
 
 def run(script, *arguments, cwd):

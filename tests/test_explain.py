@@ -21,8 +21,9 @@ from interp_cnn.evaluation.explanations import explain_image
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
 from interp_cnn.report.explanation_picture import Highlight, draw_explanation
 from interp_cnn.training import trainer
-from interp_cnn.training.build import check_params, claim_workdir, make_network
+from interp_cnn.training.build import check_params, make_network
 from interp_cnn.training.checkpoint import Checkpoints
+from interp_cnn.workdir import claim_workdir
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,9 +13,9 @@ from interp_cnn.evaluation import measured_radius
 from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.filter_parts import restore_network
 from interp_cnn.models import NEW_CONV
-from interp_cnn.training.build import claim_workdir, read_config
 from interp_cnn.training.steps import normalise
 from interp_cnn.training.trainer import train
+from interp_cnn.workdir import claim_workdir, read_config
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
 from interp_cnn import commands
 from interp_cnn.data import prepare
-from interp_cnn.training.build import claim_workdir, make_network, read_config, starting_params
+from interp_cnn.training.build import make_network, starting_params
+from interp_cnn.workdir import claim_workdir, read_config
 
 
 @pytest.fixture(scope="module")
@@ -99,44 +100,6 @@ def test_nothing_to_evaluate(tiny, tmp_path):
     (tmp_path / "interpretable" / "checkpoints").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint; train the network first"):
         commands.evaluate_workdir(tiny_config(), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", r"is damaged \(Expecting value"),
-        (b"[]", r"is damaged \(it holds a list\)"),
-        (b"3", r"is damaged \(it holds a int\)"),
-        (b"\xff\xfe", r"is damaged \(.* can't decode"),
-        (b"[" * 100_000, "is damaged"),
-        (b"{}", "config lacks the field 'seed'"),
-        (b'{"train": 3}', r"config\.train is a group of fields"),
-    ],
-)
-def test_a_damaged_configuration(tmp_path, content, message):
-    (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
-        read_config(tmp_path)
-    if "lacks" not in message and "group" not in message:
-        with pytest.raises(ValueError, match=rf"config\.json {message}"):
-            claim_workdir(tmp_path, tiny_config())
-
-
-def test_a_configuration_of_an_older_version(tmp_path):
-    claim_workdir(tmp_path, tiny_config())
-    saved = json.loads((tmp_path / "config.json").read_text())
-    for change, message in (
-        (lambda: saved["eval"].update(bins=3), "config has no field 'eval.bins'"),
-        (lambda: saved["eval"].pop("bins"), None),
-        (lambda: saved["data"].pop("threads"), r"lacks the field 'data.threads'; .* default is 4"),
-    ):
-        change()
-        (tmp_path / "config.json").write_text(json.dumps(saved))
-        if message is None:
-            assert read_config(tmp_path).train.batch_size == 8
-            continue
-        with pytest.raises(ValueError, match=message):
-            read_config(tmp_path)
 
 
 def test_unknown_names(tmp_path):

@@ -62,8 +62,9 @@ def set_field(config: ml_collections.ConfigDict, name: str, text: str) -> None:
         config.update_from_flattened_dict({name: value})
 
 
-# Fields that may differ when a run is taken up again: they change no result beyond rounding.
-_FREE_PREFIXES = (
+# Beginnings of the names of fields that may differ when a run is taken up again: they change no
+# result of training beyond rounding.
+FREE_FIELDS = (
     *("networks", "data.data_dir", "data.manual_dir", "data.threads", "data.cache_gib"),
     *("log_every_steps", "eval.", "checkpoint."),
 )
@@ -166,17 +167,44 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def merge_with_defaults(
+    saved: Mapping[str, Any], source: str = "config"
+) -> ml_collections.ConfigDict:
+    """A saved configuration, perhaps of an older release, with the defaults of what it lacks.
+
+    A field that is added later needs a default with which nothing changes.
+
+    Args:
+      saved: the nested fields, as read from a config.json.
+      source: what the message calls them by.
+
+    Raises:
+      ValueError: for a field that is unknown, of another type or out of range.
+    """
+    flat = _complete(saved)
+    check_fields(flat, source)
+    config = default_config()
+    with config.ignore_type():  # JSON has lists for tuples
+        config.update_from_flattened_dict(flat)
+    return config
+
+
+def _complete(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a saved configuration by dotted name, with the defaults of those it lacks."""
+    return flatten(default_config()) | flatten(saved)
+
+
 def first_difference(
-    saved: Mapping[str, Any], config: Mapping[str, Any], free: tuple[str, ...] = _FREE_PREFIXES
+    saved: Mapping[str, Any], config: Mapping[str, Any], free: tuple[str, ...] = FREE_FIELDS
 ) -> str | None:
     """A sentence on the first field that makes two runs different, or None.
 
     Args:
-      saved: fields of a run that is there.
-      config: fields of another one.
+      saved: the fields of a run that is there; those that it lacks count as their defaults.
+      config: the fields of another run.
       free: beginnings of the names of fields that may differ.
     """
-    old, new = flatten(saved), flatten(config)
+    old, new = _complete(saved), _complete(config)
     for name in sorted(old.keys() | new.keys()):
         if name.startswith(free):
             continue

@@ -12,6 +12,7 @@ from interp_cnn.reproduce import layout
 from interp_cnn.reproduce.execute import Outcome, Outcomes, folder_of, measured_seconds
 from interp_cnn.reproduce.layout import Cells
 from interp_cnn.reproduce.plan import Run, Wishes
+from interp_cnn.workdir import PAGE, REPORT, RUNS
 
 
 class RunLine(NamedTuple):
@@ -42,7 +43,7 @@ def write_overview(
     Raises:
       OSError: where it cannot be written.
     """
-    folder = workdir / "report"
+    folder = workdir / REPORT
     marks = layout.letters(tables)
     done = [outcome.results for outcome in outcomes.values() if outcome.results is not None]
     page = (
@@ -60,19 +61,19 @@ def write_overview(
         )
     )
     with writing_to(folder) as local:
-        (local / "index.html").write_text(page, encoding="utf-8")
-    return folder / "index.html"
+        (local / PAGE).write_text(page, encoding="utf-8")
+    return folder / PAGE
 
 
 def _line(run: Run, outcome: Outcome, workdir: epath.Path) -> RunLine:
     name, seconds = run.name, measured_seconds(run, workdir)
     if outcome.results is None:
         return RunLine(name, outcome.reason, "", None)
-    there = (folder_of(run, workdir) / "report" / "index.html").is_file()
+    there = (folder_of(run, workdir) / REPORT / PAGE).is_file()
     return RunLine(
         name=name,
         state="done",
-        report=f"../runs/{name}/report/index.html" if there else "",
+        report=f"../{RUNS}/{name}/{REPORT}/{PAGE}" if there else "",
         minutes=None if seconds is None else seconds / 60,
     )
 

@@ -16,6 +16,7 @@ from interp_cnn.reproduce.layout import Cell, Cells, Grid, LaidOut
 from interp_cnn.reproduce.numbers import figures_of
 from interp_cnn.reproduce.overview import write_overview
 from interp_cnn.reproduce.plan import Run, Wishes
+from interp_cnn.workdir import PAGE, REPORT, RUNS, TABLES_CSV, TABLES_JSON, TABLES_MARKDOWN
 
 
 def write_tables(
@@ -30,9 +31,9 @@ def write_tables(
         (table, figures_of(table, wishes, planned, outcomes)) for table in wishes.chosen_tables()
     ]
     texts = {
-        "tables.md": markdown(tables, planned, outcomes),
-        "tables.csv": as_csv(tables),
-        "tables.json": as_json(tables, planned, outcomes),
+        TABLES_MARKDOWN: markdown(tables, planned, outcomes),
+        TABLES_CSV: as_csv(tables),
+        TABLES_JSON: as_json(tables, planned, outcomes),
     }
     storage.make_folder(workdir)
     for name, text in texts.items():
@@ -113,7 +114,7 @@ def markdown(tables: Sequence[Cells], planned: Sequence[Run], outcomes: Outcomes
         blocks += ["## What the letters mark", _bullets(lines)]
     done = [run.name for run in planned if outcomes[run.job, run.seed].results is not None]
     if done:
-        links = "\n".join(f"- [{name}](runs/{name}/report/index.html)" for name in done)
+        links = "\n".join(f"- [{name}]({RUNS}/{name}/{REPORT}/{PAGE})" for name in done)
         blocks += ["## Reports of the runs", links]
     return "\n\n".join(blocks) + "\n"
 

@@ -1,7 +1,6 @@
 """From a configuration to the objects that training and evaluation share."""
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 import optax
 from etils import epath
 
-from interp_cnn import hosts, storage
-from interp_cnn.config import check_config, first_difference, is_interpretable
+from interp_cnn import hosts
+from interp_cnn.config import is_interpretable
 from interp_cnn.models import Network, create_model
 from interp_cnn.models.pretrained import (
     Pretrained,
@@ -203,67 +202,3 @@ def check_params(network: Network, params: Any, source: epath.Path) -> None:
             f"the checkpoint in {source} is of another network: {difference} in"
             f" {network.backbone.name}; use the config it was trained with"
         )
-
-
-def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
-    """Make the work directory of a configuration, or check that it is its own.
-
-    Raises:
-      ValueError: where the directory belongs to another configuration.
-      OSError: where it cannot be written.
-    """
-    file = workdir / "config.json"
-    with storage.reaching(file):
-        claimed = file.exists()
-    if claimed:
-        difference = first_difference(_saved_config(file), config.to_dict())
-        if difference:
-            raise ValueError(
-                f"{workdir} belongs to a run of another config ({difference});"
-                " choose another --workdir, or delete that one"
-            )
-    storage.make_folder(workdir)
-    storage.write(file, config.to_json_best_effort(indent=2) + "\n")
-
-
-def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
-    """The configuration of a work directory.
-
-    Raises:
-      FileNotFoundError: where it holds none.
-      ValueError: where it is damaged, or has a field that is unknown or out of range.
-    """
-    file = workdir / "config.json"
-    try:
-        saved = _saved_config(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{file} is missing; is {workdir} the --workdir of a training run?"
-        ) from None
-    check_config(saved, source=f"{file}: config")
-    return ml_collections.ConfigDict(saved)
-
-
-def _saved_config(file: epath.Path) -> dict[str, Any]:
-    """The content of a config.json.
-
-    Raises:
-      FileNotFoundError: where it is missing.
-      ValueError: where it is damaged.
-    """
-    try:
-        saved = json.loads(storage.read(file).decode())
-        if not isinstance(saved, dict):
-            raise ValueError(f"it holds a {type(saved).__name__}")
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{file} is damaged ({error}); write the config of the run there, or train it again"
-            " in another --workdir"
-        ) from error
-    return saved
-
-
-def read_config_everywhere(workdir: epath.Path) -> ml_collections.ConfigDict:
-    """`read_config` by the first of several hosts, for all."""
-    text = hosts.from_first(lambda: read_config(workdir).to_json_best_effort())
-    return ml_collections.ConfigDict(json.loads(text))

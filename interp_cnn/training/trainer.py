@@ -22,6 +22,7 @@ from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.optim import learning_rate, make_optimizer
 from interp_cnn.training.state import TrainState, init_state
 from interp_cnn.training.writers import MetricWriter, NoWriter
+from interp_cnn.workdir import CHECKPOINTS
 
 
 class Interrupted(SystemExit):
@@ -136,7 +137,7 @@ def train(
         config, data.train.labels, categories=len(data.categories), steps_per_epoch=steps_per_epoch
     )
     state = init_state(build.starting_params(config, network), optimizer, network)
-    checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep)
     restored = checkpoints.restore(state)
     if restored is None:
         checkpoints.check_space(state)
