@@ -129,7 +129,7 @@ def _check_start(config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f"config.interpretable.start_epoch={start:g} is not before the end of the training,"
             f" config.train.epochs={epochs}: no mask would ever set in; lower it, or give the"
-            " epochs to the config file (configs/NAME.py:epochs=N), which sets both"
+            " epochs to the configuration itself (--config NAME:epochs=N), which sets both"
         )
 
 

@@ -64,7 +64,5 @@ if __name__ == "__main__":
         _signalled(getattr(signal, name), int(step))
     _tiny_data()
     script = importlib.import_module(Path(sys.argv[1]).stem)
-    from interp_cnn import cli
-
     sys.argv[:2] = [sys.argv[1]]
-    cli.run(script.main)
+    script.main()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from interp_cnn import cli, commands, losses, templates
+from interp_cnn import commands, configs, losses, templates
+from interp_cnn.cli.config_flag import read_named_config
 from interp_cnn.config import (
     check_config,
     default_config,
@@ -91,6 +92,19 @@ def test_embedded_config(text, epochs, negatives):
     assert config.interpretable.start_epoch == 0.375 * epochs
 
 
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_each_file_is_a_configuration_of_the_package_to_edit(file):
+    assert file.stem in configs.NAMES and len(CONFIGS) == len(configs.NAMES)
+    text = "category=rabbit,epochs=3"
+    packaged = read_named_config(f"{file.stem}:{text}")
+    assert packaged.to_dict() == load(file).get_config(text).to_dict()
+    assert load(file).get_config().to_dict() == configs.get_config(file.stem).to_dict()
+    with pytest.raises(ValueError, match="is unknown"):
+        read_named_config(f"{file.stem}:nonsense=1")
+    with pytest.raises(ValueError, match=rf"^{file.stem}: config\.train\.epochs=0 must be"):
+        read_named_config(f"{file.stem}:epochs=0")
+
+
 def test_first_difference():
     config, other = default_config(), default_config()
     other.data.threads = 1
@@ -157,7 +171,7 @@ def test_the_command_line_ends_with_one_sentence(tmp_path, script, arguments, me
 
 def test_help_lists_the_flags_of_a_script(tmp_path):
     result = run("train.py", "--help", cwd=tmp_path)
-    assert "--config: Python file with get_config()" in result.stdout
+    assert "--config: One of embedded, " in result.stdout
     assert "--workdir" in result.stdout and "--[no]traceback" in result.stdout
 
 
@@ -372,7 +386,7 @@ def test_bad_config_files(tmp_path, content, message):
     file = tmp_path / "config.py"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
-        cli.read_config_file(str(file))
+        read_named_config(str(file))
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -386,12 +400,15 @@ def test_a_config_file_of_ones_own(tmp_path):
         "  config.seed = int(text or 0)\n"
         "  return config.to_dict()\n"
     )
-    config = cli.read_config_file(f"{file}:7")
+    config = read_named_config(f"{file}:7")
     assert config.seed == 7
     set_field(config, "data.mean", "4,5,6")
     assert tuple(config.data.mean) == (4, 5, 6)
-    with pytest.raises(FileNotFoundError, match=r"nowhere.py does not exist; the project's"):
-        cli.read_config_file("nowhere.py")
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"nowhere.py does not exist; give --config a file",
+    ):
+        read_named_config("nowhere.py")
     with pytest.raises(ValueError, match="cannot be called with 1 arguments"):
         file.write_text("def get_config(): pass")
-        cli.read_config_file(f"{file}:7")
+        read_named_config(f"{file}:7")

@@ -119,6 +119,7 @@ ALLOWED = {
     "models": "layers templates receptive_field mat5_check",
     "attribution": "models",
     "data": "hosts mat5_check metrics",
+    "configs": "config data",
     "training": "config data hosts losses metrics models storage workdir",
     "evaluation": (
         "attribution config data hosts losses metrics models report storage training workdir"
@@ -126,8 +127,8 @@ ALLOWED = {
     "report": "data evaluation models storage templates workdir",
     "preflight": "config data models training",
     "commands": "config data evaluation hosts models preflight report storage training workdir",
-    "reproduce": "commands config data models preflight report storage training workdir",
-    "cli": "config hosts",
+    "reproduce": "commands config configs data models preflight report storage training workdir",
+    "cli": "commands config configs evaluation hosts reproduce storage workdir",
     "weights": "models",
     "": "losses metrics templates",
 }

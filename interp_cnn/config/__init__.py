@@ -16,11 +16,11 @@ from interp_cnn.config.fields import (
 )
 from interp_cnn.config.kinds import Flag, Number
 
-__all__ = ["INTERPRETABLE", "ORDINARY", "default_config"]
+__all__ = ["INTERPRETABLE", "ORDINARY", "default_config", "parse_arguments"]
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """Fields of a run with the paper's values; the files in configs/ start from it."""
+    """Fields of a run with the paper's values; every configuration starts from it."""
     config = ml_collections.ConfigDict()
     for field in FIELDS:
         *groups, name = field.name.split(".")
@@ -71,11 +71,11 @@ FREE_FIELDS = (
 
 
 def parse_arguments(text: str | None, **defaults: Any) -> Any:
-    """The part of `--config=FILE.py:name=value,...` behind the colon.
+    """The part of `--config=NAME:name=value,...` behind the colon.
 
     Args:
       text: `"name=value,..."`, or None.
-      **defaults: the names that are allowed, with default values whose type is kept. A type in
+      **defaults: the names that are allowed, with default values whose type is kept; a type in
         place of a value stands for None.
 
     Returns:
@@ -106,54 +106,6 @@ def parse_arguments(text: str | None, **defaults: Any) -> Any:
                 f"config argument {name}={value!r} must be of the type {kind.__name__}"
             ) from None
     return ml_collections.FrozenConfigDict(values)
-
-
-def default_negatives(task: str) -> str:
-    """Of a task: the softmax tells categories from each other alone."""
-    return "none" if task == "softmax" else "photos"
-
-
-def photo_config(text: str | None, *, name: str, category: str) -> ml_collections.ConfigDict:
-    """What the configurations of published photos share: VGG-16 from ImageNet weights.
-
-    Args:
-      text: of the arguments category, negatives, task, epochs, schedule, frozen_through and seed,
-        see `parse_arguments`.
-      name: of the data set.
-      category: that is the default.
-    """
-    arguments = parse_arguments(
-        text,
-        category=category,
-        negatives="",
-        task="logistic",
-        epochs=8,
-        schedule="cosine",
-        frozen_through="conv4_3",
-        seed=0,
-    )
-    config = default_config()
-    config.seed = arguments.seed
-    config.model.dropout = 0.5
-    config.model.new_init_std = 0.01
-    frozen = arguments.frozen_through
-    config.model.frozen_through = None if frozen == "none" else frozen
-    config.weights = "download"
-    config.data.name = name
-    config.data.category = arguments.category
-    config.data.negatives = arguments.negatives or default_negatives(arguments.task)
-    config.train.task = arguments.task
-    config.train.epochs = arguments.epochs
-    config.train.schedule = arguments.schedule
-    if arguments.schedule != "paper":
-        # The gradient of new layers on ImageNet maps is huge at first: unclipped it kills filters.
-        config.train.learning_rate = 5e-3
-        config.train.clip_norm = 5.0
-    config.train.warmup_steps = 10
-    config.interpretable.ramp_epochs = 1.0
-    config.checkpoint.every_steps = 50
-    config.log_every_steps = 5
-    return config
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

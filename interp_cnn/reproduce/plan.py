@@ -2,13 +2,12 @@
 
 import dataclasses
 import functools
-import importlib.util
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ml_collections
 
+from interp_cnn import configs
 from interp_cnn.config import check_config
 from interp_cnn.config.fields import field_of
 from interp_cnn.models import BACKBONES
@@ -25,8 +24,7 @@ from interp_cnn.reproduce.tables import (
     jobs,
 )
 
-_CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-_FILES = {EMBEDDED: "embedded"}  # of the other data sets the name is that of the file
+_CONFIGS = {EMBEDDED: "embedded"}  # those of the other data sets are called as these are
 # Fields that have a flag of their own.
 _FLAGS = {
     "seed": "--seeds",
@@ -181,11 +179,11 @@ def plan(wishes: Wishes) -> list[Run]:
 
 
 def config_of(job: Job, seed: int, wishes: Wishes) -> ml_collections.ConfigDict:
-    """The configuration of one run: that of the file in configs/, for the task and the network."""
+    """The configuration of one run: that of the package, for the task and the network."""
     arguments = f"category={job.category}"
-    if "train.epochs" in wishes.settings:  # the file sets what hangs on their number
+    if "train.epochs" in wishes.settings:  # it sets what hangs on their number
         arguments += f",epochs={wishes.settings['train.epochs']}"
-    config = _get_config(_FILES.get(job.dataset, job.dataset))(arguments)
+    config = configs.get_config(_CONFIGS.get(job.dataset, job.dataset), arguments)
     config.seed = seed
     config.train.task = "softmax" if job.task == SOFTMAX else "logistic"
     # Several categories are told from each other, as in the paper.
@@ -207,15 +205,6 @@ def config_of(job: Job, seed: int, wishes: Wishes) -> ml_collections.ConfigDict:
     config.update_from_flattened_dict(dict(wishes.settings))
     check_config(config)
     return config
-
-
-@functools.cache
-def _get_config(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, _CONFIGS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config
 
 
 @functools.cache
