@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 from etils import epath
@@ -11,7 +11,12 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluation.evaluator import Evaluator, data_record, experiment_record
-from interp_cnn.evaluation.filter_parts import filter_parts_of, restore_network, write_filter_parts
+from interp_cnn.evaluation.filter_parts import (
+    Restored,
+    filter_parts_of,
+    restore_network,
+    write_filter_parts,
+)
 from interp_cnn.evaluation.measured_radius import MeasuredRadius, measure_radius
 from interp_cnn.models import NEW_CONV
 from interp_cnn.preflight import check_run
@@ -22,7 +27,6 @@ from interp_cnn.report.page import write_report
 from interp_cnn.report.radius_plot import radius_figures
 from interp_cnn.report.table import markdown_table
 from interp_cnn.training import build
-from interp_cnn.training.filter_categories import FilterActivity
 from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.trainer import check_batch_size, train
 from interp_cnn.workdir import (
@@ -35,9 +39,6 @@ from interp_cnn.workdir import (
     claim_workdir,
     frozen_features_folder,
 )
-
-# Of each network its step, its parameters, and the activity of its filters in training.
-_States = dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]]
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
@@ -63,15 +64,16 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     if hosts.is_first():
         claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
-    states: _States = {}
+    networks: dict[str, Restored] = {}
     here = hosts.is_first() and not storage.is_remote(workdir)
     with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
         for variant in config.networks:
             state = train(config, variant, data, workdir / variant, cache)
-            states[variant] = (int(state.step), state.params, state.activity)
+            network = build.make_network(config, variant, len(data.categories))
+            networks[variant] = Restored(network, state.params, int(state.step), state.activity)
             del state  # frees the optimiser's memory
         hosts.end_on_sigterm()
-        return _measure(config, data, states, workdir, cache)
+        return _measure(config, data, networks, workdir, cache)
 
 
 def _same_config(config: ml_collections.ConfigDict) -> None:
@@ -105,17 +107,23 @@ def evaluate_workdir(
     hosts.check_joined()
     hosts.end_on_sigterm()
     workdir = storage.as_path(workdir)
-    states: _States = {}
-    for variant in config.networks:
-        restored = restore_network(config, workdir, variant)
-        states[variant] = (restored.step, restored.params, restored.activity)
+    networks = {variant: restore_network(config, workdir, variant) for variant in config.networks}
     if hosts.is_first():
         storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
-    measured = _set_radius(config, data, states, occlude)
-    if measured and hosts.is_first():
-        claim_workdir(workdir, config)
-    return _measure(config, data, states, workdir, measured_radius=measured)
+    for variant, one in networks.items():
+        if one.network.num_outputs != len(data.categories):
+            raise ValueError(
+                f"the checkpoint of {variant} in {workdir} tells {one.network.num_outputs}"
+                f" categories apart and the data have {len(data.categories)}; use the data that it"
+                " was trained on"
+            )
+    measured = _measure_radius(config, data, networks, occlude)
+    if measured is not None:
+        config = _with_radius(config, measured)
+        if hosts.is_first():
+            claim_workdir(workdir, config)
+    return _measure(config, data, networks, workdir, measured_radius=measured)
 
 
 def evaluate_weights(
@@ -142,73 +150,86 @@ def evaluate_weights(
     if hosts.is_first():
         storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
-    networks = {
-        variant: build.make_network(config, variant, len(data.categories))
-        for variant in config.networks
-    }
-    states: _States = {
-        variant: (0, build.starting_params(config, network), None)
-        for variant, network in networks.items()
-    }
-    measured = _set_radius(config, data, states, occlude)
-    return _measure(config, data, states, workdir, measured_radius=measured)
+    networks = {}
+    for variant in config.networks:
+        network = build.make_network(config, variant, len(data.categories))
+        networks[variant] = Restored(network, build.starting_params(config, network), 0, None)
+    measured = _measure_radius(config, data, networks, occlude)
+    if measured is not None:
+        config = _with_radius(config, measured)
+    return _measure(config, data, networks, workdir, measured_radius=measured)
 
 
-def _set_radius(
-    config: ml_collections.ConfigDict, data: Data, states: _States, images: int
-) -> dict[str, Any]:
-    """Make `config.eval.radius` the empirical one, the same for all networks; how it was measured.
+class _RadiusStudy(NamedTuple):
+    """Empirical radii of the networks of a run, measured on so many images."""
 
-    Nothing changes where the number of images is 0.
-    """
+    images: int
+    networks: dict[str, MeasuredRadius]
+
+    @property
+    def radius(self) -> float:
+        """The mean over the networks, which all of them take, in pixels."""
+        return round(sum(one.mean for one in self.networks.values()) / len(self.networks), 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """The study as it stands in the results."""
+        networks = {variant: one._asdict() for variant, one in self.networks.items()}
+        return {"images": self.images, "networks": networks}
+
+
+def _measure_radius(
+    config: ml_collections.ConfigDict, data: Data, networks: Mapping[str, Restored], images: int
+) -> _RadiusStudy | None:
+    """Measure the empirical radius of every network; None where the number of images is 0."""
     images = int(hosts.from_first(lambda: str(images)))
     if not images:
-        return {}
-    networks = {
-        variant: (build.make_network(config, variant, len(data.categories)), params)
-        for variant, (_, params, _) in states.items()
-    }
+        return None
+    pairs = {variant: (one.network, one.params) for variant, one in networks.items()}
     # The first host measures for all: their regions must be the same.
-    found = {
-        variant: MeasuredRadius(*one)
-        for variant, one in json.loads(
-            hosts.from_first(
-                lambda: json.dumps(measure_radius(config, data, networks, images=images))
-            )
-        ).items()
-    }
-    radius = round(sum(one.mean for one in found.values()) / len(found), 1)
-    config.eval.radius = radius
-    for variant, one in found.items():
+    found = json.loads(
+        hosts.from_first(lambda: json.dumps(measure_radius(config, data, pairs, images=images)))
+    )
+    study = _RadiusStudy(images, {variant: MeasuredRadius(*one) for variant, one in found.items()})
+    for variant, one in study.networks.items():
         hosts.say(
             f"{variant}: empirical radius {one.mean:.1f} pixels, standard deviation"
             f" {one.spread:.1f} over {one.filters} filters"
         )
+    radius = study.radius
     hosts.say(f"radius of the regions: {radius} (for other runs --config.eval.radius={radius})")
-    return {"images": images, "networks": {name: one._asdict() for name, one in found.items()}}
+    return study
+
+
+def _with_radius(
+    config: ml_collections.ConfigDict, measured: _RadiusStudy
+) -> ml_collections.ConfigDict:
+    """A copy of the configuration with the measured radius."""
+    copy = config.copy_and_resolve_references()
+    copy.eval.radius = measured.radius
+    return copy
 
 
 def _measure(
     config: ml_collections.ConfigDict,
     data: Data,
-    states: _States,
+    networks: Mapping[str, Restored],
     workdir: epath.Path,
     cache: FrozenCache | None = None,
-    measured_radius: Mapping[str, Any] | None = None,
+    measured_radius: _RadiusStudy | None = None,
 ) -> dict[str, Any]:
-    """Evaluate networks given as (step, params, activity); write table, figures and picture."""
+    """Evaluate networks; write results, table, picture and report."""
     results: dict[str, Any] = {"networks": {}}
     rows, filters, explained = [], [], []
-    for variant, (step, params, activity) in states.items():
-        network = build.make_network(config, variant, len(data.categories))
+    for variant, one in networks.items():
+        network, params = one.network, one.params
         known = data if cache is None else cache.attach(data, network, params, fill=False)
-        evaluation = Evaluator(config, known).evaluate(network, params, step, activity)
+        evaluation = Evaluator(config, known).evaluate(network, params, one.step, one.activity)
         results["networks"][variant] = evaluation.result
         results["controls"] = evaluation.controls._asdict()
         if hosts.is_first():
             storage.make_folder(workdir / variant)
             parts = filter_parts_of(evaluation, data)
-            write_filter_parts(workdir / variant / FILTER_PARTS, step, parts)
+            write_filter_parts(workdir / variant / FILTER_PARTS, one.step, parts)
             if network.interpretable:
                 explained += explained_predictions(
                     config, variant, network, params, parts, evaluation.objects
@@ -219,7 +240,7 @@ def _measure(
             rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
             filters.append(network_filters(variant, network, evaluation, data))
     if measured_radius:
-        results["empirical_radius"] = measured_radius
+        results["empirical_radius"] = measured_radius.as_json()
     if hosts.is_first():
         table = markdown_table(results)
         storage.write(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
@@ -227,7 +248,7 @@ def _measure(
         hosts.say("\n" + table)
         with storage.staged_file(workdir / FILTERS_PICTURE) as picture:
             draw_filters(picture, rows, title=_title(config))
-        curves = read_curves({variant: workdir / variant for variant in states})
+        curves = read_curves({variant: workdir / variant for variant in networks})
         write_report(
             workdir / REPORT,
             results,

@@ -1,6 +1,7 @@
 """Name of a data set -> prepared splits of the task."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ class Data:
       parts: names of the parts for part interpretability; empty where parts are points.
       landmarks: names of the parts whose centres the location metrics use.
       has_masks: whether the parts have masks, else boxes.
+      files: the record files that all examples are read from.
     """
 
     train: Split
@@ -44,6 +46,16 @@ class Data:
     parts: tuple[str, ...]
     landmarks: tuple[str, ...]
     has_masks: bool
+    files: tuple[Path, ...] = ()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the record files, so of every image; other files have another one."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+        return digest.hexdigest()
 
 
 def open_builder(
@@ -130,6 +142,14 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         parts=task.parts,
         landmarks=task.landmarks,
         has_masks="mask" in source.info.features["parts"],
+        files=record_files(source),
+    )
+
+
+def record_files(builder: tfds.core.DatasetBuilder) -> tuple[Path, ...]:
+    """The files with the examples of a prepared data set, in the order of their names."""
+    return tuple(
+        sorted(Path(file) for split in builder.info.splits.values() for file in split.filepaths)
     )
 
 

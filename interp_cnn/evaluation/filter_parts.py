@@ -30,13 +30,13 @@ class Restored(NamedTuple):
       network: itself.
       params: its parameters.
       step: number of training steps.
-      activity: of its filters in training.
+      activity: activity of its filters in training; None before it.
     """
 
     network: Network
     params: Any
     step: int
-    activity: Mapping[str, FilterActivity]
+    activity: Mapping[str, FilterActivity] | None
 
 
 def restore_network(
@@ -57,7 +57,7 @@ def restore_network(
     if found is None:
         params = init_params(network, config.seed)
         found = Restored(network, params, step, no_activities(network))
-    params, activity = hosts.broadcast((found.params, dict(found.activity)))
+    params, activity = hosts.broadcast((found.params, dict(found.activity or {})))
     return Restored(network, params, step, activity)
 
 

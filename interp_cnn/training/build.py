@@ -14,7 +14,7 @@ from etils import epath
 
 from interp_cnn import hosts
 from interp_cnn.config import is_interpretable
-from interp_cnn.models import Network, create_model
+from interp_cnn.models import Backbone, Network, create_model
 from interp_cnn.models.pretrained import (
     Pretrained,
     download_keras_vgg16,
@@ -66,14 +66,23 @@ def make_objective(
             f" and {int((labels == 0).sum())}; set config.data.negatives='none' and name several"
             " categories in config.data.category, or set config.train.task='logistic'"
         )
+    balanced = weights == "balanced"
+    start, loss = config.interpretable, config.filter_loss
     return Objective(
         task=task,
         class_weights=balanced_class_weights(labels, categories=categories, task=task)
-        if weights == "balanced"
+        if balanced
         else None,
+        weighting=loss.weighting,
+        weight=loss.weight,
+        sharpness=loss.sharpness,
+        images=loss.images,
+        estimator=loss.estimator,
+        alpha=loss.alpha,
+        category_rule=loss.category_rule,
+        start_epoch=start.start_epoch,
+        ramp_epochs=start.ramp_epochs,
         steps_per_epoch=steps_per_epoch,
-        **config.interpretable,
-        **config.filter_loss,
     )
 
 
@@ -144,7 +153,7 @@ def _with_pretrained(config: ml_collections.ConfigDict, network: Network, params
     path = config.weights
     if path == "download":
         path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
-    pretrained = load_weights(path, network.backbone)
+    pretrained = _read_weights(path, network.backbone)
     _check_input(config.data, pretrained)
     return merge_pretrained(params, pretrained.layers)
 
@@ -157,7 +166,21 @@ def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
     """
     _check_published(config, network)
     if config.weights not in ("", "download"):
-        _check_input(config.data, load_weights(config.weights, network.backbone))
+        _check_input(config.data, _read_weights(config.weights, network.backbone))
+
+
+def _read_weights(path: str | Path, backbone: Backbone) -> Pretrained:
+    """`load_weights`, which reads a file once for all networks as long as it stays the same."""
+    file = Path(path)
+    if not file.is_file():
+        return load_weights(file, backbone)  # which says what is missing
+    state = file.stat()
+    return _read_once(file, backbone, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_once(file: Path, backbone: Backbone, changed: int, size: int) -> Pretrained:
+    return load_weights(file, backbone)
 
 
 def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:

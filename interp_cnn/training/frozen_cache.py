@@ -133,7 +133,8 @@ class FrozenCache:
         fields = self.config.data
         what = (
             (checksum(frozen), network.backbone.name, one.shape, one.dtype.name),
-            (fields.name, fields.category, fields.crop, tuple(fields.mean), fields.std),
+            (data.fingerprint, fields.name, fields.category),
+            (fields.crop, tuple(fields.mean), fields.std),
         )
         digest = hashlib.sha256(repr(what).encode())
         for split in (data.train, data.test):
