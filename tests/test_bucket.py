@@ -25,7 +25,8 @@ from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data import prepare
 from interp_cnn.evaluation.explanations import explain_image
 from interp_cnn.reproduce import execute, write
-from interp_cnn.reproduce.plan import plan, read_wishes
+from interp_cnn.reproduce.plan import plan
+from interp_cnn.reproduce.request import read_request
 from interp_cnn.training import parallel
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.trainer import Interrupted, train
@@ -201,16 +202,16 @@ def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
     monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)
     workdir = storage.as_path(f"{bucket}/reproduce")
     how = {"tables": ["embedded"], "categories": ["cat"]}
-    wishes = read_wishes(**how, seeds=2)
-    planned = plan(wishes)
+    request = read_request(**how, seeds=2)
+    planned = plan(request)
     for _ in range(2):
         outcomes = execute.execute(planned, workdir)
         assert names == [run.name for run in planned]
         assert execute.measured_seconds(planned[0], workdir) is not None
-    paths = write.write_tables(wishes, planned, outcomes, workdir)
+    paths = write.write_tables(request, planned, outcomes, workdir)
     assert all(path.exists() and storage.is_remote(path) for path in paths)
     assert "2 of 2 runs are done." in paths[3].read_text()
-    other = plan(read_wishes(**how, seeds=2, settings=["train.epochs=9"]))
+    other = plan(read_request(**how, seeds=2, settings=["train.epochs=9"]))
     with pytest.raises(ValueError, match=r"gs://.*seed0 belongs to a run of another config"):
         execute.execute(other, workdir)
 
@@ -236,11 +237,11 @@ def test_no_such_bucket_for_the_other_jobs(bucket, monkeypatch):  # noqa: F811
     monkeypatch.setattr(prepare, "_builder", lambda *_: pytest.fail("data are prepared"))
     with pytest.raises(OSError, match=rf"^gs://nothere/dir {re.escape(NO_BUCKET)}"):
         commands.evaluate_weights(tiny_config(), workdir)
-    wishes = read_wishes(tables=["embedded"], categories=["cat"], seeds=1)
-    planned = plan(wishes)
+    request = read_request(tables=["embedded"], categories=["cat"], seeds=1)
+    planned = plan(request)
     with pytest.raises(OSError, match=rf"^gs://nothere/dir/tables.md {re.escape(NO_BUCKET)}"):
         execute.execute(
-            planned, workdir, after=lambda o: write.write_tables(wishes, planned, o, workdir)
+            planned, workdir, after=lambda o: write.write_tables(request, planned, o, workdir)
         )
     with pytest.raises(FileNotFoundError, match=r"^gs://nothere/dir/config.json is missing; is gs"):
         read_config(workdir)

@@ -40,8 +40,9 @@ def main() -> None:
         run.check_arguments(arguments)
         from interp_cnn import storage
         from interp_cnn.reproduce import estimate, execute, plan, possible, write
+        from interp_cnn.reproduce.request import read_request
 
-        wishes = plan.read_wishes(
+        request = read_request(
             tables=tables.value,
             nets=nets.value,
             categories=categories.value,
@@ -51,15 +52,15 @@ def main() -> None:
             settings=settings.value,
         )
         workdir = storage.as_path(place.value)
-        planned = plan.plan(wishes)
+        planned = plan.plan(request)
         execute.check_folders(planned, workdir)
-        impossible = possible.impossible_jobs(wishes, planned, workdir)
+        impossible = possible.impossible_experiments(request, planned, workdir)
         if dry_run.value:
             print(estimate.as_text(estimate.estimate(planned, workdir, impossible)))
             return
 
         def write_all(outcomes: execute.Outcomes) -> list[epath.Path]:
-            return write.write_tables(wishes, planned, outcomes, workdir)
+            return write.write_tables(request, planned, outcomes, workdir)
 
         outcomes = execute.execute(planned, workdir, after=write_all)
         for path in write_all(outcomes):

@@ -12,18 +12,18 @@ from tqdm import tqdm
 from interp_cnn import commands, storage
 from interp_cnn.config import FREE_FIELDS, INTERPRETABLE, ORDINARY, first_difference
 from interp_cnn.reproduce.plan import Run
-from interp_cnn.reproduce.tables import Job
+from interp_cnn.reproduce.tables import Experiment
 from interp_cnn.workdir import CONFIG, RESULTS, RUNS, TIME, TRAINING_METRICS
 
 
 class Outcome(NamedTuple):
-    """Of one run: the figures as in its metrics.json, or why there are none."""
+    """What came of one run: the results as in its metrics.json, or why there are none."""
 
     results: dict[str, Any] | None
     reason: str = ""
 
 
-Outcomes = dict[tuple[Job, int], Outcome]
+Outcomes = dict[tuple[Experiment, int], Outcome]
 
 NOT_YET = Outcome(None, "not run yet")
 
@@ -34,12 +34,12 @@ def folder_of(run: Run, workdir: epath.Path) -> epath.Path:
 
 
 def finished(run: Run, workdir: epath.Path) -> dict[str, Any] | None:
-    """Figures of a run that is done with this configuration, or None."""
+    """Results of a run that is done with this configuration, or None."""
     folder = folder_of(run, workdir)
     saved, results = _read(folder / CONFIG), _read(folder / RESULTS)
     if saved is None or results is None:
         return None
-    # A run may change the evaluation when it goes on, but then its figures are others.
+    # A run may change the evaluation when it goes on, but then its results are others.
     free = tuple(name for name in FREE_FIELDS if name not in ("networks", "eval."))
     return None if first_difference(saved, run.config.to_dict(), free) else results
 
@@ -100,15 +100,15 @@ def execute(
     outcomes: Outcomes = {}
     for run in planned:
         results = finished(run, workdir)
-        outcomes[run.job, run.seed] = NOT_YET if results is None else Outcome(results)
+        outcomes[run.experiment, run.seed] = NOT_YET if results is None else Outcome(results)
     after(outcomes)
-    impossible: dict[Job, str] = {}
+    impossible: dict[Experiment, str] = {}
     for number, run in enumerate(planned, 1):
-        key = (run.job, run.seed)
+        key = (run.experiment, run.seed)
         if outcomes[key].results is not None:
             continue
-        if run.job in impossible:  # another seed would find the same
-            outcomes[key] = Outcome(None, impossible[run.job])
+        if run.experiment in impossible:  # another seed would find the same
+            outcomes[key] = Outcome(None, impossible[run.experiment])
             continue
         tqdm.write(f"run {number} of {len(planned)}: {run.name}")
         try:
@@ -117,7 +117,7 @@ def execute(
             outcomes[key] = Outcome(None, str(error))
         except (ValueError, FileNotFoundError) as error:
             outcomes[key] = Outcome(None, str(error))
-            impossible[run.job] = str(error)
+            impossible[run.experiment] = str(error)
         if outcomes[key].reason:
             tqdm.write(f"{run.name} is left empty: {outcomes[key].reason}")
         jax.clear_caches()  # the programs of this run are of no use to the next

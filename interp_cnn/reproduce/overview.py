@@ -11,7 +11,8 @@ from interp_cnn.report.site import environment, writing_to
 from interp_cnn.reproduce import layout
 from interp_cnn.reproduce.execute import Outcome, Outcomes, folder_of, measured_seconds
 from interp_cnn.reproduce.layout import Cells
-from interp_cnn.reproduce.plan import Run, Wishes
+from interp_cnn.reproduce.plan import Run
+from interp_cnn.reproduce.request import Request
 from interp_cnn.workdir import PAGE, REPORT, RUNS
 
 
@@ -33,7 +34,7 @@ class RunLine(NamedTuple):
 
 def write_overview(
     tables: Sequence[Cells],
-    wishes: Wishes,
+    request: Request,
     planned: Sequence[Run],
     outcomes: Outcomes,
     workdir: epath.Path,
@@ -44,7 +45,7 @@ def write_overview(
       OSError: where it cannot be written.
     """
     folder = workdir / REPORT
-    marks = layout.letters(tables)
+    letters = layout.assign_letters(tables)
     done = [outcome.results for outcome in outcomes.values() if outcome.results is not None]
     page = (
         environment()
@@ -52,11 +53,11 @@ def write_overview(
         .render(
             title=layout.TITLE,
             about=layout.ABOUT,
-            tables=[layout.lay_out(table, figures, marks) for table, figures in tables],
-            marks=[(letter, text) for text, letter in marks.items()],
-            runs=[_line(run, outcomes[run.job, run.seed], workdir) for run in planned],
+            tables=[layout.lay_out(table, measurements, letters) for table, measurements in tables],
+            letters=[(letter, text) for text, letter in letters.items()],
+            runs=[_line(run, outcomes[run.experiment, run.seed], workdir) for run in planned],
             done=len(done),
-            asked=_asked(wishes),
+            asked=_asked(request),
             made=_made(done),
         )
     )
@@ -78,9 +79,9 @@ def _line(run: Run, outcome: Outcome, workdir: epath.Path) -> RunLine:
     )
 
 
-def _asked(wishes: Wishes) -> list[tuple[str, str]]:
+def _asked(request: Request) -> list[tuple[str, str]]:
     """What the command line said, as pairs of a name and a text."""
-    return [(name, _text(value)) for name, value in dataclasses.asdict(wishes).items()]
+    return [(name, _text(value)) for name, value in dataclasses.asdict(request).items()]
 
 
 def _made(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
