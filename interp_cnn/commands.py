@@ -1,4 +1,4 @@
-"""The two jobs: train the networks of a configuration, and evaluate them."""
+"""What the commands do: train the networks of a configuration, and evaluate them."""
 
 import json
 from collections.abc import Mapping
@@ -42,15 +42,15 @@ from interp_cnn.workdir import (
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
-    """Train every network of a configuration, evaluate all, write table and figure.
+    """Train every network of a configuration, evaluate all, write table and picture.
 
     Args:
-      config: see `interp_cnn.config`.
-      workdir: gets everything that is written, on disk or in a bucket; a run that was interrupted
-        goes on.
+      config: the configuration of the run, see `interp_cnn.config`.
+      workdir: the directory for everything that is written, on disk or in a bucket; a run that was
+        interrupted goes on.
 
     Returns:
-      The figures, as in `metrics.json`.
+      The results, as in `metrics.json`.
 
     Raises:
       ValueError, FileNotFoundError, OSError, FloatingPointError: each with one sentence on what is
@@ -92,13 +92,13 @@ def evaluate_workdir(
     """Evaluate the latest checkpoints of a work directory.
 
     Args:
-      config: of that directory, see `workdir.read_config`.
-      workdir: of a training run.
+      config: the configuration of that directory, see `workdir.read_config`.
+      workdir: the directory of a training run.
       occlude: number of images to measure the radius of the regions on, which is kept in the
         directory's configuration; 0 for the radius of the configuration.
 
     Returns:
-      The figures, as in `metrics.json`.
+      The results, as in `metrics.json`.
 
     Raises:
       FileNotFoundError: where a network has no checkpoint.
@@ -132,12 +132,12 @@ def evaluate_weights(
     """Evaluate the networks as they are before training, with the weights of the configuration.
 
     Args:
-      config: see `interp_cnn.config`.
-      workdir: gets table and figure.
-      occlude: as in `evaluate_workdir`.
+      config: the configuration of the run, see `interp_cnn.config`.
+      workdir: the directory for results, table, picture and report.
+      occlude: the number of images to measure the radius on, as in `evaluate_workdir`.
 
     Returns:
-      The figures, as in `metrics.json`.
+      The results, as in `metrics.json`.
 
     Raises:
       ValueError, FileNotFoundError: as `train_and_evaluate`.

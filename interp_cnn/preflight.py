@@ -25,7 +25,7 @@ def check_run(
     """Refuse a configuration that would fail, or do nothing of what it says, later on.
 
     Args:
-      config: see `interp_cnn.config`.
+      config: the configuration of the run, see `interp_cnn.config`.
       training: whether the networks are trained, not just evaluated.
       read_weights: whether to read the file of pretrained weights.
 

@@ -49,7 +49,7 @@ def tiny_config():
 def tiny(tmp_path_factory):
     builder = tiny_builder(tmp_path_factory.mktemp("data"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+        patch.setattr(prepare, "open_builder", lambda *_, **__: builder)
         yield
 
 
@@ -234,7 +234,7 @@ def test_no_such_bucket(bucket, tmp_path):  # noqa: F811
 
 def test_no_such_bucket_for_the_other_jobs(bucket, monkeypatch):  # noqa: F811
     workdir = storage.as_path("gs://nothere/dir")
-    monkeypatch.setattr(prepare, "_builder", lambda *_: pytest.fail("data are prepared"))
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: pytest.fail("data are prepared"))
     with pytest.raises(OSError, match=rf"^gs://nothere/dir {re.escape(NO_BUCKET)}"):
         commands.evaluate_weights(tiny_config(), workdir)
     request = read_request(tables=["embedded"], categories=["cat"], seeds=1)

@@ -217,7 +217,7 @@ def run(tmp_path_factory):
     config.train.epochs = 1
     claim_workdir(folder, config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+        patch.setattr(prepare, "open_builder", lambda *_, **__: builder)
         data = prepare.prepare(config.data, seed=0)
         trainer.train(config, "interpretable", data, folder / "interpretable")
     image = folder / "a <cat>.png"
@@ -227,7 +227,7 @@ def run(tmp_path_factory):
 
 def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
     workdir, builder, image = run
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     text = explain_image(image, workdir)
     sentence, _, heading, *filters, _, last = text.splitlines()
     assert re.match(r"(not )?cat", sentence) and "logit" in heading and 0 < len(filters) <= 5
@@ -235,7 +235,7 @@ def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
     picture = workdir / "explained" / "a <cat>.png-interpretable.png"
     assert last == f"written: {picture}" and picture.read_bytes().startswith(b"\x89PNG")
 
-    monkeypatch.setattr(prepare, "_builder", None)  # the data are not needed again
+    monkeypatch.setattr(prepare, "open_builder", None)  # the data are not needed again
     assert explain_image(image, workdir) == text
     assert explain_image(image, workdir, box=(5, 5, 40, 50)) != text
     other = workdir / "a <cat>.jpg"  # another suffix
@@ -254,7 +254,7 @@ def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
 
 def test_the_parts_of_an_evaluation(run, monkeypatch):
     workdir, builder, _ = run
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     config = tiny_config()
     restored = filter_parts.restore_network(config, workdir, "interpretable")
     data = prepare.prepare(config.data, seed=0)

@@ -244,7 +244,7 @@ def test_networks_without_frozen_layers_have_none(data, tmp_path):
 
 def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeypatch):
     builder = tiny_builder(tmp_path / "data")
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     config = frozen_config()
     config.networks = ("ordinary", "interpretable")
     config.eval.images = "all"

@@ -28,7 +28,7 @@ def run(tmp_path_factory):
     config.networks = ("ordinary", "interpretable")
     claim_workdir(folder, config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+        patch.setattr(prepare, "open_builder", lambda *_, **__: builder)
         data = prepare.prepare(config.data, seed=0)
         for variant in config.networks:
             train(config, variant, data, folder / variant)

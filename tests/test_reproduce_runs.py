@@ -254,7 +254,7 @@ def checkpoint_bytes(config):
 
 def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     builder = tiny_builder(tmp_path_factory.mktemp("data"))
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     small = ("model.width=0.1", "train.batch_size=8", "train.epochs=1", "eval.batch_size=8")
     request = read_request(**REQUEST | {"seeds": 1}, settings=small)
     planned = plan(request)

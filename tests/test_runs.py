@@ -19,7 +19,7 @@ def builder(tmp_path_factory):
 
 @pytest.fixture
 def tiny(builder, monkeypatch):
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
 
 
 def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
@@ -52,7 +52,7 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
 def test_several_categories(tmp_path, monkeypatch, task):
     builder = tiny_builder(tmp_path / "data", ("cat", "rabbit"))
     builder.parts = ()  # as where parts are points
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     config = tiny_config()
     config.data.category = "cat+rabbit"
     config.train.epochs = 1

@@ -42,7 +42,7 @@ def check_config(config: Mapping[str, Any], source: str = "config") -> None:
     """Check every field of a configuration by itself.
 
     Args:
-      config: as `default_config` makes it, or as read from a config.json.
+      config: the nested fields, as `default_config` makes them or as read from a config.json.
       source: what the message calls it by.
 
     Raises:

@@ -24,11 +24,11 @@ class Field:
     """One field of a configuration.
 
     Attributes:
-      name: dotted.
-      default: of `default_config`; None stands for unset.
+      name: the dotted name.
+      default: the value in `default_config`; None stands for unset.
       kind: what it may hold.
-      meaning: of it, one sentence.
-      unit: of a number.
+      meaning: what the field means, one sentence.
+      unit: the unit of a number.
       unset: what None stands for; a field without this text cannot be None.
     """
 

@@ -1,4 +1,4 @@
-"""The main job: drawn animals, one category against scattered parts, trained from scratch.
+"""The main experiment: drawn animals, one category against scattered parts, trained from scratch.
 
     interp-cnn train
 

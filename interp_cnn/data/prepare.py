@@ -64,9 +64,9 @@ def open_builder(
     """The builder of a data set, not prepared.
 
     Args:
-      name: of the data set.
+      name: the name of the data set.
       category: a name, several joined by `+`, or `"all"`.
-      data_dir: where prepared data sets are kept; None is tfds' own default.
+      data_dir: the folder for prepared data sets; None is tfds' own default.
       skip_damaged: leave damaged and missing images out instead of stopping.
 
     Raises:
@@ -81,12 +81,6 @@ def open_builder(
     )
 
 
-def _builder(config: Mapping[str, Any], data_dir: str | None) -> tfds.core.DatasetBuilder:
-    return open_builder(
-        config["name"], config["category"], data_dir=data_dir, skip_damaged=config["skip_damaged"]
-    )
-
-
 def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     """Prepare the data set of a configuration, unless that is done, and open its splits.
 
@@ -94,19 +88,27 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
       config: the fields of `config.data`. Its `negatives`, what gets label 0, are `"photos"`
         (images of other things), `"categories"` (the objects of the
         other categories of the data set, which are all prepared then) or `"none"`.
-      seed: of the choice of negatives.
+      seed: the seed of the choice of negatives.
 
     Raises:
       ValueError: for an unknown data set or category, or damaged source files.
       FileNotFoundError: where source files are missing.
     """
-    data_dir = config["data_dir"] or None
-    wanted = config
-    task = source = _builder(config, data_dir)
+
+    def opened(category: str) -> tfds.core.DatasetBuilder:
+        return open_builder(
+            config["name"],
+            category,
+            data_dir=config["data_dir"] or None,
+            skip_damaged=config["skip_damaged"],
+        )
+
+    wanted = config["category"]
+    task = source = opened(wanted)
     negatives, folder = config["negatives"], config["manual_dir"] or None
     if negatives == CATEGORIES:
-        wanted = {**config, "category": ALL}
-        source = _builder(wanted, data_dir)
+        wanted = ALL
+        source = opened(wanted)
         if config["name"] == Cub2002011.name and task.categories == (BIRD,):
             raise ValueError(
                 f"negatives={CATEGORIES!r} needs a category beside those of the task, and"
@@ -117,9 +119,7 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         source.check_others(Path(folder).expanduser())
     download = tfds.download.DownloadConfig(manual_dir=folder)
     # On a common disk the first host prepares and the others wait; on its own disk each prepares.
-    source = hosts.in_turn(
-        lambda: _prepare_once(source, lambda: _builder(wanted, data_dir), download)
-    )
+    source = hosts.in_turn(lambda: _prepare_once(source, lambda: opened(wanted), download))
     # The categories of "all" may be known only now.
     categories = task.categories or source.categories
     how: dict[str, Any] = {

@@ -34,9 +34,9 @@ class Cost(NamedTuple):
     """Of one run.
 
     Attributes:
-      name: of the run.
+      name: the name of the run.
       state: "done", "begun", "new" or "impossible".
-      seconds: that a run from the start takes; 0 where it is done, None where it cannot be told.
+      seconds: the time of a run from the start; 0 where it is done, None where it cannot be told.
       disk: bytes of its checkpoints; None where it cannot be told.
       how: where the seconds are from, or why there are none.
     """
@@ -68,8 +68,8 @@ def estimate(
     will keep the output of the frozen layers, they cost their time once for each image.
 
     Args:
-      planned: see `plan`.
-      workdir: with the runs that are done.
+      planned: the runs, from `plan`.
+      workdir: the folder with the runs that are done.
       impossible: what cannot be trained, with the reason.
     """
     done = {run.name: finished(run, workdir) for run in planned}

@@ -85,9 +85,10 @@ def execute(
     """Do the runs in order; those that are done are kept, one that was stopped goes on.
 
     Args:
-      planned: see `plan`.
-      workdir: gets a folder for each run.
-      after: called with all outcomes so far, at the start and after each run that is done here.
+      planned: the runs, from `plan`.
+      workdir: the folder for the work directories of the runs.
+      after: a function that is called with all outcomes so far, at the start and after each run
+        that is done here.
 
     Returns:
       The outcome of every run.

@@ -20,10 +20,10 @@ class RunLine(NamedTuple):
     """A run in the list.
 
     Attributes:
-      name: of the run.
+      name: the name of the run.
       state: done, or why there is nothing.
       report: link to its own report, relative to the page; "" where there is none.
-      minutes: that it took, or None where it was interrupted.
+      minutes: the time that it took, or None where it was interrupted.
     """
 
     name: str

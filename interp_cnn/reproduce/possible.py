@@ -21,8 +21,8 @@ def impossible_experiments(
 
     Args:
       request: what was asked for.
-      planned: see `plan`.
-      workdir: with the runs that are done.
+      planned: the runs, from `plan`.
+      workdir: the folder with the runs that are done.
 
     Raises:
       ValueError, FileNotFoundError: where the folder or a weights file of the request is missing or

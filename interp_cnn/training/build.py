@@ -31,7 +31,7 @@ def make_network(config: ml_collections.ConfigDict, variant: str, outputs: int =
     """The ordinary or the interpretable network of a configuration.
 
     Args:
-      config: see `interp_cnn.config`.
+      config: the configuration of the run, see `interp_cnn.config`.
       variant: `"ordinary"` or `"interpretable"`.
       outputs: number of categories.
 
@@ -49,10 +49,10 @@ def make_objective(
     """What the networks of a configuration are trained for.
 
     Args:
-      config: see `interp_cnn.config`.
-      labels: of all training images, 0 for "other".
+      config: the configuration of the run, see `interp_cnn.config`.
+      labels: the labels of all training images, 0 for "other".
       categories: number of categories.
-      steps_per_epoch: to count epochs.
+      steps_per_epoch: the number of steps of an epoch.
 
     Raises:
       ValueError: for a field out of range, or a task that the labels do not fit.
@@ -97,11 +97,11 @@ def make_step(
     """`step(state, sharded batch)` of a configuration on all devices, see `train_step`.
 
     Args:
-      config: see `interp_cnn.config`.
-      network: to train.
-      optimizer: that made the state.
+      config: the configuration of the run, see `interp_cnn.config`.
+      network: the network to train.
+      optimizer: the optimiser that made the state.
       objective: the losses.
-      devices: see `parallel_step`.
+      devices: the devices to compile for, see `parallel_step`.
     """
     return parallel.parallel_step(
         functools.partial(
@@ -122,8 +122,8 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Cal
     """`(params, sharded batch) -> ` see `frozen_step`, on all local devices.
 
     Args:
-      config: see `interp_cnn.config`.
-      network: with frozen layers.
+      config: the configuration of the run, see `interp_cnn.config`.
+      network: a network with frozen layers.
     """
     return parallel.parallel_map(
         functools.partial(
@@ -211,9 +211,9 @@ def check_params(network: Network, params: Any, source: epath.Path) -> None:
     """Check that parameters are those of a network.
 
     Args:
-      network: that they should fit.
-      params: from a checkpoint.
-      source: what the message calls them by.
+      network: the network that they should fit.
+      params: the parameters of a checkpoint.
+      source: the folder that the message names.
 
     Raises:
       ValueError: where one is missing, superfluous or of another shape.

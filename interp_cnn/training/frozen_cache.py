@@ -53,8 +53,8 @@ class FrozenCache:
     can be taken up again.
 
     Args:
-      config: see `interp_cnn.config`.
-      folder: that belongs to the cache alone.
+      config: the configuration of the run, see `interp_cnn.config`.
+      folder: a folder that belongs to the cache alone.
       beside_checkpoints: whether checkpoints will take space on the same disk.
     """
 
@@ -85,8 +85,9 @@ class FrozenCache:
 
         Args:
           data: prepared data.
-          network: any; with other frozen parameters than before everything is computed again.
-          params: its parameters.
+          network: any network; with other frozen parameters than before everything is computed
+            again.
+          params: the parameters of the network.
           fill: whether to compute what is not there yet.
 
         Returns:

@@ -101,11 +101,11 @@ def train(
     """Train one network, or go on from its latest checkpoint.
 
     Args:
-      config: see `interp_cnn.config`.
+      config: the configuration of the run, see `interp_cnn.config`.
       variant: `"ordinary"` or `"interpretable"`.
       data: prepared data.
-      folder: gets checkpoints, `metrics.jsonl` and TensorBoard events.
-      cache: of the output of the frozen layers; without it every step computes it.
+      folder: the folder for checkpoints, `metrics.jsonl` and TensorBoard events.
+      cache: the output of the frozen layers; without it every step computes it.
 
     Returns:
       The state after the last step.
@@ -197,7 +197,7 @@ class _Loop:
       step_function: `step(state, sharded batch)`, as `build.make_step` returns it.
       rate: the learning rate as a function of the step.
       total: the number of the last step.
-      checkpoints: where the states are saved.
+      checkpoints: the checkpoints that are saved.
       writer: what takes the metrics.
       stop_signal: what says whether to save and stop.
     """

@@ -20,8 +20,8 @@ class MetricWriter:
     In a bucket they arrive from time to time, and with `flush` and `close`.
 
     Args:
-      folder: gets `metrics.jsonl` and the TensorBoard events.
-      name: shown in the terminal.
+      folder: the folder for `metrics.jsonl` and the TensorBoard events.
+      name: the name that is shown in the terminal.
       first_step: number of steps that are done already; what an interrupted run wrote about later
         ones is dropped, for they come again.
       total_steps: length of the run.

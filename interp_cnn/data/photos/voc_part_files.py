@@ -52,7 +52,7 @@ class _Object:
     """One object of a photo, as annotated.
 
     Attributes:
-        number: in the photo, from 1.
+        number: the number of the object in the photo, from 1.
         category: one of all the classes of VOC.
         mask: [height, width] bool.
         bbox: [4] float32: ymin, xmin, ymax, xmax; None without a visible pixel.
