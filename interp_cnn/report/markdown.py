@@ -50,6 +50,6 @@ def one_line(text: str) -> str:
     r"""A text on one line that Markdown shows as it is.
 
     >>> one_line("a_b *c*")
-    'a_b \\\\*c\\\\*'
+    'a_b \\*c\\*'
     """
     return re.sub(r"([\\`*\[\]<>|~])", r"\\\1", " ".join(text.split()))
