@@ -71,7 +71,9 @@ def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
     monkeypatch.setattr(
         measured_radius, "empirical_field", lambda *given, **how: wanted(*given, **how, stride=16)
     )
-    results = commands.evaluate_workdir(read_config(folder), folder, occlude=2)
+    given = read_config(folder)
+    results = commands.evaluate_workdir(given, folder, occlude=2)
+    assert given.eval.radius is None  # the caller's stays as it is
     measured = results["empirical_radius"]
     assert measured["images"] == 2 and set(measured["networks"]) == set(config.networks)
     means = [one["mean"] for one in measured["networks"].values()]

@@ -8,6 +8,7 @@ from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
 from interp_cnn import commands
 from interp_cnn.data import prepare
+from interp_cnn.evaluation.filter_parts import Restored
 from interp_cnn.training.build import make_network, starting_params
 from interp_cnn.workdir import claim_workdir, read_config
 
@@ -99,6 +100,13 @@ def test_nothing_to_evaluate(tiny, tmp_path):
         read_config(tmp_path)
     (tmp_path / "interpretable" / "checkpoints").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint; train the network first"):
+        commands.evaluate_workdir(tiny_config(), tmp_path)
+
+
+def test_a_checkpoint_of_other_categories_than_the_data(tiny, tmp_path, monkeypatch):
+    network = make_network(tiny_config(), "interpretable", 2)
+    monkeypatch.setattr(commands, "restore_network", lambda *_: Restored(network, None, 1, None))
+    with pytest.raises(ValueError, match="tells 2 categories apart and the data have 1; use the"):
         commands.evaluate_workdir(tiny_config(), tmp_path)
 
 

@@ -25,8 +25,7 @@ def main() -> None:
         epilog=f"commands, each with a --help of its own:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = importlib.metadata.version("interp_cnn")
-    parser.add_argument("--version", action="version", version=f"interp_cnn {version}")
+    parser.add_argument("--version", action="version", version=f"interp_cnn {_version()}")
     parser.add_argument("command", metavar="COMMAND", choices=list(_COMMANDS))
     command = parser.parse_args(sys.argv[1:2]).command
     sys.argv[:2] = [f"interp-cnn {command}"]
@@ -38,6 +37,13 @@ def main() -> None:
             " its extra: pip install 'interp_cnn[train]'"
         )
     module.main()
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("interp_cnn")
+    except importlib.metadata.PackageNotFoundError:  # the source, run where it lies
+        return "(not installed)"
 
 
 if __name__ == "__main__":
