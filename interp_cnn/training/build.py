@@ -77,7 +77,7 @@ def make_objective(
         weight=loss.weight,
         sharpness=loss.sharpness,
         images=loss.images,
-        estimator=loss.estimator,
+        gradient=loss.gradient,
         alpha=loss.alpha,
         category_rule=loss.category_rule,
         start_epoch=start.start_epoch,
