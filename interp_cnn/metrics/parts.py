@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interp_cnn.arguments import as_size, check_centers
+from interp_cnn.metrics.best import best_of_filters
 from interp_cnn.metrics.threshold import CHUNK, activation_threshold, as_maps, as_where
+from interp_cnn.receptive_field import discs
 
 
 @functools.lru_cache(maxsize=16)
@@ -18,16 +20,11 @@ def _packed_discs(
     radius: float,
 ) -> NDArray[np.uint64]:
     """Discs around all positions in row-major order, [positions, words], one bit per pixel."""
-    pixel_y, pixel_x = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
-    square_y = np.square(pixel_y - np.array(centers_y)[:, None])  # [h, H]
-    square_x = np.square(pixel_x - np.array(centers_x)[:, None])  # [w, W]
-    rows = [
-        _packed((row[:, None] + square_x[:, None] <= radius**2).reshape(len(centers_x), -1))
-        for row in square_y
-    ]
-    discs = np.concatenate(rows)
-    discs.setflags(write=False)
-    return discs
+    # Row by row: unpacked, the discs of all positions take eight times the memory.
+    rows = (discs([y], centers_x, radius, size)[0] for y in centers_y)
+    packed = np.concatenate([_packed(row.reshape(len(row), -1)) for row in rows])
+    packed.setflags(write=False)
+    return packed
 
 
 def _packed(pixels: NDArray[np.bool_]) -> NDArray[np.uint64]:
@@ -41,7 +38,7 @@ def _count(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.bitwise_count(words).sum(axis=1, dtype=np.int64)
 
 
-def _regions(valid: NDArray[np.bool_], discs: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _regions(valid: NDArray[np.bool_], packed: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Unions of the discs of each row's valid positions: [rows, positions] -> [rows, words].
 
     Each row has at least one valid position, and rows come in falling order of their number.
@@ -49,11 +46,11 @@ def _regions(valid: NDArray[np.bool_], discs: NDArray[np.uint64]) -> NDArray[np.
     counts = valid.sum(axis=1)
     position = np.nonzero(valid)[1]
     starts = np.cumsum(counts) - counts
-    regions = discs[position[starts]]
+    regions = packed[position[starts]]
     # The j-th position of all rows that have one, at once: few steps, as few positions are valid.
     for j in range(1, counts[0]):
         rows = np.searchsorted(-counts, -j, side="left")
-        regions[:rows] |= discs[position[starts[:rows] + j]]
+        regions[:rows] |= packed[position[starts[:rows] + j]]
     return regions
 
 
@@ -110,7 +107,7 @@ def part_hits(
         raise ValueError(f"iou is {iou}; give a share in [0, 1).")
     used = as_where(where, images, filters)
     size = masks.shape[2:]
-    discs = _packed_discs(
+    packed = _packed_discs(
         _as_centers("centers_y", centers_y, height, size[0]),
         _as_centers("centers_x", centers_x, width, size[1]),
         (size[0], size[1]),
@@ -128,7 +125,7 @@ def part_hits(
         order = np.argsort(-number, kind="stable")[: np.count_nonzero(number)]
         if not len(order) or not areas.any():
             continue
-        regions = _regions(valid[order], discs)
+        regions = _regions(valid[order], packed)
         region_areas = _count(regions)
         for k in np.flatnonzero(areas):
             common = _count(regions & parts[k])
@@ -231,8 +228,8 @@ def summarize_parts(interpretability: ArrayLike) -> PartSummary:
     shares = np.asarray(interpretability, np.float64)
     if shares.ndim != 2:
         raise ValueError(f"interpretability has shape {shares.shape}; give [filters, parts].")
-    known = ~np.isnan(shares).all(axis=1)
-    best = np.where(np.isnan(shares), -np.inf, shares).max(axis=1, initial=-np.inf)[known]
+    _, best = best_of_filters(shares, largest=True)
+    best = best[~np.isnan(best)]
     return PartSummary(
         mean=float(best.mean()) if len(best) else float("nan"),
         filters=len(best),
