@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
             ) from None
         box = (ymin, xmin, ymax, xmax)
     from interp_cnn import storage
-    from interp_cnn.evaluation.explanations import explain_image
+    from interp_cnn.explain_command import explain_image
 
     image = storage.as_path(argv[1], what="IMAGE")
     workdir = storage.as_path(_WORKDIR.value)

@@ -1,8 +1,9 @@
 """The two jobs: train the networks of a configuration, and evaluate them."""
 
+import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,24 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluation.evaluator import Evaluator, data_record, experiment_record
-from interp_cnn.evaluation.filter_parts import filter_parts_of, restore_network, write_filter_parts
-from interp_cnn.evaluation.measured_radius import MeasuredRadius, measure_radius
+from interp_cnn.evaluation.explanations import explain_objects
+from interp_cnn.evaluation.filter_parts import filter_parts_of, write_filter_parts
+from interp_cnn.evaluation.measured_radius import measure_radius
+from interp_cnn.evaluation.restore import restore_network
+from interp_cnn.evaluation.results import (
+    EmpiricalRadius,
+    MeasuredRadius,
+    NetworkResult,
+    Results,
+    write_results,
+)
+from interp_cnn.evaluation.strongest_images import NetworkFilters
 from interp_cnn.models import NEW_CONV
 from interp_cnn.preflight import check_run
 from interp_cnn.report.curves import read_curves
 from interp_cnn.report.filters_picture import draw_filters
-from interp_cnn.report.from_evaluation import explained_predictions, filter_rows, network_filters
-from interp_cnn.report.page import write_report
+from interp_cnn.report.from_evaluation import explained_predictions, filter_rows
+from interp_cnn.report.page import ExplainedPrediction, write_report
 from interp_cnn.report.radius_plot import radius_figures
 from interp_cnn.report.table import markdown_table
 from interp_cnn.training import build
@@ -33,7 +44,7 @@ from interp_cnn.training.trainer import check_batch_size, train
 _States = dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]]
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> Results:
     """Train every network of a configuration, evaluate all, write table and figure.
 
     Args:
@@ -97,7 +108,7 @@ def _frozen_folder(workdir: epath.Path) -> Path:
 
 def evaluate_workdir(
     config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
-) -> dict[str, Any]:
+) -> Results:
     """Evaluate the latest checkpoints of a work directory.
 
     Args:
@@ -131,7 +142,7 @@ def evaluate_workdir(
 
 def evaluate_weights(
     config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
-) -> dict[str, Any]:
+) -> Results:
     """Evaluate the networks as they are before training, with the weights of the configuration.
 
     Args:
@@ -167,24 +178,31 @@ def evaluate_weights(
 
 def _set_radius(
     config: ml_collections.ConfigDict, data: Data, states: _States, images: int
-) -> dict[str, Any]:
+) -> EmpiricalRadius | None:
     """Make `config.eval.radius` the empirical one, the same for all networks; how it was measured.
 
-    Nothing changes where the number of images is 0.
+    Nothing changes where the number of images is 0; then it is None.
     """
     images = int(hosts.from_first(lambda: str(images)))
     if not images:
-        return {}
+        return None
     networks = {
         variant: (build.make_network(config, variant, len(data.categories)), params)
         for variant, (_, params, _) in states.items()
     }
     # The first host measures for all: their regions must be the same.
     found = {
-        variant: MeasuredRadius(*one)
+        variant: MeasuredRadius(**one)
         for variant, one in json.loads(
             hosts.from_first(
-                lambda: json.dumps(measure_radius(config, data, networks, images=images))
+                lambda: json.dumps(
+                    {
+                        variant: dataclasses.asdict(one)
+                        for variant, one in measure_radius(
+                            config, data, networks, images=images
+                        ).items()
+                    }
+                )
             )
         ).items()
     }
@@ -196,7 +214,7 @@ def _set_radius(
             f" {one.spread:.1f} over {one.filters} filters"
         )
     hosts.say(f"radius of the regions: {radius} (for other runs --config.eval.radius={radius})")
-    return {"images": images, "networks": {name: one._asdict() for name, one in found.items()}}
+    return EmpiricalRadius(images, found)
 
 
 def _measure(
@@ -205,52 +223,64 @@ def _measure(
     states: _States,
     workdir: epath.Path,
     cache: FrozenCache | None = None,
-    measured_radius: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    measured_radius: EmpiricalRadius | None = None,
+) -> Results:
     """Evaluate networks given as (step, params, activity); write table, figures and picture."""
-    results: dict[str, Any] = {"networks": {}}
-    rows, filters, explained = [], [], []
+    networks: dict[str, NetworkResult] = {}
+    filters: list[NetworkFilters] = []
+    explained: list[ExplainedPrediction] = []
     for variant, (step, params, activity) in states.items():
         network = build.make_network(config, variant, len(data.categories))
         known = data if cache is None else cache.attach(data, network, params, fill=False)
         evaluation = Evaluator(config, known).evaluate(network, params, step, activity)
-        results["networks"][variant] = evaluation.result
-        results["controls"] = evaluation.controls._asdict()
-        if hosts.is_first():
-            storage.make_folder(workdir / variant)
-            parts = filter_parts_of(evaluation, data)
-            write_filter_parts(workdir / variant / "filters.npz", step, parts)
-            if network.interpretable:
-                explained += explained_predictions(
-                    config, variant, network, params, parts, evaluation.objects
-                )
-        results["data"] = data_record(config, data, len(evaluation.objects))
-        results["experiment"] = experiment_record(config, network)
-        if hosts.is_first():
-            rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
-            filters.append(network_filters(variant, network, evaluation, data))
-    if measured_radius:
-        results["empirical_radius"] = measured_radius
+        networks[variant] = evaluation.result
+        if not hosts.is_first():
+            continue
+        filters.append(evaluation.filters_of(variant))
+        storage.make_folder(workdir / variant)
+        parts = filter_parts_of(evaluation, data)
+        write_filter_parts(workdir / variant / "filters.npz", step, parts)
+        if network.interpretable:
+            found = explain_objects(config, data, network, params, parts, evaluation.objects)
+            explained += explained_predictions(variant, found, layer=NEW_CONV)
+    results = Results(
+        networks=networks,
+        controls=evaluation.controls,
+        data=data_record(config, data, len(evaluation.objects)),
+        experiment=experiment_record(config, network),
+        empirical_radius=measured_radius,
+    )
     if hosts.is_first():
-        table = markdown_table(results)
-        storage.write(workdir / "metrics.json", json.dumps(results, indent=2) + "\n")
-        storage.write(workdir / "table.md", table)
-        hosts.say("\n" + table)
-        with storage.staged_file(workdir / "filters.png") as picture:
-            draw_filters(picture, rows, title=_title(config))
-        curves = read_curves({variant: workdir / variant for variant in states})
-        write_report(
-            workdir / "report",
-            results,
-            filters,
-            curves,
-            config=config.to_dict(),
-            explained=explained,
-            figures=radius_figures(results),
-        )
-        hosts.say(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
+        _write(config, workdir, results, filters, explained)
     hosts.wait("report is written")
     return results
+
+
+def _write(
+    config: ml_collections.ConfigDict,
+    workdir: epath.Path,
+    results: Results,
+    filters: Sequence[NetworkFilters],
+    explained: Sequence[ExplainedPrediction],
+) -> None:
+    """Write `metrics.json`, table, picture and report."""
+    table = markdown_table(results)
+    write_results(workdir / "metrics.json", results)
+    storage.write(workdir / "table.md", table)
+    hosts.say("\n" + table)
+    rows = [row for network in filters for row in filter_rows(network, NEW_CONV)]
+    with storage.staged_file(workdir / "filters.png") as picture:
+        draw_filters(picture, rows, title=_title(config))
+    write_report(
+        workdir / "report",
+        results,
+        filters,
+        read_curves({variant: workdir / variant for variant in results.networks}),
+        config=config.to_dict(),
+        explained=explained,
+        figures=radius_figures(results),
+    )
+    hosts.say(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
 
 
 def _title(config: ml_collections.ConfigDict) -> str:

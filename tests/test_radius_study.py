@@ -1,7 +1,5 @@
 """Part interpretability at other radii, and the radius that occlusion measures."""
 
-import json
-
 import numpy as np
 import pytest
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
@@ -11,7 +9,8 @@ from interp_cnn.data import prepare
 from interp_cnn.data.pipeline import CropWithParts
 from interp_cnn.evaluation import measured_radius
 from interp_cnn.evaluation.evaluator import Evaluator
-from interp_cnn.evaluation.filter_parts import restore_network
+from interp_cnn.evaluation.restore import restore_network
+from interp_cnn.evaluation.results import read_results
 from interp_cnn.models import NEW_CONV
 from interp_cnn.training.build import claim_workdir, read_config
 from interp_cnn.training.steps import normalise
@@ -47,8 +46,8 @@ def test_the_evaluation_measures_other_radii_too(run):
     )
     maps = np.asarray(network.apply({"params": params}, images)[1][NEW_CONV])
     field = network.receptive_fields()[NEW_CONV]
-    figures = evaluation.result["layers"][NEW_CONV]["part_interpretability"]
-    radii, values = zip(*figures["by_radius"], strict=True)
+    figures = evaluation.result.layers[NEW_CONV].part_interpretability
+    radii, values = zip(*figures.by_radius, strict=True)
     expected = metrics.radius_sensitivity(
         [(maps, np.stack([photo["masks"] for photo in photos]), None)],
         metrics.activation_threshold(maps),
@@ -62,7 +61,7 @@ def test_the_evaluation_measures_other_radii_too(run):
         radii[2] / 2,
         2 * radii[2],
     )
-    assert radii[2] == figures["radius"] and values[2] == figures["value"]
+    assert radii[2] == figures.radius and values[2] == figures.value
 
 
 def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
@@ -72,15 +71,15 @@ def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
         measured_radius, "empirical_field", lambda *given, **how: wanted(*given, **how, stride=16)
     )
     results = commands.evaluate_workdir(read_config(folder), folder, occlude=2)
-    measured = results["empirical_radius"]
-    assert measured["images"] == 2 and set(measured["networks"]) == set(config.networks)
-    means = [one["mean"] for one in measured["networks"].values()]
+    measured = results.empirical_radius
+    assert measured.images == 2 and set(measured.networks) == set(config.networks)
+    means = [one.mean for one in measured.networks.values()]
     radius = read_config(folder).eval.radius  # kept for explain.py and the next evaluation
     assert radius == pytest.approx(np.mean(means), abs=0.051)
-    for network in results["networks"].values():
-        for figures in network["layers"].values():
-            assert figures["part_interpretability"]["radius"] == radius
-    assert json.loads((folder / "metrics.json").read_text()) == results
+    for network in results.networks.values():
+        for figures in network.layers.values():
+            assert figures.part_interpretability.radius == radius
+    assert read_results(folder / "metrics.json") == results
     assert "measured by occluding 2 images" in " ".join((folder / "table.md").read_text().split())
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert "Part interpretability over the radius" in page

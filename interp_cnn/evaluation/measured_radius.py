@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
@@ -11,27 +11,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from interp_cnn import metrics
-from interp_cnn.data.pipeline import Crop, Split, eval_batches
+from interp_cnn.data.pipeline import Crop, Split
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.evaluator import Evaluator
+from interp_cnn.evaluation.predict import Predictor
+from interp_cnn.evaluation.results import MeasuredRadius
 from interp_cnn.metrics import EmpiricalField
 from interp_cnn.models import NEW_CONV, Network
-from interp_cnn.training import parallel
 from interp_cnn.training.steps import normalise
-
-
-class MeasuredRadius(NamedTuple):
-    """Empirical radius of the units of one network, in pixels.
-
-    Attributes:
-      mean: over the filters that respond to occlusion.
-      spread: their standard deviation.
-      filters: their number.
-    """
-
-    mean: float
-    spread: float
-    filters: int
 
 
 def measure_radius(
@@ -58,18 +45,14 @@ def measure_radius(
     """
     if images < 1:
         raise ValueError(f"the radius is measured on {images} images; give at least 1")
-    evaluator = Evaluator(config, data)
-    objects = evaluator.objects()
+    objects = Evaluator(config, data).objects()
     found = {}
     for name, (network, params) in networks.items():
-        predict = evaluator.predictor(network)
-        crop = Crop(network.input_size, config.data.crop)
-        peaks = []
-        for batch in eval_batches(
-            objects, crop, batch_size=evaluator.batch_size, threads=config.data.threads
-        ):
-            output = parallel.unshard(predict(params, parallel.shard({"image": batch["image"]})))
-            peaks.append(output["peaks"][NEW_CONV][: int(batch["weight"].sum())])
+        predict = Predictor(config, data, network, params)
+        peaks = [
+            predict(batch, "peaks")["peaks"][NEW_CONV]
+            for batch in predict.batches(objects, annotated=False)
+        ]
         field = empirical_field(
             config, network, params, objects, np.concatenate(peaks), images=images, name=name
         )

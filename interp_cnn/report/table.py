@@ -3,13 +3,21 @@
 import math
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
+from interp_cnn.evaluation.results import (
+    EmpiricalRadius,
+    ExperimentRecord,
+    LayerResult,
+    NetworkResult,
+    Results,
+)
 from interp_cnn.report.paper_numbers import DATASETS, NETWORKS, PaperFigure, paper_figure
 
-Tree = Mapping[str, Any]
-Get = Callable[[Tree], Any]
+# Reads one figure out of a network's or a layer's results.
+Get = Callable[[Any], Any]
 
 _ORDER = ("ordinary", "interpretable")
 _DATASET_NAMES = {
@@ -17,7 +25,6 @@ _DATASET_NAMES = {
     "pascal_voc_part": "Pascal VOC Part",
     "cub_200_2011": "CUB-200-2011",
 }
-_FILTERS_OF = "filters_of_category"
 _MOST_CATEGORIES = 30
 _DASH = "—"
 _WIDTH = 100  # of the prose; the table is as wide as its columns need
@@ -59,35 +66,34 @@ class Summary(NamedTuple):
     notes: Sequence[str]
 
 
-def summarize(results: Tree) -> Summary:
+def summarize(results: Results) -> Summary:
     """Text and table of an evaluation: the networks side by side, and what the figures mean.
 
     Args:
-      results: what the evaluator writes to `metrics.json`: `experiment`, `data`, `controls`, and
-        under `networks` the results of `ordinary`, of `interpretable`, or of both. None and NaN
-        stand for a figure that could not be measured, and show as a dash.
+      results: figures of `"ordinary"`, of `"interpretable"`, or of both; one that could not be
+        measured shows as a dash.
 
     Raises:
       ValueError: if there are no networks, or others than those two.
     """
-    found = results["networks"]
+    found = results.networks
     if not found or not set(found) <= set(_ORDER):
         raise ValueError(
-            f"results['networks'] has {', '.join(map(repr, found)) or 'nothing'}; "
+            f"results.networks has {', '.join(map(repr, found)) or 'nothing'}; "
             "give the results of 'ordinary', 'interpretable' or both."
         )
     names = [name for name in _ORDER if name in found]
     networks = [found[name] for name in names]
-    layers = list(dict.fromkeys(layer for network in networks for layer in network["layers"]))
+    layers = list(dict.fromkeys(layer for network in networks for layer in network.layers))
 
     rows = [_accuracy_row(results, networks)]
     for layer in layers:
-        rows += _layer_rows(results, layer, [network["layers"].get(layer) for network in networks])
-    header = ["", *names, _paper_title(results["experiment"]), "behind the figures"]
+        rows += _layer_rows(results, layer, [network.layers.get(layer) for network in networks])
+    header = ["", *names, _paper_title(results.experiment), "behind the figures"]
     lines = [[row.name, *row.cells, row.paper, row.behind] for row in rows]
     keep = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
     return Summary(
-        title=_title(results["experiment"]),
+        title=_title(results.experiment),
         about=_about(results),
         networks=len(names),
         header=[header[i] for i in keep],
@@ -99,7 +105,7 @@ def summarize(results: Tree) -> Summary:
     )
 
 
-def markdown_table(results: Tree) -> str:
+def markdown_table(results: Results) -> str:
     """Report of an evaluation as Markdown, see `summarize`; the text ends with a newline."""
     summary = summarize(results)
     blocks = [
@@ -114,16 +120,16 @@ def markdown_table(results: Tree) -> str:
 # Rows.
 
 
-def _accuracy_row(results: Tree, networks: Sequence[Tree]) -> _Row:
+def _accuracy_row(results: Results, networks: Sequence[NetworkResult]) -> _Row:
     return _Row(
         "accuracy ↑",
-        [_percent(network["accuracy"]["value"]) for network in networks],
+        [_percent(network.accuracy.value) for network in networks],
         _paper(results, "accuracy", _percent),
-        _counts(networks, _at("accuracy", "images"), "images"),
+        _counts(networks, attrgetter("accuracy.images"), "images"),
     )
 
 
-def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list[_Row]:
+def _layer_rows(results: Results, layer: str, found: Sequence[LayerResult | None]) -> list[_Row]:
     """Rows of one layer; `found` has None for a network without that layer."""
     known = [figures for figures in found if figures is not None]
 
@@ -133,11 +139,13 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
     def count(get: Get, noun: str, write: Callable[[Any], str] = str) -> str:
         return _counts(known, get, noun, write)
 
-    behind = [count(_at("location_instability", "filters"), "filters")]
+    behind = [count(attrgetter("location_instability.filters"), "filters")]
     if any(map(_left_out, known)):
         behind[0] += f" ({count(_left_out, 'left out')})"
-    behind.append(count(_at("location_instability", "images_per_value"), "images each", _decimal))
-    get = _at("location_instability", "value")
+    behind.append(
+        count(attrgetter("location_instability.images_per_value"), "images each", _decimal)
+    )
+    get = attrgetter("location_instability.value")
     values = [None if figures is None else get(figures) for figures in found]
     rows = [
         _Row(layer, [""] * len(found), heading=True),
@@ -153,38 +161,42 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
         if not any(map(_missing, values)) and values[0]:
             ratio = values[1] / values[0]
         rows.append(_Row("- interpretable / ordinary", ["", _number(ratio)], _paper_ratio(results)))
-    controls = results["controls"]
-    images = f"{controls['images']} images"
+    controls = results.controls
+    images = f"{controls.images} images"
     of_all = f"of {count(_all_filters, 'filters')}"
-    tracked = count(_at("tracking_ratio", "filters"), "filters")
+    tracked = count(attrgetter("tracking_ratio.filters"), "filters")
     return [
         *rows,
         _Row(
             "- control: always at the centre",
-            [_number(controls["center"])] * len(found),
+            [_number(controls.center)] * len(found),
             behind=f"{images}; tracking ratio 1",
         ),
         _Row(
             "- control: random positions",
-            [_number(controls["random"])] * len(found),
+            [_number(controls.random)] * len(found),
             behind=images,
         ),
-        _Row("tracking ratio ↓", cells(_at("tracking_ratio", "value"), _number), behind=tracked),
+        _Row(
+            "tracking ratio ↓", cells(attrgetter("tracking_ratio.value"), _number), behind=tracked
+        ),
         _Row(
             "- share of filters below 1 ↑",
-            cells(_at("tracking_ratio", "below_1"), _percent),
+            cells(attrgetter("tracking_ratio.below_1"), _percent),
             behind=tracked,
         ),
         _Row(
             "- share of filters below 0.8 ↑",
-            cells(_at("tracking_ratio", "below_0.8"), _percent),
+            cells(attrgetter("tracking_ratio.below_08"), _percent),
             behind=tracked,
         ),
         _Row(
             "part interpretability ↑",
-            cells(_at("part_interpretability", "value"), _number),
+            cells(attrgetter("part_interpretability.value"), _number),
             _paper(results, "part_interpretability", _number),
-            ", ".join(count(_at("part_interpretability", of), of) for of in ("filters", "images")),
+            ", ".join(
+                count(attrgetter(f"part_interpretability.{of}"), of) for of in ("filters", "images")
+            ),
         ),
         _Row(
             "- with the smallest / largest radius",
@@ -192,47 +204,41 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
             behind=f"radius {_ends(_by_radius(known[0]), 0, _decimal)}",
         ),
         *[
-            _Row(f"- filters of {_plain(category)}", cells(_at(_FILTERS_OF, category), _integer))
-            for category in _listed(known[0][_FILTERS_OF])
+            _Row(f"- filters of {_plain(category)}", cells(_filters_of(category), _integer))
+            for category in _listed(known[0].filters_of_category)
         ],
-        _Row("dead filters", cells(_at("dead"), _integer), behind=of_all),
-        _Row("collapsed filters", cells(_at("collapsed"), _integer), behind=of_all),
-        _Row("mutual information, nats", cells(_at("mutual_information"), _number)),
+        _Row("dead filters", cells(attrgetter("dead"), _integer), behind=of_all),
+        _Row("collapsed filters", cells(attrgetter("collapsed"), _integer), behind=of_all),
+        _Row("mutual information, nats", cells(attrgetter("mutual_information"), _number)),
     ]
 
 
-def _listed(categories: Sequence[str]) -> Sequence[str]:
+def _listed(categories: Iterable[str]) -> Sequence[str]:
     """Categories that get a row: not a single one, nor hundreds of species."""
-    return categories if 1 < len(categories) <= _MOST_CATEGORIES else ()
+    names = list(categories)
+    return names if 1 < len(names) <= _MOST_CATEGORIES else ()
 
 
-def _at(*keys: str) -> Get:
-    """What reads one figure out of a network's or a layer's results."""
-
-    def get(tree: Tree) -> Any:
-        for key in keys:
-            tree = tree[key]
-        return tree
-
-    return get
+def _filters_of(category: str) -> Get:
+    return lambda layer: layer.filters_of_category[category]
 
 
-_by_radius = _at("part_interpretability", "by_radius")
+_by_radius = attrgetter("part_interpretability.by_radius")
 
 
 def _ends(curve: Sequence[Sequence[Any]], column: int, write: Callable[[Any], str]) -> str:
     return f"{write(curve[0][column])} / {write(curve[-1][column])}"
 
 
-def _left_out(layer: Tree) -> int:
-    return layer["location_instability"]["filters_left_out"]
+def _left_out(layer: LayerResult) -> int:
+    return layer.location_instability.filters_left_out
 
 
-def _all_filters(layer: Tree) -> int:
-    return layer["location_instability"]["filters"] + _left_out(layer)
+def _all_filters(layer: LayerResult) -> int:
+    return layer.location_instability.filters + _left_out(layer)
 
 
-def _counts(known: Sequence[Tree], get: Get, noun: str, write: Callable[[Any], str] = str) -> str:
+def _counts(known: Sequence[Any], get: Get, noun: str, write: Callable[[Any], str] = str) -> str:
     """`512 filters`, or `510 / 512 filters` where the networks differ."""
     return f"{' / '.join(dict.fromkeys(write(get(figures)) for figures in known))} {noun}"
 
@@ -271,31 +277,31 @@ def _plain(text: object) -> str:
 # The paper's side.
 
 
-def _paper_figure(results: Tree, metric: str) -> PaperFigure | None:
-    experiment = results["experiment"]
+def _paper_figure(results: Results, metric: str) -> PaperFigure | None:
+    experiment = results.experiment
     return paper_figure(
         metric,
-        network=experiment["network"],
-        dataset=experiment["dataset"],
-        category=experiment["category"],
-        task=experiment["task"],
+        network=experiment.network,
+        dataset=experiment.dataset,
+        category=experiment.category,
+        task=experiment.task,
     )
 
 
-def _paper(results: Tree, metric: str, write: Callable[[float], str]) -> str:
+def _paper(results: Results, metric: str, write: Callable[[float], str]) -> str:
     figure = _paper_figure(results, metric)
     if figure is None:
         return ""
     return f"{write(figure.ordinary)} → {write(figure.interpretable)} ({figure.scope})"
 
 
-def _paper_ratio(results: Tree) -> str:
+def _paper_ratio(results: Results) -> str:
     figure = _paper_figure(results, "location_instability")
     return "" if figure is None else _number(figure.interpretable / figure.ordinary)
 
 
-def _paper_title(experiment: Tree) -> str:
-    dataset, network = experiment["dataset"], experiment["network"]
+def _paper_title(experiment: ExperimentRecord) -> str:
+    dataset, network = experiment.dataset, experiment.network
     if dataset not in DATASETS or network not in NETWORKS:
         return ""
     return f"paper ({DATASETS[dataset]}, {NETWORKS[network]})"
@@ -342,35 +348,35 @@ def _wrapped(paragraphs: Sequence[str], bullet: str = "- ") -> str:
     )
 
 
-def _title(experiment: Tree) -> str:
-    network = NETWORKS.get(experiment["network"], experiment["network"])
-    dataset = _DATASET_NAMES.get(experiment["dataset"], experiment["dataset"])
-    return f"{network} on {dataset}: {experiment['category']}"
+def _title(experiment: ExperimentRecord) -> str:
+    network = NETWORKS.get(experiment.network, experiment.network)
+    dataset = _DATASET_NAMES.get(experiment.dataset, experiment.dataset)
+    return f"{network} on {dataset}: {experiment.category}"
 
 
-def _about(results: Tree) -> list[str]:
-    experiment, data = results["experiment"], results["data"]
-    size = experiment["image_size"]
-    versions = [f"{name} {version}" for name, version in experiment["versions"].items()]
-    run = [f"{size} x {size} pixels", experiment["date"], experiment["device"], *versions]
-    steps = [f"{name} at step {found['step']}" for name, found in results["networks"].items()]
-    landmarks, parts = (", ".join(data[k]) or "none" for k in ("landmarks", "parts"))
+def _about(results: Results) -> list[str]:
+    experiment, data = results.experiment, results.data
+    size = experiment.image_size
+    versions = [f"{name} {version}" for name, version in experiment.versions.items()]
+    run = [f"{size} x {size} pixels", experiment.date, experiment.device, *versions]
+    steps = [f"{name} at step {found.step}" for name, found in results.networks.items()]
+    landmarks, parts = (", ".join(names) or "none" for names in (data.landmarks, data.parts))
     return [
         f"{', '.join(run)}. Networks: {', '.join(steps)}.",
-        f"{data['train_images']} training images, {data['test_images']} test images with "
-        f"{data['test_objects']} objects. Landmarks: {landmarks}. Parts: {parts}.",
+        f"{data.train_images} training images, {data.test_images} test images with "
+        f"{data.test_objects} objects. Landmarks: {landmarks}. Parts: {parts}.",
     ]
 
 
-def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> list[str]:
-    data = results["data"]
-    if data["location_split"] == "all":
+def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence[str]) -> list[str]:
+    data = results.data
+    if data.location_split == "all":
         images = (
-            f"all {data['location_images']} annotated images, training images among them, as in "
+            f"all {data.location_images} annotated images, training images among them, as in "
             "the authors' code"
         )
     else:
-        images = f"the {data['location_images']} annotated test images"
+        images = f"the {data.location_images} annotated test images"
     notes = [
         "↑ higher is better, ↓ lower is better, — could not be measured.",
         "Location instability: spread of the distance between a filter's peak and a landmark, in "
@@ -384,19 +390,19 @@ def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> li
         "Part interpretability: share of the images on which a filter's region overlaps its best "
         "part with an IoU above 0.2, mean over filters. " + _radius_note(networks, layers),
     ]
-    if "empirical_radius" in results:
-        notes.append(_empirical_note(results["empirical_radius"]))
-    if data["part_regions"] == "boxes":
+    if results.empirical_radius is not None:
+        notes.append(_empirical_note(results.empirical_radius))
+    if data.part_regions == "boxes":
         notes.append(
             "This data set has no part masks: filled part boxes served as masks, so part "
             "interpretability does not compare with figures measured on masks."
         )
-    if data["part_regions"] == "none":
+    if data.part_regions == "none":
         notes.append(
             "The parts of this data set are points without regions, so there is no part "
             "interpretability."
         )
-    if len(data["categories"]) > 1:
+    if len(data.categories) > 1:
         notes.append(
             "Each filter is measured on the objects of its own category, the one that it is most "
             "active on."
@@ -408,12 +414,14 @@ def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> li
     return [*notes, *_paper_notes(results)]
 
 
-def _radius_note(networks: Sequence[Tree], layers: Sequence[str]) -> str:
+def _radius_note(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:
     """The radius of the discs, per layer where the layers differ."""
     radii = {}
     for layer in layers:
-        found = [network["layers"][layer] for network in networks if layer in network["layers"]]
-        radii[layer] = _counts(found, _at("part_interpretability", "radius"), "pixels", _decimal)
+        found = [network.layers[layer] for network in networks if layer in network.layers]
+        radii[layer] = _counts(
+            found, attrgetter("part_interpretability.radius"), "pixels", _decimal
+        )
     listed = ", ".join(f"{radius} ({layer})" for layer, radius in radii.items())
     if len(set(radii.values())) == 1:
         listed = next(iter(radii.values()))
@@ -423,19 +431,19 @@ def _radius_note(networks: Sequence[Tree], layers: Sequence[str]) -> str:
     )
 
 
-def _empirical_note(measured: Tree) -> str:
+def _empirical_note(measured: EmpiricalRadius) -> str:
     found = ", ".join(
-        f"{one['mean']:.1f} ± {one['spread']:.1f} ({name}, {one['filters']} filters)"
-        for name, one in measured["networks"].items()
+        f"{one.mean:.1f} ± {one.spread:.1f} ({name}, {one.filters} filters)"
+        for name, one in measured.networks.items()
     )
     return (
         f"The radius is that of empirical receptive fields of the new conv, {found}, measured by "
-        f"occluding {measured['images']} images; their mean serves all networks."
+        f"occluding {measured.images} images; their mean serves all networks."
     )
 
 
-def _paper_notes(results: Tree) -> list[str]:
-    experiment = results["experiment"]
+def _paper_notes(results: Results) -> list[str]:
+    experiment = results.experiment
     figures = [_paper_figure(results, m) for m in ("accuracy", "location_instability")]
     scopes = list(dict.fromkeys(figure.scope for figure in figures if figure is not None))
     if not scopes:
@@ -443,7 +451,7 @@ def _paper_notes(results: Tree) -> list[str]:
     means = [scope for scope in scopes if scope.startswith("mean of")]
     notes = []
     if means:
-        marked, category = " and ".join(means), experiment["category"]
+        marked, category = " and ".join(means), experiment.category
         notes.append(
             f"The paper's figures (ordinary → interpretable) marked '{marked}' are means over that "
             f"many categories; ours are those of {category}."

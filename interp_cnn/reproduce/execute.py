@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from interp_cnn import commands, storage
 from interp_cnn.config import INTERPRETABLE, ORDINARY, first_difference
+from interp_cnn.evaluation.results import Results, read_results
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import Job
 
@@ -18,9 +19,9 @@ _TIME = "time.json"
 
 
 class Outcome(NamedTuple):
-    """Of one run: the figures as in its metrics.json, or why there are none."""
+    """Of one run: its figures, or why there are none."""
 
-    results: dict[str, Any] | None
+    results: Results | None
     reason: str = ""
 
 
@@ -34,10 +35,10 @@ def folder_of(run: Run, workdir: epath.Path) -> epath.Path:
     return workdir / "runs" / run.name
 
 
-def finished(run: Run, workdir: epath.Path) -> dict[str, Any] | None:
+def finished(run: Run, workdir: epath.Path) -> Results | None:
     """Figures of a run that is done with this configuration, or None."""
     folder = folder_of(run, workdir)
-    saved, results = _read(folder / "config.json"), _read(folder / "metrics.json")
+    saved, results = _read(folder / "config.json"), _results(folder / "metrics.json")
     if saved is None or results is None or first_difference(saved, run.config.to_dict()):
         return None
     # What a run may change when it goes on, but not its figures.
@@ -53,6 +54,14 @@ def _read(file: epath.Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _results(file: epath.Path) -> Results | None:
+    """Figures of a run; None where the file is missing or cannot be read."""
+    try:
+        return read_results(file)
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def begun(run: Run, workdir: epath.Path) -> bool:
@@ -125,7 +134,7 @@ def execute(
     return outcomes
 
 
-def _train(run: Run, workdir: epath.Path) -> dict[str, Any]:
+def _train(run: Run, workdir: epath.Path) -> Results:
     folder = folder_of(run, workdir)
     if not begun(run, workdir):
         # Left by a run that had no data or weights; other ones may be given now.
