@@ -249,6 +249,7 @@ def _measure(
         data=data_record(config, data, len(evaluation.objects)),
         experiment=experiment_record(config, network),
         empirical_radius=measured_radius,
+        part_controls=evaluation.part_controls,
     )
     if hosts.is_first():
         _write(config, workdir, results, filters, explained)

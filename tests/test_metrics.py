@@ -353,4 +353,4 @@ def test_doctests():
 
     from interp_cnn import receptive_field
 
-    assert doctest.testmod(receptive_field) == (0, 3)
+    assert doctest.testmod(receptive_field) == (0, 4)

@@ -55,6 +55,13 @@ def test_the_evaluation_measures_other_radii_too(run):
         centers_y=field.centers(maps.shape[1]),
         centers_x=field.centers(maps.shape[2]),
     )
+    fired = evaluation.result.layers[NEW_CONV].part_interpretability_fired
+    assert fired.radius == figures.radius and fired.value >= figures.value
+    fires = (maps > metrics.activation_threshold(maps)).any(axis=(1, 2))
+    share = evaluation.result.layers[NEW_CONV].fired_share
+    assert share == pytest.approx(fires.mean(), abs=0.02)
+    controls = evaluation.part_controls
+    assert 0 <= controls.random < controls.center <= 1 and controls.images == len(photos)
     for value, shares in zip(values, expected, strict=True):
         assert value == pytest.approx(metrics.summarize_parts(shares).mean, abs=0.02)
     assert max(values) - min(values) > 0.05 and (radii[0], radii[-1]) == (

@@ -165,6 +165,41 @@ def test_table_of_both_networks(results):
     assert "188 objects" in prose(text)
 
 
+def test_both_readings_of_part_interpretability(results):
+    for shift, network in enumerate(results["networks"].values()):
+        for figures in network["layers"].values():
+            fired = copy.deepcopy(figures["part_interpretability"])
+            fired |= {
+                "value": 0.7 + shift / 10,
+                "filters": 500,
+                "by_radius": [[11.2, 0.3], [44.8, 0.9]],
+            }
+            figures |= {"part_interpretability_fired": fired, "fired_share": 0.25}
+    results["part_controls"] = {"center": 0.37, "random": 0.171, "images": 180}
+    text = text_of(results)
+    _, sections = table(text)
+    top = sections["top_conv"]
+    name = "part interpretability (paper's: images on which the filter fires) ↑"
+    assert top[name] == ["0.700", "0.800", "", "500 filters, 187 images"]
+    assert top["- with the smallest / largest radius"] == [
+        "0.300 / 0.900",
+        "0.300 / 0.900",
+        "",
+        "radius 11.2 / 44.8",
+    ]
+    assert top["- over all images with the part ↑"][:2] == ["0.401", "0.503"]
+    assert top["- images on which a filter fires"][:2] == ["25.00 %", "25.00 %"]
+    assert top["- control: one disc at the centre"] == ["0.370", "0.370", "", "180 images"]
+    assert top["- control: one disc at random positions"][:2] == ["0.171", "0.171"]
+    assert "The paper does not say over which images the share is taken." in prose(text)
+    results["experiment"]["dataset"] = "pascal_voc_part"
+    _, sections = table(text_of(results))
+    assert sections["top_conv"][name][2] == "0.458 → 0.653 (cat)"
+    assert sections["top_conv"]["- over all images with the part ↑"][2] == ""
+    del results["part_controls"]  # parts without regions
+    assert "- control: one disc at the centre" not in table(text_of(results))[1]["top_conv"]
+
+
 def test_networks_stand_in_the_papers_order(results):
     results["networks"] = dict(reversed(results["networks"].items()))
     header, sections = table(text_of(results))

@@ -17,7 +17,7 @@ from interp_cnn.evaluation.accuracy import accuracy_on_test
 from interp_cnn.evaluation.categories import filter_categories
 from interp_cnn.evaluation.gathering import Gathered, Members, gather
 from interp_cnn.evaluation.measuring import MeasuredLayer, layer_filters, layer_result
-from interp_cnn.evaluation.part_regions import part_shares, region_radius
+from interp_cnn.evaluation.part_regions import measure_parts, region_radius
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.results import (
     Controls,
@@ -41,6 +41,7 @@ class Evaluation:
     Attributes:
       result: its figures, as they go into `metrics.json`.
       controls: location instability of units that ignore the image.
+      part_controls: their part interpretability; None where parts have no regions.
       layers: of each layer the figures of its filters.
       gallery: the strongest images of the filters.
       captions: of each picture of the gallery, category and photo id.
@@ -49,6 +50,7 @@ class Evaluation:
 
     result: NetworkResult
     controls: Controls
+    part_controls: Controls | None
     layers: dict[str, LayerFilters]
     gallery: Gallery
     captions: list[str]
@@ -107,7 +109,7 @@ class Evaluator:
         categories = filter_categories(predict, objects, activity, rule=rule)
         members = {name: objects.labels[:, None] - 1 == of for name, of in categories.items()}
         found = gather(predict, objects, members, landmarks=len(data.landmarks))
-        measured = self._measured(predict, objects, found, categories, members)
+        measured, part_controls = self._measured(predict, objects, found, categories, members)
         in_test = int((data.test.labels > 0).sum())
         of_test = found.logits[len(objects) - in_test :]
         return Evaluation(
@@ -117,6 +119,7 @@ class Evaluator:
                 accuracy=accuracy_on_test(predict, data.test, of_test, task=config.train.task),
             ),
             controls=_controls(found.landmarks, network.input_size),
+            part_controls=part_controls,
             layers={
                 layer.name: layer_filters(layer, data, found.gallery.layers[layer.name])
                 for layer in measured
@@ -133,13 +136,20 @@ class Evaluator:
         found: Gathered,
         categories: Mapping[str, np.ndarray],
         members: Members,
-    ) -> list[MeasuredLayer]:
-        """Each layer with what was gathered of it and how often its filters cover parts."""
+    ) -> tuple[list[MeasuredLayer], Controls | None]:
+        """Each layer with what was measured of it, and the controls of part interpretability."""
         radius = region_radius(self.config, predict.network)
         radii = [factor * radius for factor in _RADIUS_FACTORS]
-        parts = len(self.data.parts)
-        shares = part_shares(predict, objects, found.layers, members, parts=parts, radii=radii)
-        return [
+        figures, controls = measure_parts(
+            predict,
+            objects,
+            found.layers,
+            members,
+            parts=len(self.data.parts),
+            radii=radii,
+            radius=radius,
+        )
+        layers = [
             MeasuredLayer(
                 name=name,
                 network=predict.network,
@@ -148,12 +158,13 @@ class Evaluator:
                 members=members[name],
                 categories=categories[name],
                 radii=radii,
-                shares=shares[name],
+                parts=figures[name],
                 radius=radius,
                 top=self.config.eval.top,
             )
             for name, layer in found.layers.items()
         ]
+        return layers, controls
 
 
 def _controls(landmarks: np.ndarray, side: int) -> Controls:

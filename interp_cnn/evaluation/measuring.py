@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from interp_cnn import metrics
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.gathering import INFORMATION_IMAGES, GatheredLayer
+from interp_cnn.evaluation.part_regions import PartFigures
 from interp_cnn.evaluation.results import (
     LayerResult,
     LocationInstability,
@@ -34,7 +35,7 @@ class MeasuredLayer:
       members: which objects count for which filter, bool [objects, filters].
       categories: category of each filter, int [filters].
       radii: of the image regions, in pixels of the input.
-      shares: P_{f,k} at these radii, [radii, filters, parts].
+      parts: how often its filters cover parts at these radii.
       radius: which of them is the one that is reported.
       top: number of images of each filter for the location metrics.
     """
@@ -46,7 +47,7 @@ class MeasuredLayer:
     members: NDArray[np.bool_]
     categories: NDArray[np.integer]
     radii: Sequence[float]
-    shares: NDArray[np.floating]
+    parts: PartFigures
     radius: float
     top: int
 
@@ -55,11 +56,10 @@ class MeasuredLayer:
         """Height and width of the input in pixels."""
         return (self.network.input_size, self.network.input_size)
 
-    @property
-    def part_shares(self) -> NDArray[np.floating]:
-        """P_{f,k} at the radius that is reported, [filters, parts]."""
-        shares: NDArray[np.floating] = self.shares[list(self.radii).index(self.radius)]
-        return shares
+    def at_radius(self, shares: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Shares at the radius that is reported, [radii, filters, parts] -> [filters, parts]."""
+        reported: NDArray[np.floating] = shares[list(self.radii).index(self.radius)]
+        return reported
 
 
 def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
@@ -93,7 +93,7 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
             below_1=known(summary.below_1),
             below_08=known(summary.below_08),
         ),
-        part_interpretability=_part_interpretability(layer),
+        part_interpretability=_part_interpretability(layer, layer.parts.shares),
         filters_of_category={
             name: int(number) for name, number in zip(data.categories, numbers, strict=True)
         },
@@ -102,19 +102,29 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
         mutual_information=known(information),
         receptive_field=layer.network.receptive_fields()[layer.name],
         mutual_information_images=min(objects, INFORMATION_IMAGES),
+        part_interpretability_fired=_part_interpretability(layer, layer.parts.shares_fired),
+        fired_share=known(_mean(layer.parts.fired)),
     )
 
 
-def _part_interpretability(layer: MeasuredLayer) -> PartInterpretability:
-    parts = metrics.summarize_parts(layer.part_shares)
+def _mean(values: NDArray[np.floating]) -> float:
+    """Mean of the known values; NaN without any."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
+
+
+def _part_interpretability(
+    layer: MeasuredLayer, shares: NDArray[np.floating]
+) -> PartInterpretability:
+    parts = metrics.summarize_parts(layer.at_radius(shares))
     return PartInterpretability(
         value=known(parts.mean),
         filters=parts.filters,
         images=len(layer.landmarks),
         radius=layer.radius,
         by_radius=tuple(
-            (radius, known(metrics.summarize_parts(shares).mean))
-            for radius, shares in zip(layer.radii, layer.shares, strict=True)
+            (radius, known(metrics.summarize_parts(of).mean))
+            for radius, of in zip(layer.radii, shares, strict=True)
         ),
     )
 
@@ -144,7 +154,7 @@ def layer_filters(layer: MeasuredLayer, data: Data, top: TopMaps) -> LayerFilter
         name=layer.name,
         categories=[data.categories[of] for of in layer.categories],
         parts=data.parts,
-        shares=layer.part_shares,
+        shares=layer.at_radius(layer.parts.shares),
         landmarks=data.landmarks,
         tracking=tracking,
         instability=_mean_known(instability),

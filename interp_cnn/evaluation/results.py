@@ -80,13 +80,16 @@ class LayerResult:
     Attributes:
       location_instability: see there.
       tracking_ratio: see there.
-      part_interpretability: see there.
+      part_interpretability: share over all images that have the part.
       filters_of_category: number of filters of each category.
       dead: number of filters that fire on no image.
       collapsed: number of filters whose peak hardly moves.
       mutual_information: mean over filters of Eq. 1 on scale-free maps, in nats.
       receptive_field: the theoretical receptive field.
       mutual_information_images: number of images that the mutual information is taken over.
+      part_interpretability_fired: share over the images on which a filter fires alone, which is how
+        the paper's figures read; None in older files.
+      fired_share: mean over filters of the share of images on which one fires; None in older files.
     """
 
     location_instability: LocationInstability
@@ -98,6 +101,8 @@ class LayerResult:
     mutual_information: float | None
     receptive_field: ReceptiveField
     mutual_information_images: int | None = None
+    part_interpretability_fired: PartInterpretability | None = None
+    fired_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,12 +130,12 @@ class NetworkResult:
 
 @dataclass(frozen=True)
 class Controls:
-    """Location instability of units that ignore the image.
+    """Location instability, or part interpretability, of units that ignore the image.
 
     Attributes:
       center: of a unit that always points at the centre.
       random: of a unit at uniformly random positions.
-      images: number of images with a landmark.
+      images: number of images with a landmark, or with parts.
     """
 
     center: float | None
@@ -228,6 +233,7 @@ class Results:
       data: behind the figures.
       experiment: what was run.
       empirical_radius: how the radius was measured; None where it was not.
+      part_controls: of part interpretability; None without part regions and in older files.
       version: of the layout; 0 for a file from before there were versions.
     """
 
@@ -236,11 +242,12 @@ class Results:
     data: DataRecord
     experiment: ExperimentRecord
     empirical_radius: EmpiricalRadius | None = None
+    part_controls: Controls | None = None
     version: int = VERSION
 
     def to_json(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
-        return {"version": self.version} | _plain(self)
+        return {"version": VERSION} | {**_plain(self), "version": VERSION}
 
     @staticmethod
     def from_json(tree: Mapping[str, Any]) -> "Results":

@@ -4,6 +4,7 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ _DATASET_NAMES = {
     "cub_200_2011": "CUB-200-2011",
 }
 _MOST_CATEGORIES = 30
+_PAPERS_READING = "part interpretability (paper's: images on which the filter fires) ↑"
 _DASH = "—"
 _WIDTH = 100  # of the prose; the table is as wide as its columns need
 
@@ -76,19 +78,20 @@ def summarize(results: Results) -> Summary:
     Raises:
       ValueError: if there are no networks, or others than those two.
     """
-    found = results.networks
-    if not found or not set(found) <= set(_ORDER):
+    given = results.networks
+    if not given or not set(given) <= set(_ORDER):
         raise ValueError(
-            f"results.networks has {', '.join(map(repr, found)) or 'nothing'}; "
+            f"results.networks has {', '.join(map(repr, given)) or 'nothing'}; "
             "give the results of 'ordinary', 'interpretable' or both."
         )
-    names = [name for name in _ORDER if name in found]
-    networks = [found[name] for name in names]
+    names = [name for name in _ORDER if name in given]
+    networks = [given[name] for name in names]
     layers = list(dict.fromkeys(layer for network in networks for layer in network.layers))
 
     rows = [_accuracy_row(results, networks)]
     for layer in layers:
-        rows += _layer_rows(results, layer, [network.layers.get(layer) for network in networks])
+        found = [network.layers.get(layer) for network in networks]
+        rows += _LayerRows(results, layer, found).all()
     header = ["", *names, _paper_title(results.experiment), "behind the figures"]
     lines = [[row.name, *row.cells, row.paper, row.behind] for row in rows]
     keep = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
@@ -129,101 +132,153 @@ def _accuracy_row(results: Results, networks: Sequence[NetworkResult]) -> _Row:
     )
 
 
-def _layer_rows(results: Results, layer: str, found: Sequence[LayerResult | None]) -> list[_Row]:
+@dataclass(frozen=True)
+class _LayerRows:
     """Rows of one layer; `found` has None for a network without that layer."""
-    known = [figures for figures in found if figures is not None]
 
-    def cells(get: Get, write: Callable[[Any], str]) -> list[str]:
-        return [_DASH if figures is None else write(get(figures)) for figures in found]
+    results: Results
+    layer: str
+    found: Sequence[LayerResult | None]
 
-    def count(get: Get, noun: str, write: Callable[[Any], str] = str) -> str:
-        return _counts(known, get, noun, write)
+    @property
+    def known(self) -> list[LayerResult]:
+        """Figures of the networks that have the layer."""
+        return [figures for figures in self.found if figures is not None]
 
-    behind = [count(attrgetter("location_instability.filters"), "filters")]
-    if any(map(_left_out, known)):
-        behind[0] += f" ({count(_left_out, 'left out')})"
-    behind.append(
-        count(attrgetter("location_instability.images_per_value"), "images each", _decimal)
-    )
-    get = attrgetter("location_instability.value")
-    values = [None if figures is None else get(figures) for figures in found]
-    rows = [
-        _Row(layer, [""] * len(found), heading=True),
-        _Row(
-            "location instability ↓",
-            [_number(value) for value in values],
-            _paper(results, "location_instability", _number),
-            ", ".join(behind),
-        ),
-    ]
-    if len(values) == 2:
-        ratio = None
-        if not any(map(_missing, values)) and values[0]:
-            ratio = values[1] / values[0]
-        rows.append(_Row("- interpretable / ordinary", ["", _number(ratio)], _paper_ratio(results)))
-    controls = results.controls
-    images = f"{controls.images} images"
-    of_all = f"of {count(_all_filters, 'filters')}"
-    tracked = count(attrgetter("tracking_ratio.filters"), "filters")
-    return [
-        *rows,
-        _Row(
-            "- control: always at the centre",
-            [_number(controls.center)] * len(found),
-            behind=f"{images}; tracking ratio 1",
-        ),
-        _Row(
-            "- control: random positions",
-            [_number(controls.random)] * len(found),
-            behind=images,
-        ),
-        _Row(
-            "tracking ratio ↓", cells(attrgetter("tracking_ratio.value"), _number), behind=tracked
-        ),
-        _Row(
-            "- share of filters below 1 ↑",
-            cells(attrgetter("tracking_ratio.below_1"), _percent),
-            behind=tracked,
-        ),
-        _Row(
-            "- share of filters below 0.8 ↑",
-            cells(attrgetter("tracking_ratio.below_08"), _percent),
-            behind=tracked,
-        ),
-        _Row(
-            "part interpretability ↑",
-            cells(attrgetter("part_interpretability.value"), _number),
-            _paper(results, "part_interpretability", _number),
-            ", ".join(
-                count(attrgetter(f"part_interpretability.{of}"), of) for of in ("filters", "images")
-            ),
-        ),
-        _Row(
+    def cells(self, name: str, write: Callable[[Any], str]) -> list[str]:
+        """A figure of each network, by its dotted name in a `LayerResult`."""
+        get = attrgetter(name)
+        return [_DASH if figures is None else write(get(figures)) for figures in self.found]
+
+    def count(self, name: str, noun: str, write: Callable[[Any], str] = str) -> str:
+        """How many there are behind a figure."""
+        return _counts(self.known, attrgetter(name), noun, write)
+
+    def control(self, name: str, value: float | None, behind: str) -> _Row:
+        """What a unit that ignores the image scores: the same beside every network."""
+        return _Row(f"- control: {name}", [_number(value)] * len(self.found), behind=behind)
+
+    def all(self) -> list[_Row]:
+        """The heading and all rows."""
+        return [
+            _Row(self.layer, [""] * len(self.found), heading=True),
+            *self.location(),
+            *self.tracking(),
+            *self.parts(),
+            *self.filters(),
+        ]
+
+    def location(self) -> list[_Row]:
+        """Location instability and its controls."""
+        behind = self.count("location_instability.filters", "filters")
+        if any(map(_left_out, self.known)):
+            behind += f" ({self.count('location_instability.filters_left_out', 'left out')})"
+        each = self.count("location_instability.images_per_value", "images each", _decimal)
+        rows = [
+            _Row(
+                "location instability ↓",
+                self.cells("location_instability.value", _number),
+                _paper(self.results, "location_instability", _number),
+                f"{behind}, {each}",
+            )
+        ]
+        if len(self.found) == 2:
+            rows.append(self.ratio_of_networks())
+        controls = self.results.controls
+        images = f"{controls.images} images"
+        return [
+            *rows,
+            self.control("always at the centre", controls.center, f"{images}; tracking ratio 1"),
+            self.control("random positions", controls.random, images),
+        ]
+
+    def ratio_of_networks(self) -> _Row:
+        """Location instability of the second network over that of the first."""
+        first, second = (
+            None if figures is None else figures.location_instability.value
+            for figures in self.found
+        )
+        ratio = second / first if first and second is not None else None
+        return _Row("- interpretable / ordinary", ["", _number(ratio)], _paper_ratio(self.results))
+
+    def tracking(self) -> list[_Row]:
+        """The tracking ratio."""
+        behind = self.count("tracking_ratio.filters", "filters")
+        return [
+            _Row(name, self.cells(f"tracking_ratio.{field}", write), behind=behind)
+            for name, field, write in (
+                ("tracking ratio ↓", "value", _number),
+                ("- share of filters below 1 ↑", "below_1", _percent),
+                ("- share of filters below 0.8 ↑", "below_08", _percent),
+            )
+        ]
+
+    def parts(self) -> list[_Row]:
+        """Part interpretability: the paper's reading, the strict one and their controls.
+
+        The results of older evaluations have the strict one alone.
+        """
+        paper = _paper(self.results, "part_interpretability", _number)
+        fired = all(figures.part_interpretability_fired is not None for figures in self.known)
+        if not fired:
+            return [
+                self.of_parts("part interpretability ↑", "part_interpretability", paper),
+                self.with_other_radii("part_interpretability"),
+            ]
+        rows = [
+            self.of_parts(_PAPERS_READING, "part_interpretability_fired", paper),
+            self.with_other_radii("part_interpretability_fired"),
+            _Row("- images on which a filter fires", self.cells("fired_share", _percent)),
+            self.of_parts("- over all images with the part ↑", "part_interpretability", ""),
+        ]
+        controls = self.results.part_controls
+        if controls is None:
+            return rows
+        images = f"{controls.images} images"
+        return [
+            *rows,
+            self.control("one disc at the centre", controls.center, images),
+            self.control("one disc at random positions", controls.random, images),
+        ]
+
+    def of_parts(self, name: str, figure: str, paper: str) -> _Row:
+        """One reading of part interpretability."""
+        behind = ", ".join(self.count(f"{figure}.{of}", of) for of in ("filters", "images"))
+        return _Row(name, self.cells(f"{figure}.value", _number), paper, behind)
+
+    def with_other_radii(self, figure: str) -> _Row:
+        """One reading of part interpretability at the smallest and the largest radius."""
+        by_radius = f"{figure}.by_radius"
+        radii = attrgetter(by_radius)(self.known[0])
+        return _Row(
             "- with the smallest / largest radius",
-            cells(_by_radius, lambda curve: _ends(curve, 1, _number)),
-            behind=f"radius {_ends(_by_radius(known[0]), 0, _decimal)}",
-        ),
-        *[
-            _Row(f"- filters of {_plain(category)}", cells(_filters_of(category), _integer))
-            for category in _listed(known[0].filters_of_category)
-        ],
-        _Row("dead filters", cells(attrgetter("dead"), _integer), behind=of_all),
-        _Row("collapsed filters", cells(attrgetter("collapsed"), _integer), behind=of_all),
-        _Row("mutual information, nats", cells(attrgetter("mutual_information"), _number)),
-    ]
+            self.cells(by_radius, lambda curve: _ends(curve, 1, _number)),
+            behind=f"radius {_ends(radii, 0, _decimal)}",
+        )
+
+    def filters(self) -> list[_Row]:
+        """What the filters are."""
+        behind = f"of {_counts(self.known, _all_filters, 'filters')}"
+        categories = _listed(self.known[0].filters_of_category)
+        return [
+            *(_Row(f"- filters of {_plain(name)}", self.of_category(name)) for name in categories),
+            _Row("dead filters", self.cells("dead", _integer), behind=behind),
+            _Row("collapsed filters", self.cells("collapsed", _integer), behind=behind),
+            _Row("mutual information, nats", self.cells("mutual_information", _number)),
+        ]
+
+    def of_category(self, category: str) -> list[str]:
+        """Number of filters of a category in each network."""
+        return [
+            _DASH if figures is None else _integer(figures.filters_of_category[category])
+            for figures in self.found
+        ]
 
 
 def _listed(categories: Iterable[str]) -> Sequence[str]:
     """Categories that get a row: not a single one, nor hundreds of species."""
     names = list(categories)
     return names if 1 < len(names) <= _MOST_CATEGORIES else ()
-
-
-def _filters_of(category: str) -> Get:
-    return lambda layer: layer.filters_of_category[category]
-
-
-_by_radius = attrgetter("part_interpretability.by_radius")
 
 
 def _ends(curve: Sequence[Sequence[Any]], column: int, write: Callable[[Any], str]) -> str:
@@ -244,10 +299,6 @@ def _counts(known: Sequence[Any], get: Get, noun: str, write: Callable[[Any], st
 
 
 # Figures.
-
-
-def _missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)
 
 
 def _number(value: float | None) -> str:
@@ -389,6 +440,7 @@ def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence
         "below 1 the filter follows the part.",
         "Part interpretability: share of the images on which a filter's region overlaps its best "
         "part with an IoU above 0.2, mean over filters. " + _radius_note(networks, layers),
+        *_reading_note(networks),
     ]
     if results.empirical_radius is not None:
         notes.append(_empirical_note(results.empirical_radius))
@@ -412,6 +464,20 @@ def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence
         "Mutual information (Eq. 1) is that of the scale-free maps of 32 images, mean over filters."
     )
     return [*notes, *_paper_notes(results)]
+
+
+def _reading_note(networks: Sequence[NetworkResult]) -> list[str]:
+    """Which images the two readings of part interpretability count; older results have one."""
+    layers = [layer for network in networks for layer in network.layers.values()]
+    if any(layer.part_interpretability_fired is None for layer in layers):
+        return []
+    return [
+        "The paper does not say over which images the share is taken. Its figures are of the size "
+        "of those over the images on which the filter fires, that is, has an activation among its "
+        "highest 0.5 %; this rewards a filter that fires on few images, hence their share and the "
+        "stricter figure over all images with the part. Units that ignore the image, with a region "
+        "of one disc, score the two controls."
+    ]
 
 
 def _radius_note(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:
