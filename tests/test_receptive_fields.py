@@ -190,7 +190,14 @@ def test_the_plot_of_the_report():
     (figure,) = radius_figures(results(ordinary=[0.1, 0.25, 0.2], interpretable=[0.3, 0.5, 0.4]))
     assert figure.png.startswith(b"\x89PNG")
     assert "ordinary, new_conv: 0.100 at 8.0, 0.250 at 16.0, 0.200 at 32.0; " in figure.text
+    assert "in pixels, images that have the part. ordinary" in figure.text
     assert radius_figures(results(ordinary=[None] * 3)) == []
+    tree = results(ordinary=[0.1, 0.25, 0.2]).to_json()
+    layer = tree["networks"]["ordinary"]["layers"]["new_conv"]
+    by_radius = [[8, 0.5], [16, 0.75], [32, 0.6]]
+    layer["part_interpretability_fired"] = layer["part_interpretability"] | {"by_radius": by_radius}
+    (figure,) = radius_figures(Results.from_json(tree))
+    assert "images on which the filter fires. ordinary, new_conv: 0.500 at 8.0" in figure.text
 
 
 def test_what_is_refused():

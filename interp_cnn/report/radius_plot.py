@@ -18,13 +18,18 @@ _MARKERS = "osD^vPX"
 def radius_figures(results: Results) -> list[ExtraFigure]:
     """The plot for the report, of all networks and layers; none where there are no part regions.
 
+    It shows the share over the images on which a filter fires, or of results of older evaluations
+    the one over all images with the part.
+
     Args:
       results: figures of the networks.
     """
+    layers = [layer for network in results.networks.values() for layer in network.layers.values()]
+    fired = all(layer.part_interpretability_fired is not None for layer in layers)
     curves: dict[str, Sequence[float]] = {}
     for name, network in results.networks.items():
         for layer, figures in network.layers.items():
-            parts = figures.part_interpretability
+            parts = (fired and figures.part_interpretability_fired) or figures.part_interpretability
             values = [value for _, value in parts.by_radius if value is not None]
             if len(values) == len(parts.by_radius):
                 curves[f"{name}, {layer}"] = values
@@ -39,7 +44,12 @@ def radius_figures(results: Results) -> list[ExtraFigure]:
         for name, of in curves.items()
     ]
     title = "Part interpretability over the radius of a unit's image region"
-    return [ExtraFigure(title, f"{title} in pixels. {'; '.join(texts)}.", data.getvalue())]
+    which = "on which the filter fires" if fired else "that have the part"
+    return [
+        ExtraFigure(
+            title, f"{title} in pixels, images {which}. {'; '.join(texts)}.", data.getvalue()
+        )
+    ]
 
 
 def draw_radius_sensitivity(
