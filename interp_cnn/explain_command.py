@@ -53,12 +53,10 @@ def explain_image(
     picture = workdir / "explained" / _picture_name(image, variant, box)
     _make_folder(picture.parent)
     restored = restore_network(config, workdir, variant)
-    network, params = restored.network, restored.params
+    network = restored.network
     parts = filter_parts(config, workdir, variant, restored)
-
-    frame = (0, 0, photo.height, photo.width) if box is None else box
-    pixels = Crop(network.input_size).cut(photo, frame)
-    found = explain_pixels(config, network, params, parts, pixels, filters=filters)
+    pixels = Crop(network.input_size).cut(photo, box or (0, 0, photo.height, photo.width))
+    found = explain_pixels(config, network, restored.params, parts, pixels, filters=filters)
     with storage.staged_file(picture) as file:
         draw_explanation(
             file,

@@ -84,33 +84,32 @@ def explain_pixels(
     )
     output = int(found["logits"][0].argmax())
     logit = float(found["logits"][0, output])
+    image = normalise(jnp.asarray(pixels)[None], mean, std)
     values = np.asarray(
-        filter_contributions(
-            network,
-            params,
-            normalise(jnp.asarray(pixels)[None], mean, std),
-            layer=NEW_CONV,
-            output=output,
-        )
+        filter_contributions(network, params, image, layer=NEW_CONV, output=output)
     )[0]
     names = [name.replace("_", " ") for name in parts.names]
     softmax = config.train.task == SOFTMAX
     yes = says_yes(logit, softmax=softmax)
     shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
-    side = values if yes else -values
-    strongest = [
+    category = parts.categories[output].replace("_", " ")
+    sentence = explanation(category, logit, shares, softmax=softmax)
+    strongest = _strongest(values if yes else -values, filters)
+    named = [
         FilterShare(
-            unit=int(unit),
+            unit=unit,
             value=float(values[unit]),
             part=names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART,
             position=found["positions"][NEW_CONV][0, unit],
         )
-        for unit in np.argsort(-side, kind="stable")[:filters]
-        if side[unit] > 0
+        for unit in strongest
     ]
-    category = parts.categories[output].replace("_", " ")
-    sentence = explanation(category, logit, shares, softmax=softmax)
-    return Explained(sentence, logit, yes, dict(shares), strongest)
+    return Explained(sentence, logit, yes, dict(shares), named)
+
+
+def _strongest(values: np.ndarray, count: int) -> list[int]:
+    """The filters with the largest values above 0, at most `count`."""
+    return [int(unit) for unit in np.argsort(-values, kind="stable")[:count] if values[unit] > 0]
 
 
 class ExplainedObject(NamedTuple):

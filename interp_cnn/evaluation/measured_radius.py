@@ -93,17 +93,12 @@ def empirical_field(
     used = np.sort(np.argsort(-chosen.sum(axis=1), kind="stable")[:images])
     used = used[chosen[used].any(axis=1)]
     mean, std, size = tuple(config.data.mean), config.data.std, network.input_size
-    crop = Crop(size, config.data.crop)
-
-    @jax.jit
-    def maps_of(params: Any, batch: jax.Array) -> jax.Array:
-        return network.apply({"params": params}, batch)[1][layer]
-
+    maps_of = jax.jit(lambda params, batch: network.apply({"params": params}, batch)[1][layer])
     predict_maps = functools.partial(maps_of, params)
     field = network.receptive_fields()[layer]
-    _, height, width, _ = jax.eval_shape(
-        predict_maps, jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    ).shape
+    image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    _, height, width, _ = jax.eval_shape(predict_maps, image).shape
+    crop = Crop(size, config.data.crop)
     bar = tqdm(used, desc=f"{name} occluded", unit="image", leave=False)
     photos = (crop.map(objects[int(index)])["image"] for index in bar)
     return metrics.empirical_receptive_field(
