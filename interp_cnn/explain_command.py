@@ -53,10 +53,12 @@ def explain_image(
     picture = workdir / "explained" / _picture_name(image, variant, box)
     _make_folder(picture.parent)
     restored = restore_network(config, workdir, variant)
-    network = restored.network
     parts = filter_parts(config, workdir, variant, restored)
-    pixels = Crop(network.input_size).cut(photo, box or (0, 0, photo.height, photo.width))
-    found = explain_pixels(config, network, restored.params, parts, pixels, filters=filters)
+    frame = (0, 0, photo.height, photo.width) if box is None else box
+    pixels = Crop(restored.network.input_size).cut(photo, frame)
+    found = explain_pixels(
+        config, restored.network, restored.params, parts, pixels, filters=filters
+    )
     with storage.staged_file(picture) as file:
         draw_explanation(
             file,
@@ -66,7 +68,7 @@ def explain_image(
             yes=found.yes,
             names=[name.replace("_", " ") for name in parts.names],
             highlights=_highlights(found, parts),
-            radius=region_radius(config, network),
+            radius=region_radius(config, restored.network),
         )
     return "\n".join([*_text(found), "", f"written: {picture}"])
 
