@@ -18,7 +18,8 @@ import numpy as np
 from interp_cnn.attribution import contributions_by_part, filter_contributions
 from interp_cnn.data.pipeline import CropWithParts
 from interp_cnn.data.prepare import prepare
-from interp_cnn.evaluation.filter_parts import filter_parts, restore_network
+from interp_cnn.evaluation.filter_parts import filter_parts
+from interp_cnn.evaluation.restore import restore_network
 from interp_cnn.training.steps import normalise
 from interp_cnn.workdir import read_config
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from interp_cnn.metrics.best import best_of_filters
 from interp_cnn.models import NEW_CONV, TOP_CONV, Network
 
 Head = Callable[[jax.Array], jax.Array]
@@ -152,12 +153,10 @@ def part_of_filters(interpretability: ArrayLike, tracking_ratio: ArrayLike) -> N
       any part, or has no known ratio.
     """
     shares = np.asarray(interpretability, np.float64)
-    if shares.shape[1]:
-        score, least = shares, 0.0
-    else:
-        score, least = -np.asarray(tracking_ratio, np.float64), -np.inf
-    score = np.where(np.isnan(score), -np.inf, score)
-    return np.where(score.max(axis=1) > least, score.argmax(axis=1), -1)
+    if not shares.shape[1]:
+        return best_of_filters(tracking_ratio, largest=False)[0]
+    part, share = best_of_filters(shares, largest=True)
+    return np.where(share > 0, part, -1)
 
 
 def contributions_by_part(

@@ -1,8 +1,8 @@
 """What the commands do: train the networks of a configuration, and evaluate them."""
 
+import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 from etils import epath
@@ -11,19 +11,24 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluation.evaluator import Evaluator, data_record, experiment_record
-from interp_cnn.evaluation.filter_parts import (
-    Restored,
-    filter_parts_of,
-    restore_network,
-    write_filter_parts,
+from interp_cnn.evaluation.explanations import explain_objects
+from interp_cnn.evaluation.filter_parts import filter_parts_of, write_filter_parts
+from interp_cnn.evaluation.measured_radius import measure_radius
+from interp_cnn.evaluation.restore import Restored, restore_network
+from interp_cnn.evaluation.results import (
+    EmpiricalRadius,
+    MeasuredRadius,
+    NetworkResult,
+    Results,
+    write_results,
 )
-from interp_cnn.evaluation.measured_radius import MeasuredRadius, measure_radius
+from interp_cnn.evaluation.strongest_images import NetworkFilters
 from interp_cnn.models import NEW_CONV
 from interp_cnn.preflight import check_run
 from interp_cnn.report.curves import read_curves
 from interp_cnn.report.filters_picture import draw_filters
-from interp_cnn.report.from_evaluation import explained_predictions, filter_rows, network_filters
-from interp_cnn.report.page import write_report
+from interp_cnn.report.from_evaluation import explained_predictions, filter_rows
+from interp_cnn.report.page import ExplainedPrediction, write_report
 from interp_cnn.report.radius_plot import radius_figures
 from interp_cnn.report.table import markdown_table
 from interp_cnn.training import build
@@ -41,7 +46,7 @@ from interp_cnn.workdir import (
 )
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> Results:
     """Train every network of a configuration, evaluate all, write table and picture.
 
     Args:
@@ -88,7 +93,7 @@ def _same_config(config: ml_collections.ConfigDict) -> None:
 
 def evaluate_workdir(
     config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
-) -> dict[str, Any]:
+) -> Results:
     """Evaluate the latest checkpoints of a work directory.
 
     Args:
@@ -128,7 +133,7 @@ def evaluate_workdir(
 
 def evaluate_weights(
     config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
-) -> dict[str, Any]:
+) -> Results:
     """Evaluate the networks as they are before training, with the weights of the configuration.
 
     Args:
@@ -160,36 +165,22 @@ def evaluate_weights(
     return _measure(config, data, networks, workdir, measured_radius=measured)
 
 
-class _RadiusStudy(NamedTuple):
-    """Empirical radii of the networks of a run, measured on so many images."""
-
-    images: int
-    networks: dict[str, MeasuredRadius]
-
-    @property
-    def radius(self) -> float:
-        """The mean over the networks, which all of them take, in pixels."""
-        return round(sum(one.mean for one in self.networks.values()) / len(self.networks), 1)
-
-    def as_json(self) -> dict[str, Any]:
-        """The study as it stands in the results."""
-        networks = {variant: one._asdict() for variant, one in self.networks.items()}
-        return {"images": self.images, "networks": networks}
-
-
 def _measure_radius(
     config: ml_collections.ConfigDict, data: Data, networks: Mapping[str, Restored], images: int
-) -> _RadiusStudy | None:
+) -> EmpiricalRadius | None:
     """Measure the empirical radius of every network; None where the number of images is 0."""
     images = int(hosts.from_first(lambda: str(images)))
     if not images:
         return None
     pairs = {variant: (one.network, one.params) for variant, one in networks.items()}
+
+    def measured() -> str:
+        found = measure_radius(config, data, pairs, images=images)
+        return json.dumps({variant: dataclasses.asdict(one) for variant, one in found.items()})
+
     # The first host measures for all: their regions must be the same.
-    found = json.loads(
-        hosts.from_first(lambda: json.dumps(measure_radius(config, data, pairs, images=images)))
-    )
-    study = _RadiusStudy(images, {variant: MeasuredRadius(*one) for variant, one in found.items()})
+    found = json.loads(hosts.from_first(measured))
+    study = EmpiricalRadius(images, {name: MeasuredRadius(**one) for name, one in found.items()})
     for variant, one in study.networks.items():
         hosts.say(
             f"{variant}: empirical radius {one.mean:.1f} pixels, standard deviation"
@@ -201,7 +192,7 @@ def _measure_radius(
 
 
 def _with_radius(
-    config: ml_collections.ConfigDict, measured: _RadiusStudy
+    config: ml_collections.ConfigDict, measured: EmpiricalRadius
 ) -> ml_collections.ConfigDict:
     """A copy of the configuration with the measured radius."""
     copy = config.copy_and_resolve_references()
@@ -215,52 +206,65 @@ def _measure(
     networks: Mapping[str, Restored],
     workdir: epath.Path,
     cache: FrozenCache | None = None,
-    measured_radius: _RadiusStudy | None = None,
-) -> dict[str, Any]:
+    measured_radius: EmpiricalRadius | None = None,
+) -> Results:
     """Evaluate networks; write results, table, picture and report."""
-    results: dict[str, Any] = {"networks": {}}
-    rows, filters, explained = [], [], []
+    measured: dict[str, NetworkResult] = {}
+    filters: list[NetworkFilters] = []
+    explained: list[ExplainedPrediction] = []
     for variant, one in networks.items():
         network, params = one.network, one.params
         known = data if cache is None else cache.attach(data, network, params, fill=False)
         evaluation = Evaluator(config, known).evaluate(network, params, one.step, one.activity)
-        results["networks"][variant] = evaluation.result
-        results["controls"] = evaluation.controls._asdict()
-        if hosts.is_first():
-            storage.make_folder(workdir / variant)
-            parts = filter_parts_of(evaluation, data)
-            write_filter_parts(workdir / variant / FILTER_PARTS, one.step, parts)
-            if network.interpretable:
-                explained += explained_predictions(
-                    config, variant, network, params, parts, evaluation.objects
-                )
-        results["data"] = data_record(config, data, len(evaluation.objects))
-        results["experiment"] = experiment_record(config, network)
-        if hosts.is_first():
-            rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
-            filters.append(network_filters(variant, network, evaluation, data))
-    if measured_radius:
-        results["empirical_radius"] = measured_radius.as_json()
+        measured[variant] = evaluation.result
+        if not hosts.is_first():
+            continue
+        filters.append(evaluation.filters_of(variant))
+        storage.make_folder(workdir / variant)
+        parts = filter_parts_of(evaluation, data)
+        write_filter_parts(workdir / variant / FILTER_PARTS, one.step, parts)
+        if network.interpretable:
+            found = explain_objects(config, data, network, params, parts, evaluation.objects)
+            explained += explained_predictions(variant, found, layer=NEW_CONV)
+    results = Results(
+        networks=measured,
+        controls=evaluation.controls,
+        data=data_record(config, data, len(evaluation.objects)),
+        experiment=experiment_record(config, network),
+        empirical_radius=measured_radius,
+        part_controls=evaluation.part_controls,
+    )
     if hosts.is_first():
-        table = markdown_table(results)
-        storage.write(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
-        storage.write(workdir / TABLE, table)
-        hosts.say("\n" + table)
-        with storage.staged_file(workdir / FILTERS_PICTURE) as picture:
-            draw_filters(picture, rows, title=_title(config))
-        curves = read_curves({variant: workdir / variant for variant in networks})
-        write_report(
-            workdir / REPORT,
-            results,
-            filters,
-            curves,
-            config=config.to_dict(),
-            explained=explained,
-            figures=radius_figures(results),
-        )
-        hosts.say(f"written: {workdir}/{REPORT}/{PAGE}, {TABLE}, {RESULTS}, {FILTERS_PICTURE}")
+        _write(config, workdir, results, filters, explained)
     hosts.wait("report is written")
     return results
+
+
+def _write(
+    config: ml_collections.ConfigDict,
+    workdir: epath.Path,
+    results: Results,
+    filters: Sequence[NetworkFilters],
+    explained: Sequence[ExplainedPrediction],
+) -> None:
+    """Write results, table, picture and report."""
+    table = markdown_table(results)
+    write_results(workdir / RESULTS, results)
+    storage.write(workdir / TABLE, table)
+    hosts.say("\n" + table)
+    rows = [row for network in filters for row in filter_rows(network, NEW_CONV)]
+    with storage.staged_file(workdir / FILTERS_PICTURE) as picture:
+        draw_filters(picture, rows, title=_title(config))
+    write_report(
+        workdir / REPORT,
+        results,
+        filters,
+        read_curves({variant: workdir / variant for variant in results.networks}),
+        config=config.to_dict(),
+        explained=explained,
+        figures=radius_figures(results),
+    )
+    hosts.say(f"written: {workdir}/{REPORT}/{PAGE}, {TABLE}, {RESULTS}, {FILTERS_PICTURE}")
 
 
 def _title(config: ml_collections.ConfigDict) -> str:

@@ -143,6 +143,30 @@ class Pattern:
         return inside & self.cells[row.clip(0, rows - 1), column.clip(0, columns - 1)]
 
 
+def discs(
+    centers_y: ArrayLike, centers_x: ArrayLike, radius: float, size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """The pixels of a disc around each position of a feature map.
+
+    A pixel belongs to a disc if its centre is at most `radius` away.
+
+    Args:
+      centers_y: centres of the rows in continuous pixels of the image, [height].
+      centers_x: centres of the columns, [width].
+      radius: radius of the discs in pixels.
+      size: (H, W) of the image.
+
+    Returns:
+      bool [height, width, H, W].
+
+    >>> discs([0.5], [0.5, 1.5], 0.5, (1, 2)).astype(int).tolist()
+    [[[[1, 0]], [[0, 1]]]]
+    """
+    y = np.arange(size[0]) + 0.5 - np.asarray(centers_y, np.float64)[:, None]  # [h, H]
+    x = np.arange(size[1]) + 0.5 - np.asarray(centers_x, np.float64)[:, None]  # [w, W]
+    return Disc(radius).covers(y[:, None, :, None], x[None, :, None, :])
+
+
 def image_region(shape: Shape, centers: ArrayLike, size: tuple[int, int]) -> NDArray[np.bool_]:
     """The pixels of an image that belong to a unit: the union of its shape at some centres.
 

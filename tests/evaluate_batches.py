@@ -10,7 +10,7 @@ from etils import epath
 
 from interp_cnn.data.prepare import prepare
 from interp_cnn.evaluation.evaluator import Evaluator
-from interp_cnn.evaluation.filter_parts import restore_network
+from interp_cnn.evaluation.restore import restore_network
 from interp_cnn.workdir import read_config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
@@ -25,8 +25,10 @@ def main(argv: Sequence[str]) -> None:
 
     def figures(size, data=data):
         config.eval.batch_size = size
-        evaluation = Evaluator(config, data).evaluate(*restored)
-        return evaluation.result
+        evaluation = Evaluator(config, data).evaluate(
+            restored.network, restored.params, restored.step, restored.activity
+        )
+        return dataclasses.asdict(evaluation.result)
 
     found = {str(size): figures(size) for size in (1, 7, 32, 1000)}
     order = np.random.default_rng(1).permutation(len(data.train))

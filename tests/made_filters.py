@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from interp_cnn.evaluation.results import Results
 from interp_cnn.evaluation.strongest_images import GalleryCollector, LayerFilters, NetworkFilters
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
@@ -29,11 +30,12 @@ def layer_results(instability):
         "dead": 1,
         "collapsed": 0,
         "mutual_information": 0.4,
+        "receptive_field": {"offset": 8.0, "stride": 16.0, "size": 75.0},
     }
 
 
 def made_results(networks=("ordinary", "interpretable"), layers=("top_conv", "new_conv")):
-    return {
+    tree = {
         "experiment": {
             "network": "small",
             "category": NASTY,
@@ -65,6 +67,7 @@ def made_results(networks=("ordinary", "interpretable"), layers=("top_conv", "ne
             for network in networks
         },
     }
+    return Results.from_json(tree)
 
 
 def made_photos(count, size=96):

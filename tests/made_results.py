@@ -1,12 +1,35 @@
-"""A metrics.json written by hand, with figures that tests can follow."""
+"""Results written by hand, with figures that tests can follow."""
+
+from interp_cnn.evaluation.results import Results
 
 
 def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("cat",)):
     def layer(shift):
         return {
-            "location_instability": {"value": value + shift, "filters": filters},
-            "tracking_ratio": {"value": 2 * value + shift, "filters": filters - 1},
-            "part_interpretability": {"value": 3 * value + shift, "filters": filters},
+            "location_instability": {
+                "value": value + shift,
+                "filters": filters,
+                "filters_left_out": 0,
+                "images_per_value": 100.0,
+            },
+            "tracking_ratio": {
+                "value": 2 * value + shift,
+                "filters": filters - 1,
+                "below_1": 0.5,
+                "below_0.8": 0.25,
+            },
+            "part_interpretability": {
+                "value": 3 * value + shift,
+                "filters": filters,
+                "images": 100,
+                "radius": 36.0,
+                "by_radius": [[36.0, 3 * value + shift]],
+            },
+            "filters_of_category": {name: filters for name in categories},
+            "dead": 0,
+            "collapsed": 0,
+            "mutual_information": 0.2,
+            "receptive_field": {"offset": 8.0, "stride": 16.0, "size": 196.0},
         }
 
     def network(shift):
@@ -16,7 +39,7 @@ def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("c
             "accuracy": {"value": accuracy + shift, "images": 80},
         }
 
-    return {
+    tree = {
         "networks": {"ordinary": network(0.0), "interpretable": network(0.05)},
         "controls": {"center": 0.07, "random": 0.14, "images": 100},
         "data": {
@@ -27,6 +50,18 @@ def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("c
             "location_split": config.eval.images,
             "categories": list(categories),
             "part_regions": "masks",
+            "parts": ["head", "torso"],
+            "landmarks": ["head", "torso"],
         },
-        "experiment": {"network": config.model.name, "category": config.data.category},
+        "experiment": {
+            "network": config.model.name,
+            "category": config.data.category,
+            "task": "single",
+            "dataset": config.data.name,
+            "image_size": 224,
+            "date": "2026-11-20T10:00:00+00:00",
+            "device": "8 x cpu",
+            "versions": {"jax": "0.10.2"},
+        },
     }
+    return Results.from_json(tree)

@@ -23,7 +23,8 @@ from tiny import tiny_config as _tiny_config
 from interp_cnn import commands, storage
 from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data import prepare
-from interp_cnn.evaluation.explanations import explain_image
+from interp_cnn.evaluation.results import write_results
+from interp_cnn.explain_command import explain_image
 from interp_cnn.reproduce import execute, write
 from interp_cnn.reproduce.plan import plan
 from interp_cnn.reproduce.request import read_request
@@ -196,7 +197,7 @@ def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
         claim_workdir(workdir, config)
         for variant in config.networks:
             storage.write(workdir / variant / "metrics.jsonl", "")
-        storage.write(workdir / "metrics.json", json.dumps(results))
+        write_results(workdir / "metrics.json", results)
         return results
 
     monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)

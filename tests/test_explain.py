@@ -17,7 +17,8 @@ from interp_cnn import apply_template_mask, attribution
 from interp_cnn.data import prepare
 from interp_cnn.evaluation import filter_parts
 from interp_cnn.evaluation.evaluator import Evaluator
-from interp_cnn.evaluation.explanations import explain_image
+from interp_cnn.evaluation.restore import restore_network
+from interp_cnn.explain_command import explain_image
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
 from interp_cnn.report.explanation_picture import Highlight, draw_explanation
 from interp_cnn.training import trainer
@@ -258,11 +259,13 @@ def test_the_parts_of_an_evaluation(run, monkeypatch):
     workdir, builder, _ = run
     monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     config = tiny_config()
-    restored = filter_parts.restore_network(config, workdir, "interpretable")
+    restored = restore_network(config, workdir, "interpretable")
     data = prepare.prepare(config.data, seed=0)
-    evaluation = Evaluator(config, data).evaluate(*restored)
+    evaluation = Evaluator(config, data).evaluate(
+        restored.network, restored.params, restored.step, restored.activity
+    )
     found = filter_parts.filter_parts_of(evaluation, data)
-    shares = evaluation.interpretability[NEW_CONV]
+    shares = evaluation.layers[NEW_CONV].shares
     np.testing.assert_array_equal(found.part, attribution.part_of_filters(shares, None))
     assert found.names == data.parts and found.categories == ("cat",)
     points = dataclasses.replace(data, parts=())  # a data set without part regions

@@ -251,7 +251,7 @@ def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeyp
     seen = count_images(monkeypatch)
     results = commands.train_and_evaluate(config, tmp_path / "cached")
     assert not (tmp_path / "cached" / "frozen_features").exists()
-    train_images, test_images = (results["data"][f"{name}_images"] for name in ("train", "test"))
+    train_images, test_images = (results.data.train_images, results.data.test_images)
     padded = 2 * -(-train_images // 8) * 8 + -(-test_images // 8) * 8
     assert sum(number for names, number in seen if "image" in names) == padded
     assert {frozenset(names) for names, _ in seen} == {
@@ -261,11 +261,11 @@ def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeyp
     seen.clear()
     plain = commands.evaluate_workdir(config, tmp_path / "cached")
     assert not any("features" in names for names, _ in seen)
-    for variant, figures in plain["networks"].items():
-        cached = results["networks"][variant]
-        assert cached["accuracy"]["images"] == figures["accuracy"]["images"] == test_images
-        assert cached["accuracy"]["value"] == pytest.approx(figures["accuracy"]["value"])
-        for name, layer in figures["layers"].items():
-            assert cached["layers"][name]["location_instability"]["value"] == pytest.approx(
-                layer["location_instability"]["value"], abs=1e-3
+    for variant, figures in plain.networks.items():
+        cached = results.networks[variant]
+        assert cached.accuracy.images == figures.accuracy.images == test_images
+        assert cached.accuracy.value == pytest.approx(figures.accuracy.value)
+        for name, layer in figures.layers.items():
+            assert cached.layers[name].location_instability.value == pytest.approx(
+                layer.location_instability.value, abs=1e-3
             )

@@ -132,18 +132,19 @@ ALLOWED = {
     "metrics": "arguments receptive_field templates",
     "layers": "templates",
     "models": "layers templates receptive_field matlab",
-    "attribution": "models",
+    "attribution": "metrics models",
     "data": "hosts matlab metrics",
     "configs": "config data",
     "training": "config data hosts losses metrics models storage workdir",
-    "evaluation": (
-        "attribution config data hosts losses metrics models report storage training workdir"
-    ),
-    "report": "data evaluation models storage templates workdir",
+    "evaluation": "attribution data hosts losses metrics models receptive_field storage templates"
+    " training workdir",
+    "report": "evaluation receptive_field storage workdir",
     "preflight": "config data models training",
+    "explain_command": "config data evaluation models report storage workdir",
     "commands": "config data evaluation hosts models preflight report storage training workdir",
-    "reproduce": "commands config configs data models preflight report storage training workdir",
-    "cli": "commands config configs evaluation hosts reproduce storage workdir",
+    "reproduce": "commands config configs data evaluation models preflight report storage training"
+    " workdir",
+    "cli": "commands config configs explain_command hosts reproduce storage workdir",
     "weights": "models",
     "": "losses metrics receptive_field templates",
 }

@@ -160,3 +160,74 @@ def test_data_without_part_regions():
     options = {"centers_y": np.arange(3), "centers_x": np.arange(3), "radius": 1.0}
     hits, counts = metrics.part_hits(maps, np.zeros((2, 0, 8, 8), bool), np.zeros(4), **options)
     assert hits.shape == counts.shape == (4, 0)
+
+
+# Over the images on which a filter fires
+
+
+def test_images_fired_on_are_those_with_a_valid_position(rng):
+    maps, masks, where, geometry = part_case(rng)
+    masks[:, 2] = False
+    how = {"radius": 5.0, "thresholds": np.float32([0, 1.2, 1.6, 2.0, 9.0]), **geometry}
+    fires = (maps > how["thresholds"]).any(axis=(1, 2))
+    strict = metrics.part_interpretability(maps, masks, where=where, **how)
+    fired = metrics.part_interpretability(maps, masks, where=where, images="fired", **how)
+    # The same as the strict reading with all other images left out.
+    expected = metrics.part_interpretability(maps, masks, where=where & fires, **how)
+    np.testing.assert_array_equal(fired, expected)
+    assert np.isnan(fired[[0, 4]]).all()  # these fire on no image
+    assert (strict[[0, 4], :2] == 0).all() and (fired[1:4, :2] > strict[1:4, :2]).any()
+    with pytest.raises(ValueError, match="images is 'some'; give 'all' or 'fired'"):
+        metrics.part_interpretability(maps, masks, images="some", **how)
+
+
+def test_both_readings_of_a_stream(rng):
+    maps, masks, where, geometry = part_case(rng)
+    thresholds, radii = np.float32([0, 1.2, 1.6, 2.0, 9.0]), [4.0, 6.5]
+    streams = []
+    for images in (slice(0, 3), slice(3, 10)):  # of two hosts
+        stream = metrics.PartShares(thresholds, radii=radii, **geometry)
+        for n in range(images.start, images.stop):
+            stream.update(maps[n : n + 1], masks[n : n + 1], where[n : n + 1])
+        streams.append(stream.kept())
+    counts = {name: streams[0][name] + streams[1][name] for name in streams[0]}
+    for images in ("all", "fired"):
+        for found, radius in zip(metrics.PartShares.of_counts(counts, images), radii, strict=True):
+            how = {"thresholds": thresholds, "radius": radius, "images": images, **geometry}
+            expected = metrics.part_interpretability(maps, masks, where=where, **how)
+            np.testing.assert_array_equal(found, expected)
+    fires = (maps > thresholds).any(axis=(1, 2)) & where
+    np.testing.assert_allclose(
+        metrics.PartShares.fired_shares(counts), fires.sum(axis=0) / where.sum(axis=0)
+    )
+    counts["images"][:] = 0
+    assert np.isnan(metrics.PartShares.fired_shares(counts)).all()
+
+
+def test_controls_of_part_interpretability(rng):
+    size, radius = (30, 45), 7.0
+    masks = np.zeros((6, 3, *size), bool)
+    for n in range(6):
+        y, x = rng.integers(0, (12, 25))
+        masks[n, 0, y : y + 15, x : x + 15] = True
+    masks[:4, 1, 10:20, 17:28] = True  # at the centre of four images, absent in two
+    stream = metrics.PartControlCounts(size, radius=radius)
+    for n in range(0, 6, 2):
+        stream.update(masks[n : n + 2])
+    hits = np.zeros((15, 15, 3))
+    for i in range(15):
+        for j in range(15):
+            center = [(i + 0.5) / 15 * size[0], (j + 0.5) / 15 * size[1]]
+            region = metrics.image_region(metrics.Disc(radius), [center], size)
+            common, union = (
+                (op(region, masks)).sum(axis=(2, 3)) for op in (np.minimum, np.maximum)
+            )
+            hits[i, j] = ((common / union) > 0.2).sum(axis=0)
+    found = stream.result()
+    assert found.center == max(hits[7, 7, 0] / 6, hits[7, 7, 1] / 4) == 1.0
+    assert found.random == pytest.approx(max(hits[..., 0].mean() / 6, hits[..., 1].mean() / 4))
+    empty = metrics.PartControlCounts(size, radius=radius)
+    with pytest.raises(ValueError, match="is empty; give at least one"):
+        empty.result()
+    empty.update(masks[:, 2:])
+    assert np.isnan(empty.result()).all()

@@ -1,7 +1,5 @@
 """Part interpretability at other radii, and the radius that occlusion measures."""
 
-import json
-
 import numpy as np
 import pytest
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
@@ -11,7 +9,8 @@ from interp_cnn.data import prepare
 from interp_cnn.data.pipeline import CropWithParts
 from interp_cnn.evaluation import measured_radius
 from interp_cnn.evaluation.evaluator import Evaluator
-from interp_cnn.evaluation.filter_parts import restore_network
+from interp_cnn.evaluation.restore import restore_network
+from interp_cnn.evaluation.results import read_results
 from interp_cnn.models import NEW_CONV
 from interp_cnn.training.steps import normalise
 from interp_cnn.training.trainer import train
@@ -47,8 +46,8 @@ def test_the_evaluation_measures_other_radii_too(run):
     )
     maps = np.asarray(network.apply({"params": params}, images)[1][NEW_CONV])
     field = network.receptive_fields()[NEW_CONV]
-    figures = evaluation.result["layers"][NEW_CONV]["part_interpretability"]
-    radii, values = zip(*figures["by_radius"], strict=True)
+    figures = evaluation.result.layers[NEW_CONV].part_interpretability
+    radii, values = zip(*figures.by_radius, strict=True)
     expected = metrics.radius_sensitivity(
         [(maps, np.stack([photo["masks"] for photo in photos]), None)],
         metrics.activation_threshold(maps),
@@ -56,13 +55,20 @@ def test_the_evaluation_measures_other_radii_too(run):
         centers_y=field.centers(maps.shape[1]),
         centers_x=field.centers(maps.shape[2]),
     )
+    fired = evaluation.result.layers[NEW_CONV].part_interpretability_fired
+    assert fired.radius == figures.radius and fired.value >= figures.value
+    fires = (maps > metrics.activation_threshold(maps)).any(axis=(1, 2))
+    share = evaluation.result.layers[NEW_CONV].fired_share
+    assert share == pytest.approx(fires.mean(), abs=0.02)
+    controls = evaluation.part_controls
+    assert 0 <= controls.random < controls.center <= 1 and controls.images == len(photos)
     for value, shares in zip(values, expected, strict=True):
         assert value == pytest.approx(metrics.summarize_parts(shares).mean, abs=0.02)
     assert max(values) - min(values) > 0.05 and (radii[0], radii[-1]) == (
         radii[2] / 2,
         2 * radii[2],
     )
-    assert radii[2] == figures["radius"] and values[2] == figures["value"]
+    assert radii[2] == figures.radius and values[2] == figures.value
 
 
 def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
@@ -74,15 +80,15 @@ def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
     given = read_config(folder)
     results = commands.evaluate_workdir(given, folder, occlude=2)
     assert given.eval.radius is None  # the caller's stays as it is
-    measured = results["empirical_radius"]
-    assert measured["images"] == 2 and set(measured["networks"]) == set(config.networks)
-    means = [one["mean"] for one in measured["networks"].values()]
+    measured = results.empirical_radius
+    assert measured.images == 2 and set(measured.networks) == set(config.networks)
+    means = [one.mean for one in measured.networks.values()]
     radius = read_config(folder).eval.radius  # kept for explain.py and the next evaluation
     assert radius == pytest.approx(np.mean(means), abs=0.051)
-    for network in results["networks"].values():
-        for figures in network["layers"].values():
-            assert figures["part_interpretability"]["radius"] == radius
-    assert json.loads((folder / "metrics.json").read_text()) == results
+    for network in results.networks.values():
+        for figures in network.layers.values():
+            assert figures.part_interpretability.radius == radius
+    assert read_results(folder / "metrics.json") == results
     assert "measured by occluding 2 images" in " ".join((folder / "table.md").read_text().split())
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert "Part interpretability over the radius" in page

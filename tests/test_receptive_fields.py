@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_filters import made_results
 
 from interp_cnn import metrics
+from interp_cnn.evaluation.results import Results
 from interp_cnn.report.radius_plot import draw_radius_sensitivity, radius_figures
 
 
@@ -178,19 +180,24 @@ def test_the_plot_of_the_radius(tmp_path):
 
 
 def test_the_plot_of_the_report():
-    def layer(values):
-        by_radius = [[radius, value] for radius, value in zip((8, 16, 32), values, strict=True)]
-        return {"part_interpretability": {"radius": 16, "by_radius": by_radius}}
+    def results(**curves):
+        tree = made_results(networks=tuple(curves), layers=("new_conv",)).to_json()
+        for name, values in curves.items():
+            figures = tree["networks"][name]["layers"]["new_conv"]["part_interpretability"]
+            figures["by_radius"] = [list(pair) for pair in zip((8, 16, 32), values, strict=True)]
+        return Results.from_json(tree)
 
-    networks = {
-        "ordinary": {"layers": {"new_conv": layer([0.1, 0.25, 0.2])}},
-        "interpretable": {"layers": {"new_conv": layer([0.3, 0.5, 0.4])}},
-    }
-    (figure,) = radius_figures({"networks": networks})
+    (figure,) = radius_figures(results(ordinary=[0.1, 0.25, 0.2], interpretable=[0.3, 0.5, 0.4]))
     assert figure.png.startswith(b"\x89PNG")
     assert "ordinary, new_conv: 0.100 at 8.0, 0.250 at 16.0, 0.200 at 32.0; " in figure.text
-    none = {"ordinary": {"layers": {"new_conv": layer([None] * 3)}}}
-    assert radius_figures({"networks": none}) == []
+    assert "in pixels, images that have the part. ordinary" in figure.text
+    assert radius_figures(results(ordinary=[None] * 3)) == []
+    tree = results(ordinary=[0.1, 0.25, 0.2]).to_json()
+    layer = tree["networks"]["ordinary"]["layers"]["new_conv"]
+    by_radius = [[8, 0.5], [16, 0.75], [32, 0.6]]
+    layer["part_interpretability_fired"] = layer["part_interpretability"] | {"by_radius": by_radius}
+    (figure,) = radius_figures(Results.from_json(tree))
+    assert "images on which the filter fires. ordinary, new_conv: 0.500 at 8.0" in figure.text
 
 
 def test_what_is_refused():

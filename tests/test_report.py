@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from interp_cnn.evaluation.results import Results
 from interp_cnn.report import paper_numbers
 from interp_cnn.report.filters_picture import FilterRow, draw_filters
 from interp_cnn.report.paper_numbers import paper_number
 from interp_cnn.report.table import markdown_table
+
+
+def text_of(results):
+    return markdown_table(Results.from_json(results))
 
 
 def layer(instability, ratio, parts, *, filters=510, left_out=2, radius=22.4, dead=3):
@@ -34,6 +39,7 @@ def layer(instability, ratio, parts, *, filters=510, left_out=2, radius=22.4, de
         "dead": dead,
         "collapsed": 1,
         "mutual_information": 0.0291,
+        "receptive_field": {"offset": 8.0, "stride": 16.0, "size": 196.0},
     }
 
 
@@ -108,7 +114,7 @@ def prose(text):
 
 
 def test_table_of_both_networks(results):
-    text = markdown_table(results)
+    text = text_of(results)
     header, sections = table(text)
     assert header == [
         "",
@@ -159,9 +165,44 @@ def test_table_of_both_networks(results):
     assert "188 objects" in prose(text)
 
 
+def test_both_readings_of_part_interpretability(results):
+    for shift, network in enumerate(results["networks"].values()):
+        for figures in network["layers"].values():
+            fired = copy.deepcopy(figures["part_interpretability"])
+            fired |= {
+                "value": 0.7 + shift / 10,
+                "filters": 500,
+                "by_radius": [[11.2, 0.3], [44.8, 0.9]],
+            }
+            figures |= {"part_interpretability_fired": fired, "fired_share": 0.25}
+    results["part_controls"] = {"center": 0.37, "random": 0.171, "images": 180}
+    text = text_of(results)
+    _, sections = table(text)
+    top = sections["top_conv"]
+    name = "part interpretability (paper's: images on which the filter fires) ↑"
+    assert top[name] == ["0.700", "0.800", "", "500 filters, 187 images"]
+    assert top["- with the smallest / largest radius"] == [
+        "0.300 / 0.900",
+        "0.300 / 0.900",
+        "",
+        "radius 11.2 / 44.8",
+    ]
+    assert top["- over all images with the part ↑"][:2] == ["0.401", "0.503"]
+    assert top["- images on which a filter fires"][:2] == ["25.00 %", "25.00 %"]
+    assert top["- control: one disc at the centre"] == ["0.370", "0.370", "", "180 images"]
+    assert top["- control: one disc at random positions"][:2] == ["0.171", "0.171"]
+    assert "The paper does not say over which images the share is taken." in prose(text)
+    results["experiment"]["dataset"] = "pascal_voc_part"
+    _, sections = table(text_of(results))
+    assert sections["top_conv"][name][2] == "0.458 → 0.653 (cat)"
+    assert sections["top_conv"]["- over all images with the part ↑"][2] == ""
+    del results["part_controls"]  # parts without regions
+    assert "- control: one disc at the centre" not in table(text_of(results))[1]["top_conv"]
+
+
 def test_networks_stand_in_the_papers_order(results):
     results["networks"] = dict(reversed(results["networks"].items()))
-    header, sections = table(markdown_table(results))
+    header, sections = table(text_of(results))
     assert header[1:3] == ["ordinary", "interpretable"]
     assert sections["top_conv"]["tracking ratio ↓"][:2] == ["1.352", "0.952"]
 
@@ -169,7 +210,7 @@ def test_networks_stand_in_the_papers_order(results):
 @pytest.mark.parametrize(("name", "value"), [("ordinary", "0.132"), ("interpretable", "0.099")])
 def test_table_of_one_network(results, name, value):
     results["networks"] = {name: results["networks"][name]}
-    header, sections = table(markdown_table(results))
+    header, sections = table(text_of(results))
     assert header[:2] == ["", name]
     assert len(header) == 4
     assert sections["top_conv"]["location instability ↓"][0] == value
@@ -185,7 +226,7 @@ def test_missing_figures_are_dashes(results):
     results["controls"]["center"] = None
     results["networks"]["interpretable"]["accuracy"]["value"] = None
     del results["networks"]["interpretable"]["layers"]["new_conv"]
-    _, sections = table(markdown_table(results))
+    _, sections = table(text_of(results))
     top = sections["top_conv"]
     assert top["location instability ↓"][:2] == ["—", "0.099"]
     assert top["- interpretable / ordinary"][1] == "—"
@@ -200,7 +241,7 @@ def test_missing_figures_are_dashes(results):
 
 def test_no_paper_column_where_the_paper_has_nothing(results):
     results["experiment"].update(network="small", dataset="embedded")
-    text = markdown_table(results)
+    text = text_of(results)
     header, _ = table(text)
     assert header == ["", "ordinary", "interpretable", "behind the figures"]
     assert "The paper has no figures for this network and data set." in prose(text)
@@ -209,7 +250,7 @@ def test_no_paper_column_where_the_paper_has_nothing(results):
 
 def test_paper_column_of_one_category(results):
     results["experiment"]["dataset"] = "pascal_voc_part"
-    text = markdown_table(results)
+    text = text_of(results)
     header, sections = table(text)
     assert header[3] == "paper (VOC, VGG-16)"
     assert sections["top_conv"]["location instability ↓"][2] == "0.133 → 0.098 (cat)"
@@ -224,7 +265,7 @@ def test_several_categories(results):
     for network in results["networks"].values():
         for figures in network["layers"].values():
             figures["filters_of_category"] = {"cat": 312, "fox": 200}
-    text = markdown_table(results)
+    text = text_of(results)
     _, sections = table(text)
     assert sections["new_conv"]["- filters of fox"][:2] == ["200", "200"]
     assert "Each filter is measured on the objects of its own category" in prose(text)
@@ -232,21 +273,21 @@ def test_several_categories(results):
 
 
 def test_notes(results):
-    text = prose(markdown_table(results))
+    text = prose(text_of(results))
     assert "filled part boxes served as masks" in text
     assert "all 559 annotated images" in text
     assert "discs of radius 22.4 pixels; the paper does not give" in text
     assert "empirical" not in text
     measured = {"ordinary": {"mean": 24.31, "spread": 3.2, "filters": 500}}
     results["empirical_radius"] = {"images": 20, "networks": measured}
-    text = prose(markdown_table(results))
+    text = prose(text_of(results))
     assert "24.3 ± 3.2 (ordinary, 500 filters), measured by occluding 20 images" in text
     results["data"]["part_regions"] = "none"
-    assert "points without regions" in prose(markdown_table(results))
+    assert "points without regions" in prose(text_of(results))
     results["data"].update(part_regions="masks", location_split="test")
     for network in results["networks"].values():
         network["layers"]["new_conv"]["part_interpretability"]["radius"] = 30.0
-    text = prose(markdown_table(results))
+    text = prose(text_of(results))
     assert "served as masks" not in text
     assert "out of the 559 annotated test images" in text
     assert "radius 22.4 pixels (top_conv), 30 pixels (new_conv);" in text
@@ -257,7 +298,7 @@ def test_names_are_escaped(results):
     networks = results["networks"]
     networks["ordinary"]["layers"] = {"top|conv": networks["ordinary"]["layers"]["top_conv"]}
     networks["interpretable"]["layers"] = {"top|conv": layer(0.1, 1.0, 0.5)}
-    text = markdown_table(results)
+    text = text_of(results)
     header, sections = table(text)
     assert text.splitlines()[0].endswith(r": a\|b c\*d_e \_f")
     assert r"top\|conv" in sections
@@ -265,10 +306,11 @@ def test_names_are_escaped(results):
     assert {len(cells(line)) for line in lines} == {len(header)}
 
 
-@pytest.mark.parametrize("networks", [{}, {"other": {}}])
+@pytest.mark.parametrize("networks", [(), ("other",)])
 def test_table_refuses_other_networks(results, networks):
-    with pytest.raises(ValueError, match=r"results\['networks'\] has"):
-        markdown_table({**results, "networks": networks})
+    networks = {name: results["networks"]["ordinary"] for name in networks}
+    with pytest.raises(ValueError, match=r"results\.networks has"):
+        text_of({**results, "networks": networks})
 
 
 def test_table_needs_no_matplotlib():

@@ -10,6 +10,7 @@ from pages import Page, check_page
 from PIL import Image
 
 from interp_cnn.evaluation.strongest_images import NetworkFilters
+from interp_cnn.receptive_field import discs
 from interp_cnn.report import pictures
 from interp_cnn.report.curves import draw_curves, read_curves
 from interp_cnn.report.page import Contribution, ExplainedPrediction, ExtraFigure, write_report
@@ -162,7 +163,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_region_is_the_union_of_the_discs_of_valid_positions():
     centers, side = np.array([8.0, 24.0]), 32
-    disc = pictures.discs(centers, centers, 6, side)
+    disc = discs(centers, centers, 6, (side, side)).reshape(-1, side, side)
     y, x = np.mgrid[:side, :side] + 0.5
     maps = np.array([[[3.0, 0.5], [0.0, 2.5]], [[0.0, 0.2], [0.1, 0.0]]])
     found = pictures.regions(maps, 2.0, disc)

@@ -1,6 +1,7 @@
 """Request -> runs -> numbers -> tables, with results written by hand."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -10,6 +11,7 @@ import pytest
 from made_results import made_results
 from pages import check_page
 
+from interp_cnn.evaluation.results import Results
 from interp_cnn.report.paper_numbers import paper_number
 from interp_cnn.reproduce.execute import NOT_YET, Outcome
 from interp_cnn.reproduce.numbers import measurements_of
@@ -253,11 +255,10 @@ def test_a_mean_has_the_same_categories_for_every_seed():
 def test_figures_that_a_run_does_not_have():
     request = request_of("1", categories=["cat"], seeds=1)
     (run,) = plan(request)
-    results = made_results(run.config)
-    del results["networks"]["ordinary"]
-    results["networks"]["interpretable"]["layers"]["new_conv"]["part_interpretability"]["value"] = (
-        None
-    )
+    tree = made_results(run.config).to_json()
+    del tree["networks"]["ordinary"]
+    tree["networks"]["interpretable"]["layers"]["new_conv"]["part_interpretability"]["value"] = None
+    results = Results.from_json(tree)
     found = measurements_of(TABLES["1"][0], request, [run], {(run.experiment, 0): Outcome(results)})
     reasons = {(f.variant, f.layer): [m.reason for m in f.missing] for f in found}
     assert reasons["ordinary", "new_conv"] == [
@@ -452,8 +453,10 @@ def test_the_page_of_the_tables(tmp_path):
             (folder / "report" / "index.html").touch()
             (folder / "time.json").write_text('{"seconds": 90}')
         results = made_results(run.config, **by_seed(run))
-        results["experiment"] |= {"date": "2026-11-23T10:00:00+00:00", "device": "8 x <cpu>"}
-        return Outcome(results)
+        experiment = dataclasses.replace(
+            results.experiment, date="2026-11-23T10:00:00+00:00", device="8 x <cpu>"
+        )
+        return Outcome(dataclasses.replace(results, experiment=experiment))
 
     request = request_of("4,7", categories=["cat", "dog"], settings=["train.epochs=3"])
     markdown, *_ = written(tmp_path, request, values)

@@ -17,6 +17,7 @@ from voc_part_folder import write_published
 
 from interp_cnn import commands
 from interp_cnn.data import prepare
+from interp_cnn.evaluation.results import write_results
 from interp_cnn.reproduce import estimate, execute, possible, write
 from interp_cnn.reproduce.plan import plan
 from interp_cnn.reproduce.request import read_request
@@ -37,7 +38,7 @@ def trained(monkeypatch):
             (workdir / variant).mkdir(parents=True, exist_ok=True)
             (workdir / variant / "metrics.jsonl").touch()
         (workdir / "config.json").write_text(config.to_json_best_effort())
-        (workdir / "metrics.json").write_text(json.dumps(results))
+        write_results(workdir / "metrics.json", results)
         return results
 
     monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)

@@ -1,6 +1,6 @@
 """The two jobs from start to end on tiny data, and what they refuse."""
 
-import json
+import dataclasses
 import shutil
 
 import pytest
@@ -8,7 +8,8 @@ from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
 from interp_cnn import commands
 from interp_cnn.data import prepare
-from interp_cnn.evaluation.filter_parts import Restored
+from interp_cnn.evaluation.restore import Restored
+from interp_cnn.evaluation.results import read_results
 from interp_cnn.training.build import make_network, starting_params
 from interp_cnn.workdir import claim_workdir, read_config
 
@@ -27,11 +28,11 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     config = tiny_config()
     config.train.epochs = 1
     results = commands.train_and_evaluate(config, tmp_path)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == results
-    network = results["networks"]["interpretable"]
-    assert network["step"] > 0 and set(network["layers"]) == {"top_conv", "new_conv"}
-    assert network["accuracy"]["images"] == results["data"]["test_images"]
-    assert 0 < results["data"]["test_objects"] < results["data"]["test_images"]
+    assert read_results(tmp_path / "metrics.json") == results
+    network = results.networks["interpretable"]
+    assert network.step > 0 and set(network.layers) == {"top_conv", "new_conv"}
+    assert network.accuracy.images == results.data.test_images
+    assert 0 < results.data.test_objects < results.data.test_images
     assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "report" / "index.html").exists()
     table = (tmp_path / "table.md").read_text()
@@ -43,9 +44,8 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     (tmp_path / "report").write_text("")  # then all but the report is there
     with pytest.raises(OSError, match=r"report cannot be written to .*report \(File exists\); ch"):
         commands.evaluate_workdir(read_config(tmp_path), tmp_path)
-    again = json.loads((tmp_path / "metrics.json").read_text())
-    for key in ("networks", "controls", "data"):
-        assert again[key] == results[key], key
+    again = read_results(tmp_path / "metrics.json")
+    assert dataclasses.replace(again, experiment=results.experiment) == results
     assert (tmp_path / "filters.png").exists() and (tmp_path / "table.md").exists()
 
 
@@ -61,16 +61,16 @@ def test_several_categories(tmp_path, monkeypatch, task):
     config.train.class_weights = "balanced"
     config.data.negatives = "none" if task == "softmax" else "photos"
     results = commands.train_and_evaluate(config, tmp_path / "run")
-    assert list(results["networks"]["interpretable"]["layers"]) == ["top_conv", "new_conv"]
-    for figures in results["networks"]["interpretable"]["layers"].values():
-        assert set(figures["filters_of_category"]) == {"cat", "rabbit"}
-        assert figures["part_interpretability"]["value"] is None
-    objects = results["data"]["test_objects"]
-    assert (objects == results["data"]["test_images"]) == (task == "softmax")
+    assert list(results.networks["interpretable"].layers) == ["top_conv", "new_conv"]
+    for figures in results.networks["interpretable"].layers.values():
+        assert set(figures.filters_of_category) == {"cat", "rabbit"}
+        assert figures.part_interpretability.value is None
+    objects = results.data.test_objects
+    assert (objects == results.data.test_images) == (task == "softmax")
     assert "points without regions" in (tmp_path / "run" / "table.md").read_text()
     assert (tmp_path / "run" / "report" / "index.html").exists()
     # Before training the categories of the filters come from the objects at hand.
-    assert commands.evaluate_weights(config, tmp_path / "start")["networks"]
+    assert commands.evaluate_weights(config, tmp_path / "start").networks
     if task == "softmax":
         config.data.negatives = "photos"
         with pytest.raises(ValueError, match=r"set it to 'none'"):

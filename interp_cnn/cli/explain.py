@@ -30,7 +30,7 @@ def main() -> None:
             raise ValueError("explain needs one image and --workdir DIR of a training run")
         corners = None if box.value is None else _corners(box.value)
         from interp_cnn import storage
-        from interp_cnn.evaluation.explanations import explain_image
+        from interp_cnn.explain_command import explain_image
 
         image = storage.as_path(arguments[1], what="IMAGE")
         place = storage.as_path(workdir.value)

@@ -1,10 +1,7 @@
-"""The third job: explain what a trained network says about one image."""
+"""Why a network says what it says about images: what its highest logit rests on."""
 
-import errno
 import io
-import os
 import warnings
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +11,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from interp_cnn import metrics, storage
+from interp_cnn import storage
 from interp_cnn.attribution import (
     NO_PART,
     explanation,
@@ -22,80 +19,14 @@ from interp_cnn.attribution import (
     says_yes,
     shares_of_answer,
 )
-from interp_cnn.config import INTERPRETABLE
 from interp_cnn.data.images import as_rgb
-from interp_cnn.data.pipeline import Crop
-from interp_cnn.evaluation.filter_parts import FilterParts, filter_parts, restore_network
+from interp_cnn.data.pipeline import Crop, Split
+from interp_cnn.data.prepare import Data
+from interp_cnn.evaluation.evaluator import caption
+from interp_cnn.evaluation.filter_parts import FilterParts
 from interp_cnn.models import NEW_CONV, Network
-from interp_cnn.report.explanation_picture import Highlight, draw_explanation
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.steps import normalise, predict_step
-from interp_cnn.workdir import EXPLAINED, read_config
-
-
-def explain_image(
-    image: epath.Path,
-    workdir: epath.Path,
-    *,
-    variant: str = INTERPRETABLE,
-    box: Sequence[float] | None = None,
-    filters: int = 5,
-) -> str:
-    """Say why a network says what it says about an image, and draw it.
-
-    Args:
-      image: file, on disk or in a bucket; it is turned upright as its EXIF orientation says.
-      workdir: of a training run; it gets the picture, `explained/FILE-NETWORK[-box-...].png`.
-      variant: of the network.
-      box: (ymin, xmin, ymax, xmax) of the object in pixels of the upright image, what networks are
-        trained on; the whole image by default.
-      filters: number of filters that are named and drawn, those that contributed most.
-
-    Returns:
-      What there is to print: the sentence, these filters, where the picture is.
-
-    Raises:
-      FileNotFoundError: where the image, the configuration or the checkpoint is missing.
-      ValueError: for an image that is none, damaged or too large, a box that does not fit it, a
-        checkpoint of another network.
-      OSError: where the picture cannot be written.
-    """
-    image, workdir = storage.as_path(image, what="IMAGE"), storage.as_path(workdir)
-    photo = read_image(image)
-    _check_box(box, image, photo)
-    config = read_config(workdir)
-    picture = workdir / EXPLAINED / _picture_name(image, variant, box)
-    _make_folder(picture.parent)
-    restored = restore_network(config, workdir, variant)
-    network, params = restored.network, restored.params
-    parts = filter_parts(config, workdir, variant, restored)
-
-    frame = (0, 0, photo.height, photo.width) if box is None else box
-    pixels = Crop(network.input_size).cut(photo, frame)
-    found = explain_pixels(config, network, params, parts, pixels, filters=filters)
-    lines = [
-        found.sentence,
-        "",
-        f"logit {found.logit:.2f}; the filters of {NEW_CONV} that"
-        f" {'added most to' if found.yes else 'took most from'} it:",
-    ]
-    lines += [f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters]
-    with storage.staged_file(picture) as file:
-        draw_explanation(
-            file,
-            pixels,
-            title=found.sentence,
-            shares=found.shares,
-            yes=found.yes,
-            names=[name.replace("_", " ") for name in parts.names],
-            highlights=[
-                Highlight(f"{one.unit} ({one.value:+.2f})", int(parts.part[one.unit]), one.position)
-                for one in found.filters
-            ],
-            radius=config.eval.radius or metrics.default_radius((network.input_size,) * 2),
-        )
-    return "\n".join([*lines, "", f"written: {picture}"])
-
 
 # Compiled once for all images of a network.
 _predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
@@ -153,55 +84,76 @@ def explain_pixels(
     )
     output = int(found["logits"][0].argmax())
     logit = float(found["logits"][0, output])
+    image = normalise(jnp.asarray(pixels)[None], mean, std)
     values = np.asarray(
-        filter_contributions(
-            network,
-            params,
-            normalise(jnp.asarray(pixels)[None], mean, std),
-            layer=NEW_CONV,
-            output=output,
-        )
+        filter_contributions(network, params, image, layer=NEW_CONV, output=output)
     )[0]
     names = [name.replace("_", " ") for name in parts.names]
     softmax = config.train.task == SOFTMAX
     yes = says_yes(logit, softmax=softmax)
     shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
-    side = values if yes else -values
-    strongest = [
+    category = parts.categories[output].replace("_", " ")
+    sentence = explanation(category, logit, shares, softmax=softmax)
+    strongest = _strongest(values if yes else -values, filters)
+    named = [
         FilterShare(
-            unit=int(unit),
+            unit=unit,
             value=float(values[unit]),
             part=names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART,
             position=found["positions"][NEW_CONV][0, unit],
         )
-        for unit in np.argsort(-side, kind="stable")[:filters]
-        if side[unit] > 0
+        for unit in strongest
     ]
-    category = parts.categories[output].replace("_", " ")
-    sentence = explanation(category, logit, shares, softmax=softmax)
-    return Explained(sentence, logit, yes, dict(shares), strongest)
+    return Explained(sentence, logit, yes, dict(shares), named)
 
 
-def _make_folder(folder: epath.Path) -> None:
-    """Make the folder of the picture, before anything is computed for it."""
-    if storage.is_remote(folder):
-        storage.check_writable(folder)
-        return
-    try:
-        folder.mkdir(exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise OSError(
-            f"the explanation cannot be written to {folder} ({error.strerror}); make it a directory"
-            " that can be written"
-        ) from error
+def _strongest(values: np.ndarray, count: int) -> list[int]:
+    """The filters with the largest values above 0, at most `count`."""
+    return [int(unit) for unit in np.argsort(-values, kind="stable")[:count] if values[unit] > 0]
 
 
-def _picture_name(image: epath.Path, variant: str, box: Sequence[float] | None) -> str:
-    """A name that no other file, network or box has."""
-    where = "" if box is None else f"-box-{'-'.join(f'{edge:g}' for edge in box)}"
-    return f"{image.name}-{variant}{where}.png"
+class ExplainedObject(NamedTuple):
+    """An object that a network was measured on, explained.
+
+    Attributes:
+      caption: its category and photo id.
+      pixels: what the network saw, uint8 [size, size, 3].
+      explained: what the highest logit rests on.
+    """
+
+    caption: str
+    pixels: np.ndarray
+    explained: Explained
+
+
+def explain_objects(
+    config: ml_collections.ConfigDict,
+    data: Data,
+    network: Network,
+    params: Any,
+    parts: FilterParts,
+    objects: Split,
+    *,
+    number: int = 3,
+) -> list[ExplainedObject]:
+    """Explain what a network says about some objects, evenly spaced among them.
+
+    Args:
+      config: that the network was trained with.
+      data: the data set of the objects.
+      network: evaluated network.
+      params: its parameters.
+      parts: the part that each of its filters stands for.
+      objects: that it was evaluated on.
+      number: how many of them are explained.
+    """
+    crop = Crop(network.input_size, config.data.crop)
+    result = []
+    for index in np.unique(np.linspace(0, len(objects) - 1, number).astype(int)):
+        pixels = crop.map(objects[int(index)])["image"]
+        explained = explain_pixels(config, network, params, parts, pixels)
+        result.append(ExplainedObject(caption(objects, int(index), data), pixels, explained))
+    return result
 
 
 def read_image(file: epath.Path) -> Image.Image:
@@ -246,15 +198,3 @@ def read_image(file: epath.Path) -> Image.Image:
 
 def _damaged(file: epath.Path, error: Exception) -> ValueError:
     return ValueError(f"{file} is truncated or damaged ({error}); copy it again")
-
-
-def _check_box(box: Sequence[float] | None, file: epath.Path, photo: Image.Image) -> None:
-    """Raise a ValueError unless the box lies within the image."""
-    if box is None:
-        return
-    top, left, bottom, right = box
-    if not (0 <= top < bottom <= photo.height and 0 <= left < right <= photo.width):
-        raise ValueError(
-            f"box is {top:g},{left:g},{bottom:g},{right:g}, {file} is {photo.height} pixels high"
-            f" and {photo.width} wide; give ymin,xmin,ymax,xmax within that"
-        )

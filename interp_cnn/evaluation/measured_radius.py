@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
@@ -11,27 +11,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from interp_cnn import metrics
-from interp_cnn.data.pipeline import Crop, Split, eval_batches
+from interp_cnn.data.pipeline import Crop, Split
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.evaluator import Evaluator
+from interp_cnn.evaluation.predict import Predictor
+from interp_cnn.evaluation.results import MeasuredRadius
 from interp_cnn.metrics import EmpiricalField
 from interp_cnn.models import NEW_CONV, Network
-from interp_cnn.training import parallel
 from interp_cnn.training.steps import normalise
-
-
-class MeasuredRadius(NamedTuple):
-    """Empirical radius of the units of one network, in pixels.
-
-    Attributes:
-      mean: over the filters that respond to occlusion.
-      spread: their standard deviation.
-      filters: their number.
-    """
-
-    mean: float
-    spread: float
-    filters: int
 
 
 def measure_radius(
@@ -58,18 +45,14 @@ def measure_radius(
     """
     if images < 1:
         raise ValueError(f"the radius is measured on {images} images; give at least 1")
-    evaluator = Evaluator(config, data)
-    objects = evaluator.objects()
+    objects = Evaluator(config, data).objects()
     found = {}
     for name, (network, params) in networks.items():
-        predict = evaluator.predictor(network)
-        crop = Crop(network.input_size, config.data.crop)
-        peaks = []
-        for batch in eval_batches(
-            objects, crop, batch_size=evaluator.batch_size, threads=config.data.threads
-        ):
-            output = parallel.unshard(predict(params, parallel.shard({"image": batch["image"]})))
-            peaks.append(output["peaks"][NEW_CONV][: int(batch["weight"].sum())])
+        predict = Predictor(config, data, network, params)
+        peaks = [
+            predict(batch, "peaks")["peaks"][NEW_CONV]
+            for batch in predict.batches(objects, annotated=False)
+        ]
         field = empirical_field(
             config, network, params, objects, np.concatenate(peaks), images=images, name=name
         )
@@ -110,17 +93,12 @@ def empirical_field(
     used = np.sort(np.argsort(-chosen.sum(axis=1), kind="stable")[:images])
     used = used[chosen[used].any(axis=1)]
     mean, std, size = tuple(config.data.mean), config.data.std, network.input_size
-    crop = Crop(size, config.data.crop)
-
-    @jax.jit
-    def maps_of(params: Any, batch: jax.Array) -> jax.Array:
-        return network.apply({"params": params}, batch)[1][layer]
-
+    maps_of = jax.jit(lambda params, batch: network.apply({"params": params}, batch)[1][layer])
     predict_maps = functools.partial(maps_of, params)
     field = network.receptive_fields()[layer]
-    _, height, width, _ = jax.eval_shape(
-        predict_maps, jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    ).shape
+    image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    _, height, width, _ = jax.eval_shape(predict_maps, image).shape
+    crop = Crop(size, config.data.crop)
     bar = tqdm(used, desc=f"{name} occluded", unit="image", leave=False)
     photos = (crop.map(objects[int(index)])["image"] for index in bar)
     return metrics.empirical_receptive_field(

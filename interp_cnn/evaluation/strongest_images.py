@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from interp_cnn.metrics.best import best_of_filters
+
 Floats = NDArray[np.floating]
 
 TOP = 4  # images of each filter
@@ -230,6 +232,14 @@ class LayerFilters:
     radius: float
     image_size: int
     masks: Floats | None
+
+    def best_parts(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Index of each filter's most frequent part and P_f, [filters]; -1 and NaN for none."""
+        return best_of_filters(self.shares, largest=True)
+
+    def best_landmarks(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Index of the landmark that each filter follows best and its ratio; -1 and NaN."""
+        return best_of_filters(self.tracking, largest=False)
 
 
 @dataclasses.dataclass(frozen=True)

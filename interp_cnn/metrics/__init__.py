@@ -58,9 +58,12 @@ from interp_cnn.metrics.location import (
     summarize_location,
     tracking_ratio,
 )
+from interp_cnn.metrics.part_controls import PartControlCounts, PartControls
 from interp_cnn.metrics.parts import (
+    PartCounts,
     PartSummary,
     part_boxes_to_masks,
+    part_counts,
     part_hits,
     part_interpretability,
     summarize_parts,
@@ -85,6 +88,9 @@ __all__ = [
     "EmpiricalField",
     "InstabilityControls",
     "LocationSummary",
+    "PartControlCounts",
+    "PartControls",
+    "PartCounts",
     "PartShares",
     "PartSummary",
     "Pattern",
@@ -103,6 +109,7 @@ __all__ = [
     "instability_controls",
     "location_instability",
     "part_boxes_to_masks",
+    "part_counts",
     "part_hits",
     "part_interpretability",
     "peaks",

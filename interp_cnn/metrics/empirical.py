@@ -14,6 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from interp_cnn.metrics.strongest import Strongest
 from interp_cnn.metrics.threshold import as_where
 from interp_cnn.receptive_field import Pattern
 
@@ -52,10 +53,7 @@ def top_images(peaks: ArrayLike, *, top: int) -> NDArray[np.bool_]:
         raise ValueError(
             f"peaks has shape {values.shape} and top is {top}; give [images, filters], at least 1."
         )
-    order = np.argsort(-values, axis=0, kind="stable")[:top]
-    chosen = np.zeros(values.shape, bool)
-    np.put_along_axis(chosen, order, True, axis=0)
-    return chosen & (values > 0)
+    return Strongest(values, top)(values > 0)
 
 
 @jax.jit

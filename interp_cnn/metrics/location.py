@@ -16,6 +16,8 @@ from interp_cnn.arguments import (
     check_landmarks_in_pixels,
     check_real,
 )
+from interp_cnn.metrics.best import best_of_filters
+from interp_cnn.metrics.strongest import Strongest
 from interp_cnn.metrics.threshold import as_where
 from interp_cnn.templates import argmax_position
 
@@ -112,20 +114,9 @@ def diagonal_of(image_size: tuple[int, int]) -> float:
     return float(np.hypot(height, width))
 
 
-class _Top:
-    """Chooses, per filter, the (at most) `top` usable images with the highest peak."""
-
-    def __init__(self, values: NDArray[np.floating], top: int):
-        self._top = as_count("top", top, 2, "a spread needs at least 2 images")
-        self._order = np.argsort(-values, axis=0, kind="stable")  # ties: lower index first
-
-    def __call__(self, usable: Bool) -> Bool:
-        """Returns which images are chosen, bool [images, filters]."""
-        ranked = np.take_along_axis(usable, self._order, axis=0)
-        ranked &= np.cumsum(ranked, axis=0) <= self._top
-        chosen = np.empty_like(ranked)
-        np.put_along_axis(chosen, self._order, ranked, axis=0)
-        return chosen
+def _strongest(peaks: NDArray[np.floating], top: int) -> Strongest:
+    """What chooses the images that a spread is taken over, after a check of their number."""
+    return Strongest(peaks, as_count("top", top, 2, "a spread needs at least 2 images"))
 
 
 def _variance(values: Float, chosen: Bool) -> Float:
@@ -147,7 +138,7 @@ def _offsets(
     positions: Float, values: NDArray[np.floating], usable: Bool, landmarks: Float, top: int
 ) -> Iterator[tuple[Float, Float, Bool]]:
     """Yields per landmark: its place [N, 1, 2], p_k - p(mu_hat) [N, F, 2], chosen images [N, F]."""
-    choose = _Top(values, top)
+    choose = _strongest(values, top)
     for k in range(landmarks.shape[1]):
         point = landmarks[:, k, None]
         present = ~np.isnan(point).any(axis=-1)
@@ -292,7 +283,7 @@ def collapsed_filters(
     if not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance is {tolerance}; give a share of the diagonal above 0.")
     places, values, usable = _check_peaks(positions, peaks, where)
-    spread = np.sqrt(_variance(places, _Top(values, top)(usable)))
+    spread = np.sqrt(_variance(places, _strongest(values, top)(usable)))
     return np.less(spread, tolerance * diagonal_of(image_size))
 
 
@@ -354,8 +345,8 @@ def summarize_location(
     known = ~np.isnan(instability)
     counted = known.any(axis=1)
     per_filter = np.where(known, instability, 0).sum(axis=1)[counted] / known.sum(axis=1)[counted]
-    tracked = ~np.isnan(ratio).all(axis=1)
-    best = np.where(np.isnan(ratio), np.inf, ratio).min(axis=1, initial=np.inf)[tracked]
+    _, best = best_of_filters(ratio, largest=False)
+    best = best[~np.isnan(best)]
     present: Bool = np.logical_not(np.isnan(points).any(axis=-1))
     behind = np.minimum(usable.T.astype(np.int64) @ present.astype(np.int64), top)[known]
     used = as_where(where, *values.shape).any(axis=1)

@@ -1,13 +1,44 @@
 """Part interpretability: whether a filter's image region covers one object part."""
 
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interp_cnn.arguments import as_size, check_centers
+from interp_cnn.metrics.best import best_of_filters
 from interp_cnn.metrics.threshold import CHUNK, activation_threshold, as_maps, as_where
+from interp_cnn.receptive_field import discs
+
+# The images that a share is taken over: all that have the part, or of those the ones on which the
+# filter fires.
+Images = Literal["all", "fired"]
+
+
+class PartCounts(NamedTuple):
+    """Numbers of images, [filters, parts]; those of batches add up.
+
+    Attributes:
+      hits: images on which the filter is associated with the part.
+      having: images that have the part.
+      fired: images that have the part and on which the filter has a valid position.
+    """
+
+    hits: NDArray[np.int64]
+    having: NDArray[np.int64]
+    fired: NDArray[np.int64]
+
+    def shares(self, images: Images = "all") -> NDArray[np.float64]:
+        """P_{f,k} of these counts, see `part_interpretability`.
+
+        Raises:
+          ValueError: for images that are neither `"all"` nor `"fired"`.
+        """
+        if images not in ("all", "fired"):
+            raise ValueError(f"images is {images!r}; give 'all' or 'fired'.")
+        of = self.having if images == "all" else self.fired
+        return np.where(of > 0, self.hits / np.maximum(of, 1), np.nan)
 
 
 @functools.lru_cache(maxsize=16)
@@ -18,16 +49,11 @@ def _packed_discs(
     radius: float,
 ) -> NDArray[np.uint64]:
     """Discs around all positions in row-major order, [positions, words], one bit per pixel."""
-    pixel_y, pixel_x = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
-    square_y = np.square(pixel_y - np.array(centers_y)[:, None])  # [h, H]
-    square_x = np.square(pixel_x - np.array(centers_x)[:, None])  # [w, W]
-    rows = [
-        _packed((row[:, None] + square_x[:, None] <= radius**2).reshape(len(centers_x), -1))
-        for row in square_y
-    ]
-    discs = np.concatenate(rows)
-    discs.setflags(write=False)
-    return discs
+    # Row by row: unpacked, the discs of all positions take eight times the memory.
+    rows = (discs([y], centers_x, radius, size)[0] for y in centers_y)
+    packed = np.concatenate([_packed(row.reshape(len(row), -1)) for row in rows])
+    packed.setflags(write=False)
+    return packed
 
 
 def _packed(pixels: NDArray[np.bool_]) -> NDArray[np.uint64]:
@@ -41,7 +67,7 @@ def _count(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.bitwise_count(words).sum(axis=1, dtype=np.int64)
 
 
-def _regions(valid: NDArray[np.bool_], discs: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _regions(valid: NDArray[np.bool_], packed: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Unions of the discs of each row's valid positions: [rows, positions] -> [rows, words].
 
     Each row has at least one valid position, and rows come in falling order of their number.
@@ -49,11 +75,11 @@ def _regions(valid: NDArray[np.bool_], discs: NDArray[np.uint64]) -> NDArray[np.
     counts = valid.sum(axis=1)
     position = np.nonzero(valid)[1]
     starts = np.cumsum(counts) - counts
-    regions = discs[position[starts]]
+    regions = packed[position[starts]]
     # The j-th position of all rows that have one, at once: few steps, as few positions are valid.
     for j in range(1, counts[0]):
         rows = np.searchsorted(-counts, -j, side="left")
-        regions[:rows] |= discs[position[starts[:rows] + j]]
+        regions[:rows] |= packed[position[starts[:rows] + j]]
     return regions
 
 
@@ -70,9 +96,43 @@ def part_hits(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number of images on which filter f is associated with part k, and of those that have part k.
 
+    See `part_counts`, which also counts the images on which the filter fires.
+
+    Returns:
+      (hits, counts), int64 [filters, parts].
+
+    Raises:
+      ValueError: as `part_counts`.
+    """
+    found = part_counts(
+        maps,
+        masks,
+        thresholds,
+        centers_y=centers_y,
+        centers_x=centers_x,
+        radius=radius,
+        iou=iou,
+        where=where,
+    )
+    return found.hits, found.having
+
+
+def part_counts(
+    maps: ArrayLike,
+    masks: ArrayLike,
+    thresholds: ArrayLike,
+    *,
+    centers_y: ArrayLike,
+    centers_x: ArrayLike,
+    radius: float,
+    iou: float = 0.2,
+    where: ArrayLike | None = None,
+) -> PartCounts:
+    """On how many images filter f is associated with part k, and how many there are.
+
     The valid positions (x > T_f) of a filter on an image, each a disc around its receptive
     field's centre, united, are its region; `|region & mask| / |region | mask| > iou` associates.
-    A pixel belongs to a disc if its centre is at most `radius` away. Sums of both results over
+    A pixel belongs to a disc if its centre is at most `radius` away. Sums of the counts over
     batches give `part_interpretability` of all images.
 
     Args:
@@ -89,13 +149,67 @@ def part_hits(
       where: bool [images] or [images, filters], which images count (for which filter).
 
     Returns:
-      (hits, counts), int64 [filters, parts].
+      The counts, int64 [filters, parts].
 
     Raises:
       ValueError: shapes that do not fit each other, or a radius or iou out of range.
     """
     maps, masks, thresholds = as_maps(maps), np.asarray(masks), np.asarray(thresholds)
+    _check_parts(maps, masks, thresholds, radius, iou)
     images, height, width, filters = maps.shape
+    used = as_where(where, images, filters)
+    size = masks.shape[2:]
+    packed = _packed_discs(
+        _as_centers("centers_y", centers_y, height, size[0]),
+        _as_centers("centers_x", centers_x, width, size[1]),
+        (size[0], size[1]),
+        float(radius),
+    )
+    counts = PartCounts(*np.zeros((3, filters, masks.shape[1]), np.int64))
+    for x, mask, used_by in zip(maps, masks, used, strict=True):
+        valid = (x.reshape(-1, filters) > thresholds).T & used_by[:, None]
+        parts = _packed(mask.reshape(len(mask), size[0] * size[1]))
+        _count_image(counts, np.ascontiguousarray(valid), used_by, parts, packed, iou)
+    return counts
+
+
+def _count_image(
+    counts: PartCounts,
+    valid: NDArray[np.bool_],
+    used_by: NDArray[np.bool_],
+    parts: NDArray[np.uint64],
+    packed: NDArray[np.uint64],
+    iou: float,
+) -> None:
+    """Add one image to the counts.
+
+    Args:
+      counts: so far.
+      valid: valid positions of each filter, [filters, positions].
+      used_by: for which filters the image counts, [filters].
+      parts: masks of the parts, [parts, words].
+      packed: discs of the positions, [positions, words].
+      iou: intersection over union to exceed.
+    """
+    areas = _count(parts)
+    number = valid.sum(axis=1)
+    counts.having[np.ix_(used_by, areas > 0)] += 1
+    counts.fired[np.ix_(number > 0, areas > 0)] += 1
+    order = np.argsort(-number, kind="stable")[: np.count_nonzero(number)]
+    if not len(order) or not areas.any():
+        return
+    regions = _regions(valid[order], packed)
+    region_areas = _count(regions)
+    for k in np.flatnonzero(areas):
+        common = _count(regions & parts[k])
+        counts.hits[order, k] += common / (region_areas + areas[k] - common) > iou
+
+
+def _check_parts(
+    maps: NDArray, masks: NDArray, thresholds: NDArray, radius: float, iou: float
+) -> None:
+    """Raise a ValueError for shapes that do not fit each other or a number out of range."""
+    images, _, _, filters = maps.shape
     if masks.ndim != 4 or masks.shape[0] != images or masks.dtype != np.bool_:
         raise ValueError(
             f"masks is {masks.dtype} of shape {masks.shape}; "
@@ -110,32 +224,6 @@ def part_hits(
         )
     if not 0 <= iou < 1:
         raise ValueError(f"iou is {iou}; give a share in [0, 1).")
-    used = as_where(where, images, filters)
-    size = masks.shape[2:]
-    discs = _packed_discs(
-        _as_centers("centers_y", centers_y, height, size[0]),
-        _as_centers("centers_x", centers_x, width, size[1]),
-        (size[0], size[1]),
-        float(radius),
-    )
-    hits = np.zeros((filters, masks.shape[1]), np.int64)
-    counts = np.zeros_like(hits)
-    for x, mask, used_by in zip(maps, masks, used, strict=True):
-        parts = _packed(mask.reshape(len(mask), size[0] * size[1]))
-        areas = _count(parts)
-        counts[np.ix_(used_by, areas > 0)] += 1
-        valid = np.ascontiguousarray((x.reshape(-1, filters) > thresholds).T)
-        valid &= used_by[:, None]
-        number = valid.sum(axis=1)
-        order = np.argsort(-number, kind="stable")[: np.count_nonzero(number)]
-        if not len(order) or not areas.any():
-            continue
-        regions = _regions(valid[order], discs)
-        region_areas = _count(regions)
-        for k in np.flatnonzero(areas):
-            common = _count(regions & parts[k])
-            hits[order, k] += common / (region_areas + areas[k] - common) > iou
-    return hits, counts
 
 
 def _as_centers(name: str, centers: ArrayLike, count: int, side: int) -> tuple[float, ...]:
@@ -158,12 +246,15 @@ def part_interpretability(
     iou: float = 0.2,
     thresholds: ArrayLike | None = None,
     where: ArrayLike | None = None,
+    images: Images = "all",
 ) -> NDArray[np.float64]:
     """P_{f,k}: share of the images that have part k on which filter f is associated with it.
 
-    See `part_hits` for the association and for batches. P_f = max_k P_{f,k} is a filter's part
-    interpretability (`summarize_parts`). An image on which the filter has no valid position counts
-    as one that is not associated.
+    See `part_counts` for the association and for batches. P_f = max_k P_{f,k} is a filter's part
+    interpretability (`summarize_parts`). The paper does not say over which images the share is
+    taken. With `images="all"` an image on which the filter has no valid position counts as one that
+    is not associated; with `images="fired"` it does not count. The figures of the paper are of the
+    size of the latter, which rewards a filter that fires on few images.
 
     Args:
       maps: feature maps after ReLU, see `part_hits`.
@@ -177,12 +268,14 @@ def part_interpretability(
       iou: intersection over union to exceed.
       thresholds: T_f, [filters]; by default those of the images that count, at `quantile`.
       where: bool [images] or [images, filters], which images count (for which filter).
+      images: `"all"` for all images that have the part, `"fired"` for those of them on which the
+        filter has at least one valid position.
 
     Returns:
-      [filters, parts] in [0, 1]; NaN where no image that counts has the part.
+      [filters, parts] in [0, 1]; NaN where no image that counts has the part (and is fired on).
 
     Raises:
-      ValueError: as `part_hits` and `activation_threshold`.
+      ValueError: as `part_counts` and `activation_threshold`, or other images.
     """
     maps, masks = as_maps(maps), np.asarray(masks)
     if masks.ndim != 4 or len(masks) != len(maps):
@@ -192,11 +285,11 @@ def part_interpretability(
     used = as_where(where, maps.shape[0], maps.shape[3])
     if thresholds is None:
         thresholds = activation_threshold(maps, quantile=quantile, where=used)
-    hits = np.zeros((maps.shape[3], masks.shape[1]), np.int64)
-    counts = np.zeros_like(hits)
+    counts = PartCounts(*np.zeros((3, maps.shape[3], masks.shape[1]), np.int64))
+    counts.shares(images)  # refuses other images before the work is done
     for start in range(0, len(maps), CHUNK):
         batch = slice(start, start + CHUNK)
-        batch_hits, batch_counts = part_hits(
+        found = part_counts(
             maps[batch],
             masks[batch],
             thresholds,
@@ -206,9 +299,9 @@ def part_interpretability(
             iou=iou,
             where=used[batch],
         )
-        hits += batch_hits
-        counts += batch_counts
-    return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
+        for total, more in zip(counts, found, strict=True):
+            total += more
+    return counts.shares(images)
 
 
 class PartSummary(NamedTuple):
@@ -234,8 +327,8 @@ def summarize_parts(interpretability: ArrayLike) -> PartSummary:
     shares = np.asarray(interpretability, np.float64)
     if shares.ndim != 2:
         raise ValueError(f"interpretability has shape {shares.shape}; give [filters, parts].")
-    known = ~np.isnan(shares).all(axis=1)
-    best = np.where(np.isnan(shares), -np.inf, shares).max(axis=1, initial=-np.inf)[known]
+    _, best = best_of_filters(shares, largest=True)
+    best = best[~np.isnan(best)]
     return PartSummary(
         mean=float(best.mean()) if len(best) else float("nan"),
         filters=len(best),

@@ -1,12 +1,13 @@
 """How part interpretability moves with the radius of a unit's image region."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interp_cnn.metrics.parts import part_hits
+from interp_cnn.metrics.parts import Images, PartCounts, part_counts
+from interp_cnn.metrics.threshold import as_maps, as_where
 
 
 class PartShares:
@@ -32,7 +33,7 @@ class PartShares:
     ):
         self._thresholds, self._radii = thresholds, radii
         self._options: dict[str, Any] = {"centers_y": centers_y, "centers_x": centers_x, "iou": iou}
-        self._hits: NDArray[np.int64] | None = None
+        self._counts: dict[str, NDArray[np.int64]] = {}
 
     def update(self, maps: ArrayLike, masks: ArrayLike, where: ArrayLike | None = None) -> None:
         """Add a batch.
@@ -43,17 +44,18 @@ class PartShares:
           where: which images count (for which filter), bool [images] or [images, filters].
 
         Raises:
-          ValueError: as `part_hits`.
+          ValueError: as `part_counts`.
         """
         found = [
-            part_hits(maps, masks, self._thresholds, radius=radius, where=where, **self._options)
+            part_counts(maps, masks, self._thresholds, radius=radius, where=where, **self._options)
             for radius in self._radii
         ]
-        hits, having = (np.array(counts) for counts in zip(*found, strict=True))
-        if self._hits is None:
-            self._hits, self._having = np.zeros_like(hits), np.zeros_like(having)
-        self._hits += hits
-        self._having += having
+        maps = as_maps(maps)
+        used = as_where(where, maps.shape[0], maps.shape[3])
+        fires = (maps > np.asarray(self._thresholds)).any(axis=(1, 2)) & used
+        new = {name: np.array(of) for name, *of in zip(PartCounts._fields, *found, strict=True)}
+        new |= {"images_fired": fires.sum(axis=0), "images": used.sum(axis=0)}
+        self._counts = {name: self._counts.get(name, 0) + more for name, more in new.items()}
 
     def kept(self) -> dict[str, NDArray[np.int64]]:
         """The counts so far, to be summed over streams of different images; see `of_counts`.
@@ -61,25 +63,40 @@ class PartShares:
         Raises:
           ValueError: where no batch came.
         """
-        self._check_begun()
-        return {"hits": self._hits, "having": self._having}  # type: ignore[dict-item]
+        if not self._counts or not len(self._radii):
+            raise ValueError("batches or radii is empty; give at least one of each.")
+        return self._counts
 
     @staticmethod
-    def of_counts(hits: NDArray[np.int64], having: NDArray[np.int64]) -> NDArray[np.float64]:
+    def of_counts(
+        counts: Mapping[str, NDArray[np.int64]], images: Images = "all"
+    ) -> NDArray[np.float64]:
         """P_{f,k} of the sums of what streams have `kept`, see `result`."""
-        return np.where(having > 0, hits / np.maximum(having, 1), np.nan)
+        return PartCounts(*(counts[name] for name in PartCounts._fields)).shares(images)
 
-    def _check_begun(self) -> None:
-        if self._hits is None:
-            raise ValueError("batches or radii is empty; give at least one of each.")
+    @staticmethod
+    def fired_shares(counts: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
+        """Share of the images on which each filter has a valid position, of what was `kept`.
 
-    def result(self) -> NDArray[np.float64]:
-        """[radii, filters, parts] in [0, 1], NaN where no image has the part.
+        Returns:
+          [filters] in [0, 1], NaN for a filter for which no image counts.
+        """
+        images = counts["images"]
+        return np.where(images > 0, counts["images_fired"] / np.maximum(images, 1), np.nan)
+
+    def result(self, images: Images = "all") -> NDArray[np.float64]:
+        """P_{f,k} at each radius.
+
+        Args:
+          images: which images a share is taken over, see `part_interpretability`.
+
+        Returns:
+          [radii, filters, parts] in [0, 1], NaN where no such image has the part.
 
         Raises:
           ValueError: where no batch came.
         """
-        return self.of_counts(**self.kept())
+        return self.of_counts(self.kept(), images)
 
 
 def radius_sensitivity(
@@ -109,7 +126,7 @@ def radius_sensitivity(
       radius gives a layer's figure.
 
     Raises:
-      ValueError: no batch, no radius, or as `part_hits`.
+      ValueError: no batch, no radius, or as `part_counts`.
     """
     shares = PartShares(thresholds, radii=radii, centers_y=centers_y, centers_x=centers_x, iou=iou)
     for batch in batches if len(radii) else ():

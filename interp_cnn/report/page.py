@@ -1,5 +1,6 @@
 """The report: a static page with its pictures beside it, that opens from disk."""
 
+import dataclasses
 import math
 import re
 import shutil
@@ -13,7 +14,9 @@ from etils import epath
 from numpy.typing import NDArray
 from PIL import Image
 
+from interp_cnn.evaluation.results import Results
 from interp_cnn.evaluation.strongest_images import LayerFilters, NetworkFilters, TopMaps
+from interp_cnn.receptive_field import discs
 from interp_cnn.report import pictures
 from interp_cnn.report.curves import Curves, draw_curves
 from interp_cnn.report.site import environment, writing_to
@@ -76,7 +79,7 @@ class FilterCard(NamedTuple):
 
 def write_report(
     folder: epath.Path,
-    results: Mapping[str, Any],
+    results: Results,
     networks: Sequence[NetworkFilters],
     curves: Curves,
     *,
@@ -89,7 +92,7 @@ def write_report(
 
     Args:
       folder: gets them all; filters of an earlier report in it are removed.
-      results: the content of `metrics.json`, see `summarize`.
+      results: figures of the networks.
       networks: their filters.
       curves: of training, see `read_curves`.
       config: of the run; nested fields are shown with dotted names.
@@ -131,7 +134,7 @@ def write_report(
             figures=figures,
             explained=explained,
             pages={(c.network, c.layer, c.unit): c.page for layer in cards for c in layer},
-            experiment=list(_flat(results["experiment"])),
+            experiment=list(_flat(dataclasses.asdict(results.experiment))),
             config=list(_flat(config)),
             interpretable=any(c.interpretability is not None for layer in cards for c in layer),
         )
@@ -154,9 +157,9 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> list[FilterCard]:
     top = network.gallery.layers[layer.name]
     filters = len(layer.instability)
-    part, interpretability = _best(layer.shares, layer.parts, sign=1)
+    part, interpretability = _best(*layer.best_parts(), layer.parts)
     part = [name if value else "" for name, value in zip(part, interpretability, strict=True)]
-    landmark, tracking = _best(layer.tracking, layer.landmarks, sign=-1)
+    landmark, tracking = _best(*layer.best_landmarks(), layer.landmarks)
     known = [value for value in interpretability if value is not None]
     rank = interpretability if known else [None if v is None else -v for v in tracking]
     order = sorted(range(filters), key=lambda f: (rank[f] is None, -(rank[f] or 0.0)))
@@ -187,17 +190,11 @@ def _known(value: float) -> float | None:
 
 
 def _best(
-    values: NDArray[np.floating], names: Sequence[str], *, sign: int
+    index: NDArray[np.integer], values: NDArray[np.floating], names: Sequence[str]
 ) -> tuple[list[str], list[float | None]]:
-    """Each filter's highest (sign 1) or lowest (-1) value of [filters, names], and whose it is."""
-    best_names: list[str] = []
-    best: list[float | None] = []
-    for row in values:
-        there = np.flatnonzero(~np.isnan(row))
-        index = there[np.argmax(sign * row[there])] if len(there) else None
-        best_names.append("" if index is None else names[index].replace("_", " "))
-        best.append(None if index is None else float(row[index]))
-    return best_names, best
+    """Name and value of each filter's best part or landmark; "" and None where there is none."""
+    spaced = [*_spaced(names), ""]  # the last one, for -1
+    return [spaced[of] for of in index], [_known(value) for value in values]
 
 
 def _write_filters(
@@ -211,12 +208,12 @@ def _write_filters(
     gallery = network.gallery
     top = gallery.layers[layer.name]
     scale = gallery.pictures.shape[1] / layer.image_size
-    disc = pictures.discs(
+    disc = discs(
         np.asarray(layer.centers_y) * scale,
         np.asarray(layer.centers_x) * scale,
         layer.radius * scale,
-        gallery.pictures.shape[1],
-    )
+        gallery.pictures.shape[1:3],
+    ).reshape(-1, *gallery.pictures.shape[1:3])
     template = templates.get_template("filter.html.j2")
     for unit, card in enumerate(cards):
         strips = []

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure
 
 from interp_cnn.evaluation.strongest_images import Gallery, TopMaps
 
@@ -21,20 +22,11 @@ _QUALITY = 80
 Pixels = NDArray[np.uint8]
 
 
-def discs(centers_y: NDArray, centers_x: NDArray, radius: float, side: int) -> NDArray[np.bool_]:
-    """Pixels within `radius` of each position's centre, [positions, side, side]."""
-    pixels = np.arange(side) + 0.5
-    y = np.square(pixels - np.asarray(centers_y)[:, None])  # [h, side]
-    x = np.square(pixels - np.asarray(centers_x)[:, None])  # [w, side]
-    inside = y[:, None, :, None] + x[None, :, None, :] <= radius**2
-    return inside.reshape(-1, side, side)
-
-
 def regions(maps: NDArray[np.floating], threshold: float, disc: NDArray) -> NDArray[np.bool_]:
     """What a filter covers: the discs of all positions above its threshold, united.
 
-    The peak always counts. From maps [images, height, width] and `discs` to bool
-    [images, side, side].
+    The peak always counts. From maps [images, height, width] and discs, bool [positions, side,
+    side], to bool [images, side, side].
     """
     flat = maps.reshape(len(maps), -1)
     valid = (flat > threshold) | (flat == flat.max(axis=1, keepdims=True))
@@ -44,21 +36,12 @@ def regions(maps: NDArray[np.floating], threshold: float, disc: NDArray) -> NDAr
 def outlined(pictures: Pixels, region: NDArray[np.bool_]) -> Pixels:
     """Photos [images, side, side, 3], dark outside their region, with its outline in yellow."""
     result = np.where(region[..., None], pictures, _DIMMED[pictures])
-    inner, outer = _spread(region, np.logical_and), _spread(region, np.logical_or)
-    rim = _spread(outer, np.logical_or) & ~_spread(inner, np.logical_and)
+    cross = generate_binary_structure(2, 1)[None]  # a pixel and its four neighbours
+    inner, outer = binary_erosion(region, cross), binary_dilation(region, cross)
+    rim = binary_dilation(outer, cross) & ~binary_erosion(inner, cross)
     result[rim] = _RIM
     result[outer & ~inner] = _OUTLINE
     return result
-
-
-def _spread(region: NDArray[np.bool_], combine: np.ufunc) -> NDArray[np.bool_]:
-    """Combines each pixel with its four neighbours; those outside the picture are False."""
-    height, width = region.shape[1:]
-    wide = np.pad(region, ((0, 0), (1, 1), (1, 1)))
-    neighbours = (
-        wide[:, y : y + height, x : x + width] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))
-    )
-    return combine.reduce([region, *neighbours])
 
 
 def photo_strip(

@@ -3,30 +3,37 @@
 import io
 import os
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import IO
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from interp_cnn.evaluation.results import Results
 from interp_cnn.report.colours import COLOURS
 from interp_cnn.report.page import ExtraFigure
 
 _MARKERS = "osD^vPX"
 
 
-def radius_figures(results: Mapping[str, Any]) -> list[ExtraFigure]:
+def radius_figures(results: Results) -> list[ExtraFigure]:
     """The plot for the report, of all networks and layers; none where there are no part regions.
 
+    It shows the share over the images on which a filter fires, or of results of older evaluations
+    the one over all images with the part.
+
     Args:
-      results: the content of `metrics.json`.
+      results: figures of the networks.
     """
+    layers = [layer for network in results.networks.values() for layer in network.layers.values()]
+    fired = all(layer.part_interpretability_fired is not None for layer in layers)
     curves: dict[str, Sequence[float]] = {}
-    for network, found in results["networks"].items():
-        for layer, figures in found["layers"].items():
-            radii, values = zip(*figures["part_interpretability"]["by_radius"], strict=True)
-            if None not in values:
-                curves[f"{network}, {layer}"] = values
-            used = figures["part_interpretability"]["radius"]
+    for name, network in results.networks.items():
+        for layer, figures in network.layers.items():
+            parts = (fired and figures.part_interpretability_fired) or figures.part_interpretability
+            values = [value for _, value in parts.by_radius if value is not None]
+            if len(values) == len(parts.by_radius):
+                curves[f"{name}, {layer}"] = values
+            radii, used = [radius for radius, _ in parts.by_radius], parts.radius
     if not curves:
         return []
     data = io.BytesIO()
@@ -37,7 +44,12 @@ def radius_figures(results: Mapping[str, Any]) -> list[ExtraFigure]:
         for name, of in curves.items()
     ]
     title = "Part interpretability over the radius of a unit's image region"
-    return [ExtraFigure(title, f"{title} in pixels. {'; '.join(texts)}.", data.getvalue())]
+    which = "on which the filter fires" if fired else "that have the part"
+    return [
+        ExtraFigure(
+            title, f"{title} in pixels, images {which}. {'; '.join(texts)}.", data.getvalue()
+        )
+    ]
 
 
 def draw_radius_sensitivity(

@@ -3,13 +3,22 @@
 import math
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
+from interp_cnn.evaluation.results import (
+    EmpiricalRadius,
+    ExperimentRecord,
+    LayerResult,
+    NetworkResult,
+    Results,
+)
 from interp_cnn.report.paper_numbers import DATASETS, NETWORKS, PaperNumber, paper_number
 
-Tree = Mapping[str, Any]
-Get = Callable[[Tree], Any]
+# Reads one figure out of a network's or a layer's results.
+Get = Callable[[Any], Any]
 
 _ORDER = ("ordinary", "interpretable")
 _DATASET_NAMES = {
@@ -17,8 +26,8 @@ _DATASET_NAMES = {
     "pascal_voc_part": "Pascal VOC Part",
     "cub_200_2011": "CUB-200-2011",
 }
-_FILTERS_OF = "filters_of_category"
 _MOST_CATEGORIES = 30
+_PAPERS_READING = "part interpretability (paper's: images on which the filter fires) ↑"
 _DASH = "—"
 _WIDTH = 100  # of the prose; the table is as wide as its columns need
 
@@ -59,35 +68,35 @@ class Summary(NamedTuple):
     notes: Sequence[str]
 
 
-def summarize(results: Tree) -> Summary:
+def summarize(results: Results) -> Summary:
     """Text and table of an evaluation: the networks side by side, and what the figures mean.
 
     Args:
-      results: what the evaluator writes to `metrics.json`: `experiment`, `data`, `controls`, and
-        under `networks` the results of `ordinary`, of `interpretable`, or of both. None and NaN
-        stand for a figure that could not be measured, and show as a dash.
+      results: figures of `"ordinary"`, of `"interpretable"`, or of both; one that could not be
+        measured shows as a dash.
 
     Raises:
       ValueError: if there are no networks, or others than those two.
     """
-    found = results["networks"]
-    if not found or not set(found) <= set(_ORDER):
+    given = results.networks
+    if not given or not set(given) <= set(_ORDER):
         raise ValueError(
-            f"results['networks'] has {', '.join(map(repr, found)) or 'nothing'}; "
+            f"results.networks has {', '.join(map(repr, given)) or 'nothing'}; "
             "give the results of 'ordinary', 'interpretable' or both."
         )
-    names = [name for name in _ORDER if name in found]
-    networks = [found[name] for name in names]
-    layers = list(dict.fromkeys(layer for network in networks for layer in network["layers"]))
+    names = [name for name in _ORDER if name in given]
+    networks = [given[name] for name in names]
+    layers = list(dict.fromkeys(layer for network in networks for layer in network.layers))
 
     rows = [_accuracy_row(results, networks)]
     for layer in layers:
-        rows += _layer_rows(results, layer, [network["layers"].get(layer) for network in networks])
-    header = ["", *names, _paper_title(results["experiment"]), "behind the figures"]
+        found = [network.layers.get(layer) for network in networks]
+        rows += _LayerRows(results, layer, found).all()
+    header = ["", *names, _paper_title(results.experiment), "behind the figures"]
     lines = [[row.name, *row.cells, row.paper, row.behind] for row in rows]
     keep = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
     return Summary(
-        title=_title(results["experiment"]),
+        title=_title(results.experiment),
         about=_about(results),
         networks=len(names),
         header=[header[i] for i in keep],
@@ -99,7 +108,7 @@ def summarize(results: Tree) -> Summary:
     )
 
 
-def markdown_table(results: Tree) -> str:
+def markdown_table(results: Results) -> str:
     """Report of an evaluation as Markdown, see `summarize`; the text ends with a newline."""
     summary = summarize(results)
     blocks = [
@@ -114,134 +123,182 @@ def markdown_table(results: Tree) -> str:
 # Rows.
 
 
-def _accuracy_row(results: Tree, networks: Sequence[Tree]) -> _Row:
+def _accuracy_row(results: Results, networks: Sequence[NetworkResult]) -> _Row:
     return _Row(
         "accuracy ↑",
-        [_percent(network["accuracy"]["value"]) for network in networks],
+        [_percent(network.accuracy.value) for network in networks],
         _paper(results, "accuracy", _percent),
-        _counts(networks, _at("accuracy", "images"), "images"),
+        _counts(networks, attrgetter("accuracy.images"), "images"),
     )
 
 
-def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list[_Row]:
+@dataclass(frozen=True)
+class _LayerRows:
     """Rows of one layer; `found` has None for a network without that layer."""
-    known = [figures for figures in found if figures is not None]
 
-    def cells(get: Get, write: Callable[[Any], str]) -> list[str]:
-        return [_DASH if figures is None else write(get(figures)) for figures in found]
+    results: Results
+    layer: str
+    found: Sequence[LayerResult | None]
 
-    def count(get: Get, noun: str, write: Callable[[Any], str] = str) -> str:
-        return _counts(known, get, noun, write)
+    @property
+    def known(self) -> list[LayerResult]:
+        """Figures of the networks that have the layer."""
+        return [figures for figures in self.found if figures is not None]
 
-    behind = [count(_at("location_instability", "filters"), "filters")]
-    if any(map(_left_out, known)):
-        behind[0] += f" ({count(_left_out, 'left out')})"
-    behind.append(count(_at("location_instability", "images_per_value"), "images each", _decimal))
-    get = _at("location_instability", "value")
-    values = [None if figures is None else get(figures) for figures in found]
-    rows = [
-        _Row(layer, [""] * len(found), heading=True),
-        _Row(
-            "location instability ↓",
-            [_number(value) for value in values],
-            _paper(results, "location_instability", _number),
-            ", ".join(behind),
-        ),
-    ]
-    if len(values) == 2:
-        ratio = None
-        if not any(map(_missing, values)) and values[0]:
-            ratio = values[1] / values[0]
-        rows.append(_Row("- interpretable / ordinary", ["", _number(ratio)], _paper_ratio(results)))
-    controls = results["controls"]
-    images = f"{controls['images']} images"
-    of_all = f"of {count(_all_filters, 'filters')}"
-    tracked = count(_at("tracking_ratio", "filters"), "filters")
-    return [
-        *rows,
-        _Row(
-            "- control: always at the centre",
-            [_number(controls["center"])] * len(found),
-            behind=f"{images}; tracking ratio 1",
-        ),
-        _Row(
-            "- control: random positions",
-            [_number(controls["random"])] * len(found),
-            behind=images,
-        ),
-        _Row("tracking ratio ↓", cells(_at("tracking_ratio", "value"), _number), behind=tracked),
-        _Row(
-            "- share of filters below 1 ↑",
-            cells(_at("tracking_ratio", "below_1"), _percent),
-            behind=tracked,
-        ),
-        _Row(
-            "- share of filters below 0.8 ↑",
-            cells(_at("tracking_ratio", "below_0.8"), _percent),
-            behind=tracked,
-        ),
-        _Row(
-            "part interpretability ↑",
-            cells(_at("part_interpretability", "value"), _number),
-            _paper(results, "part_interpretability", _number),
-            ", ".join(count(_at("part_interpretability", of), of) for of in ("filters", "images")),
-        ),
-        _Row(
+    def cells(self, name: str, write: Callable[[Any], str]) -> list[str]:
+        """A figure of each network, by its dotted name in a `LayerResult`."""
+        get = attrgetter(name)
+        return [_DASH if figures is None else write(get(figures)) for figures in self.found]
+
+    def count(self, name: str, noun: str, write: Callable[[Any], str] = str) -> str:
+        """How many there are behind a figure."""
+        return _counts(self.known, attrgetter(name), noun, write)
+
+    def control(self, name: str, value: float | None, behind: str) -> _Row:
+        """What a unit that ignores the image scores: the same beside every network."""
+        return _Row(f"- control: {name}", [_number(value)] * len(self.found), behind=behind)
+
+    def all(self) -> list[_Row]:
+        """The heading and all rows."""
+        return [
+            _Row(self.layer, [""] * len(self.found), heading=True),
+            *self.location(),
+            *self.tracking(),
+            *self.parts(),
+            *self.filters(),
+        ]
+
+    def location(self) -> list[_Row]:
+        """Location instability and its controls."""
+        behind = self.count("location_instability.filters", "filters")
+        if any(map(_left_out, self.known)):
+            behind += f" ({self.count('location_instability.filters_left_out', 'left out')})"
+        each = self.count("location_instability.images_per_value", "images each", _decimal)
+        rows = [
+            _Row(
+                "location instability ↓",
+                self.cells("location_instability.value", _number),
+                _paper(self.results, "location_instability", _number),
+                f"{behind}, {each}",
+            )
+        ]
+        if len(self.found) == 2:
+            rows.append(self.ratio_of_networks())
+        controls = self.results.controls
+        images = f"{controls.images} images"
+        return [
+            *rows,
+            self.control("always at the centre", controls.center, f"{images}; tracking ratio 1"),
+            self.control("random positions", controls.random, images),
+        ]
+
+    def ratio_of_networks(self) -> _Row:
+        """Location instability of the second network over that of the first."""
+        first, second = (
+            None if figures is None else figures.location_instability.value
+            for figures in self.found
+        )
+        ratio = second / first if first and second is not None else None
+        return _Row("- interpretable / ordinary", ["", _number(ratio)], _paper_ratio(self.results))
+
+    def tracking(self) -> list[_Row]:
+        """The tracking ratio."""
+        behind = self.count("tracking_ratio.filters", "filters")
+        return [
+            _Row(name, self.cells(f"tracking_ratio.{field}", write), behind=behind)
+            for name, field, write in (
+                ("tracking ratio ↓", "value", _number),
+                ("- share of filters below 1 ↑", "below_1", _percent),
+                ("- share of filters below 0.8 ↑", "below_08", _percent),
+            )
+        ]
+
+    def parts(self) -> list[_Row]:
+        """Part interpretability: the paper's reading, the strict one and their controls.
+
+        The results of older evaluations have the strict one alone.
+        """
+        paper = _paper(self.results, "part_interpretability", _number)
+        fired = all(figures.part_interpretability_fired is not None for figures in self.known)
+        if not fired:
+            return [
+                self.of_parts("part interpretability ↑", "part_interpretability", paper),
+                self.with_other_radii("part_interpretability"),
+            ]
+        rows = [
+            self.of_parts(_PAPERS_READING, "part_interpretability_fired", paper),
+            self.with_other_radii("part_interpretability_fired"),
+            _Row("- images on which a filter fires", self.cells("fired_share", _percent)),
+            self.of_parts("- over all images with the part ↑", "part_interpretability", ""),
+        ]
+        controls = self.results.part_controls
+        if controls is None:
+            return rows
+        images = f"{controls.images} images"
+        return [
+            *rows,
+            self.control("one disc at the centre", controls.center, images),
+            self.control("one disc at random positions", controls.random, images),
+        ]
+
+    def of_parts(self, name: str, figure: str, paper: str) -> _Row:
+        """One reading of part interpretability."""
+        behind = ", ".join(self.count(f"{figure}.{of}", of) for of in ("filters", "images"))
+        return _Row(name, self.cells(f"{figure}.value", _number), paper, behind)
+
+    def with_other_radii(self, figure: str) -> _Row:
+        """One reading of part interpretability at the smallest and the largest radius."""
+        by_radius = f"{figure}.by_radius"
+        radii = attrgetter(by_radius)(self.known[0])
+        return _Row(
             "- with the smallest / largest radius",
-            cells(_by_radius, lambda curve: _ends(curve, 1, _number)),
-            behind=f"radius {_ends(_by_radius(known[0]), 0, _decimal)}",
-        ),
-        *[
-            _Row(f"- filters of {_plain(category)}", cells(_at(_FILTERS_OF, category), _integer))
-            for category in _listed(known[0][_FILTERS_OF])
-        ],
-        _Row("dead filters", cells(_at("dead"), _integer), behind=of_all),
-        _Row("collapsed filters", cells(_at("collapsed"), _integer), behind=of_all),
-        _Row("mutual information, nats", cells(_at("mutual_information"), _number)),
-    ]
+            self.cells(by_radius, lambda curve: _ends(curve, 1, _number)),
+            behind=f"radius {_ends(radii, 0, _decimal)}",
+        )
+
+    def filters(self) -> list[_Row]:
+        """What the filters are."""
+        behind = f"of {_counts(self.known, _all_filters, 'filters')}"
+        categories = _listed(self.known[0].filters_of_category)
+        return [
+            *(_Row(f"- filters of {_plain(name)}", self.of_category(name)) for name in categories),
+            _Row("dead filters", self.cells("dead", _integer), behind=behind),
+            _Row("collapsed filters", self.cells("collapsed", _integer), behind=behind),
+            _Row("mutual information, nats", self.cells("mutual_information", _number)),
+        ]
+
+    def of_category(self, category: str) -> list[str]:
+        """Number of filters of a category in each network."""
+        return [
+            _DASH if figures is None else _integer(figures.filters_of_category[category])
+            for figures in self.found
+        ]
 
 
-def _listed(categories: Sequence[str]) -> Sequence[str]:
+def _listed(categories: Iterable[str]) -> Sequence[str]:
     """Categories that get a row: not a single one, nor hundreds of species."""
-    return categories if 1 < len(categories) <= _MOST_CATEGORIES else ()
-
-
-def _at(*keys: str) -> Get:
-    """What reads one figure out of a network's or a layer's results."""
-
-    def get(tree: Tree) -> Any:
-        for key in keys:
-            tree = tree[key]
-        return tree
-
-    return get
-
-
-_by_radius = _at("part_interpretability", "by_radius")
+    names = list(categories)
+    return names if 1 < len(names) <= _MOST_CATEGORIES else ()
 
 
 def _ends(curve: Sequence[Sequence[Any]], column: int, write: Callable[[Any], str]) -> str:
     return f"{write(curve[0][column])} / {write(curve[-1][column])}"
 
 
-def _left_out(layer: Tree) -> int:
-    return layer["location_instability"]["filters_left_out"]
+def _left_out(layer: LayerResult) -> int:
+    return layer.location_instability.filters_left_out
 
 
-def _all_filters(layer: Tree) -> int:
-    return layer["location_instability"]["filters"] + _left_out(layer)
+def _all_filters(layer: LayerResult) -> int:
+    return layer.location_instability.filters + _left_out(layer)
 
 
-def _counts(known: Sequence[Tree], get: Get, noun: str, write: Callable[[Any], str] = str) -> str:
+def _counts(known: Sequence[Any], get: Get, noun: str, write: Callable[[Any], str] = str) -> str:
     """`512 filters`, or `510 / 512 filters` where the networks differ."""
     return f"{' / '.join(dict.fromkeys(write(get(figures)) for figures in known))} {noun}"
 
 
 # Figures.
-
-
-def _missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)
 
 
 def _number(value: float | None) -> str:
@@ -271,31 +328,31 @@ def _plain(text: object) -> str:
 # The paper's side.
 
 
-def _paper_figure(results: Tree, metric: str) -> PaperNumber | None:
-    experiment = results["experiment"]
+def _paper_number(results: Results, metric: str) -> PaperNumber | None:
+    experiment = results.experiment
     return paper_number(
         metric,
-        network=experiment["network"],
-        dataset=experiment["dataset"],
-        category=experiment["category"],
-        task=experiment["task"],
+        network=experiment.network,
+        dataset=experiment.dataset,
+        category=experiment.category,
+        task=experiment.task,
     )
 
 
-def _paper(results: Tree, metric: str, write: Callable[[float], str]) -> str:
-    figure = _paper_figure(results, metric)
+def _paper(results: Results, metric: str, write: Callable[[float], str]) -> str:
+    figure = _paper_number(results, metric)
     if figure is None:
         return ""
     return f"{write(figure.ordinary)} → {write(figure.interpretable)} ({figure.scope})"
 
 
-def _paper_ratio(results: Tree) -> str:
-    figure = _paper_figure(results, "location_instability")
+def _paper_ratio(results: Results) -> str:
+    figure = _paper_number(results, "location_instability")
     return "" if figure is None else _number(figure.interpretable / figure.ordinary)
 
 
-def _paper_title(experiment: Tree) -> str:
-    dataset, network = experiment["dataset"], experiment["network"]
+def _paper_title(experiment: ExperimentRecord) -> str:
+    dataset, network = experiment.dataset, experiment.network
     if dataset not in DATASETS or network not in NETWORKS:
         return ""
     return f"paper ({DATASETS[dataset]}, {NETWORKS[network]})"
@@ -342,35 +399,35 @@ def _wrapped(paragraphs: Sequence[str], bullet: str = "- ") -> str:
     )
 
 
-def _title(experiment: Tree) -> str:
-    network = NETWORKS.get(experiment["network"], experiment["network"])
-    dataset = _DATASET_NAMES.get(experiment["dataset"], experiment["dataset"])
-    return f"{network} on {dataset}: {experiment['category']}"
+def _title(experiment: ExperimentRecord) -> str:
+    network = NETWORKS.get(experiment.network, experiment.network)
+    dataset = _DATASET_NAMES.get(experiment.dataset, experiment.dataset)
+    return f"{network} on {dataset}: {experiment.category}"
 
 
-def _about(results: Tree) -> list[str]:
-    experiment, data = results["experiment"], results["data"]
-    size = experiment["image_size"]
-    versions = [f"{name} {version}" for name, version in experiment["versions"].items()]
-    run = [f"{size} x {size} pixels", experiment["date"], experiment["device"], *versions]
-    steps = [f"{name} at step {found['step']}" for name, found in results["networks"].items()]
-    landmarks, parts = (", ".join(data[k]) or "none" for k in ("landmarks", "parts"))
+def _about(results: Results) -> list[str]:
+    experiment, data = results.experiment, results.data
+    size = experiment.image_size
+    versions = [f"{name} {version}" for name, version in experiment.versions.items()]
+    run = [f"{size} x {size} pixels", experiment.date, experiment.device, *versions]
+    steps = [f"{name} at step {found.step}" for name, found in results.networks.items()]
+    landmarks, parts = (", ".join(names) or "none" for names in (data.landmarks, data.parts))
     return [
         f"{', '.join(run)}. Networks: {', '.join(steps)}.",
-        f"{data['train_images']} training images, {data['test_images']} test images with "
-        f"{data['test_objects']} objects. Landmarks: {landmarks}. Parts: {parts}.",
+        f"{data.train_images} training images, {data.test_images} test images with "
+        f"{data.test_objects} objects. Landmarks: {landmarks}. Parts: {parts}.",
     ]
 
 
-def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> list[str]:
-    data = results["data"]
-    if data["location_split"] == "all":
+def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence[str]) -> list[str]:
+    data = results.data
+    if data.location_split == "all":
         images = (
-            f"all {data['location_images']} annotated images, training images among them, as in "
+            f"all {data.location_images} annotated images, training images among them, as in "
             "the authors' code"
         )
     else:
-        images = f"the {data['location_images']} annotated test images"
+        images = f"the {data.location_images} annotated test images"
     notes = [
         "↑ higher is better, ↓ lower is better, — could not be measured.",
         "Location instability: spread of the distance between a filter's peak and a landmark, in "
@@ -383,20 +440,21 @@ def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> li
         "below 1 the filter follows the part.",
         "Part interpretability: share of the images on which a filter's region overlaps its best "
         "part with an IoU above 0.2, mean over filters. " + _radius_note(networks, layers),
+        *_reading_note(networks),
     ]
-    if "empirical_radius" in results:
-        notes.append(_empirical_note(results["empirical_radius"]))
-    if data["part_regions"] == "boxes":
+    if results.empirical_radius is not None:
+        notes.append(_empirical_note(results.empirical_radius))
+    if data.part_regions == "boxes":
         notes.append(
             "This data set has no part masks: filled part boxes served as masks, so part "
             "interpretability does not compare with figures measured on masks."
         )
-    if data["part_regions"] == "none":
+    if data.part_regions == "none":
         notes.append(
             "The parts of this data set are points without regions, so there is no part "
             "interpretability."
         )
-    if len(data["categories"]) > 1:
+    if len(data.categories) > 1:
         notes.append(
             "Each filter is measured on the objects of its own category, the one that it is most "
             "active on."
@@ -408,12 +466,28 @@ def _notes(results: Tree, networks: Sequence[Tree], layers: Sequence[str]) -> li
     return [*notes, *_paper_notes(results)]
 
 
-def _radius_note(networks: Sequence[Tree], layers: Sequence[str]) -> str:
+def _reading_note(networks: Sequence[NetworkResult]) -> list[str]:
+    """Which images the two readings of part interpretability count; older results have one."""
+    layers = [layer for network in networks for layer in network.layers.values()]
+    if any(layer.part_interpretability_fired is None for layer in layers):
+        return []
+    return [
+        "The paper does not say over which images the share is taken. Its figures are of the size "
+        "of those over the images on which the filter fires, that is, has an activation among its "
+        "highest 0.5 %; this rewards a filter that fires on few images, hence their share and the "
+        "stricter figure over all images with the part. Units that ignore the image, with a region "
+        "of one disc, score the two controls."
+    ]
+
+
+def _radius_note(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:
     """The radius of the discs, per layer where the layers differ."""
     radii = {}
     for layer in layers:
-        found = [network["layers"][layer] for network in networks if layer in network["layers"]]
-        radii[layer] = _counts(found, _at("part_interpretability", "radius"), "pixels", _decimal)
+        found = [network.layers[layer] for network in networks if layer in network.layers]
+        radii[layer] = _counts(
+            found, attrgetter("part_interpretability.radius"), "pixels", _decimal
+        )
     listed = ", ".join(f"{radius} ({layer})" for layer, radius in radii.items())
     if len(set(radii.values())) == 1:
         listed = next(iter(radii.values()))
@@ -423,27 +497,27 @@ def _radius_note(networks: Sequence[Tree], layers: Sequence[str]) -> str:
     )
 
 
-def _empirical_note(measured: Tree) -> str:
+def _empirical_note(measured: EmpiricalRadius) -> str:
     found = ", ".join(
-        f"{one['mean']:.1f} ± {one['spread']:.1f} ({name}, {one['filters']} filters)"
-        for name, one in measured["networks"].items()
+        f"{one.mean:.1f} ± {one.spread:.1f} ({name}, {one.filters} filters)"
+        for name, one in measured.networks.items()
     )
     return (
         f"The radius is that of empirical receptive fields of the new conv, {found}, measured by "
-        f"occluding {measured['images']} images; their mean serves all networks."
+        f"occluding {measured.images} images; their mean serves all networks."
     )
 
 
-def _paper_notes(results: Tree) -> list[str]:
-    experiment = results["experiment"]
-    figures = [_paper_figure(results, m) for m in ("accuracy", "location_instability")]
+def _paper_notes(results: Results) -> list[str]:
+    experiment = results.experiment
+    figures = [_paper_number(results, m) for m in ("accuracy", "location_instability")]
     scopes = list(dict.fromkeys(figure.scope for figure in figures if figure is not None))
     if not scopes:
         return ["The paper has no figures for this network and data set."]
     means = [scope for scope in scopes if scope.startswith("mean of")]
     notes = []
     if means:
-        marked, category = " and ".join(means), experiment["category"]
+        marked, category = " and ".join(means), experiment.category
         notes.append(
             f"The paper's figures (ordinary → interpretable) marked '{marked}' are means over that "
             f"many categories; ours are those of {category}."

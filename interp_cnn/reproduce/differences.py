@@ -1,12 +1,11 @@
 """Where data, split, weights or training of a run differ from the paper's, in words."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import ml_collections
 
 from interp_cnn.config import is_interpretable
+from interp_cnn.evaluation.results import DataRecord, Results
 from interp_cnn.reproduce.plan import Run, weights_facts
 from interp_cnn.reproduce.tables import ACCURACY, CATEGORIES, CUB, EMBEDDED, SINGLE
 
@@ -21,7 +20,7 @@ _BATCH_AND_FACTOR = {
 }
 
 
-def differences(run: Run, results: Mapping[str, Any], metric: str, variant: str) -> list[str]:
+def differences(run: Run, results: Results, metric: str, variant: str) -> list[str]:
     """What differs from the paper in one number of a run; nothing where the paper has no data.
 
     Args:
@@ -32,7 +31,7 @@ def differences(run: Run, results: Mapping[str, Any], metric: str, variant: str)
     """
     if run.experiment.dataset == EMBEDDED:
         return []
-    config, data = run.config, results["data"]
+    config, data = run.config, results.data
     found = [
         _weights(config),
         *_training(run),
@@ -111,11 +110,11 @@ def _split(run: Run) -> str:
     )
 
 
-def _objects(run: Run, data: Mapping[str, Any]) -> str:
+def _objects(run: Run, data: DataRecord) -> str:
     """Where a part of the data set is missing."""
-    dataset, have = run.experiment.dataset, len(data["categories"])
+    dataset, have = run.experiment.dataset, len(data.categories)
     if dataset == CUB:
-        birds = data["test_objects"]
+        birds = data.test_objects
         if birds < _CUB_TEST_BIRDS:
             return f"{birds} of the {_CUB_TEST_BIRDS} official test birds"
         return ""
@@ -124,12 +123,12 @@ def _objects(run: Run, data: Mapping[str, Any]) -> str:
     return ""
 
 
-def _measured_on(run: Run, data: Mapping[str, Any]) -> str:
+def _measured_on(run: Run, data: DataRecord) -> str:
     authors = "test" if run.experiment.dataset == CUB else "all"
-    if data["location_split"] == authors:
+    if data.location_split == authors:
         return ""
     images = {"test": "test images", "all": "all annotated images"}
-    return f"measured on {images[data['location_split']]}; the authors took {images[authors]}"
+    return f"measured on {images[data.location_split]}; the authors took {images[authors]}"
 
 
 def _negatives(run: Run) -> str:

@@ -16,6 +16,7 @@ from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data.categories import named_categories
 from interp_cnn.data.pipeline import NONE
 from interp_cnn.data.prepare import EMBEDDED, open_builder
+from interp_cnn.evaluation.results import Results
 from interp_cnn.models import Network
 from interp_cnn.reproduce.execute import begun, finished, measured_seconds
 from interp_cnn.reproduce.plan import Run
@@ -147,14 +148,14 @@ def _seconds(run: Run, of_image: _Probed, images: int) -> float:
 
 
 def _measured(
-    planned: Sequence[Run], done: Mapping[str, Mapping[str, Any] | None], workdir: epath.Path
+    planned: Sequence[Run], done: Mapping[str, Results | None], workdir: epath.Path
 ) -> dict[str, float]:
     """Seconds for one image of each network, of the last finished run that was timed."""
     result = {}
     for run in planned:
         results, seconds = done[run.name], measured_seconds(run, workdir)
         if results is not None and seconds is not None:
-            seen = _images_seen(run, results["data"]["train_images"])
+            seen = _images_seen(run, results.data.train_images)
             result[run.config.model.name] = seconds / seen
     return result
 

@@ -11,15 +11,16 @@ from tqdm import tqdm
 
 from interp_cnn import commands, storage
 from interp_cnn.config import FREE_FIELDS, INTERPRETABLE, ORDINARY, first_difference
+from interp_cnn.evaluation.results import Results, read_results
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import Experiment
 from interp_cnn.workdir import CONFIG, RESULTS, RUNS, TIME, TRAINING_METRICS
 
 
 class Outcome(NamedTuple):
-    """What came of one run: the results as in its metrics.json, or why there are none."""
+    """What came of one run: its results, or why there are none."""
 
-    results: dict[str, Any] | None
+    results: Results | None
     reason: str = ""
 
 
@@ -33,10 +34,10 @@ def folder_of(run: Run, workdir: epath.Path) -> epath.Path:
     return workdir / RUNS / run.name
 
 
-def finished(run: Run, workdir: epath.Path) -> dict[str, Any] | None:
+def finished(run: Run, workdir: epath.Path) -> Results | None:
     """Results of a run that is done with this configuration, or None."""
     folder = folder_of(run, workdir)
-    saved, results = _read(folder / CONFIG), _read(folder / RESULTS)
+    saved, results = _read(folder / CONFIG), _results(folder / RESULTS)
     if saved is None or results is None:
         return None
     # A run may change the evaluation when it goes on, but then its results are others.
@@ -51,6 +52,14 @@ def _read(file: epath.Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _results(file: epath.Path) -> Results | None:
+    """Figures of a run; None where the file is missing or cannot be read."""
+    try:
+        return read_results(file)
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def begun(run: Run, workdir: epath.Path) -> bool:
@@ -126,7 +135,7 @@ def execute(
     return outcomes
 
 
-def _train(run: Run, workdir: epath.Path) -> dict[str, Any]:
+def _train(run: Run, workdir: epath.Path) -> Results:
     folder = folder_of(run, workdir)
     if not begun(run, workdir):
         # Left by a run that had no data or weights; other ones may be given now.

@@ -3,9 +3,10 @@
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from interp_cnn.config import INTERPRETABLE, ORDINARY
+from interp_cnn.evaluation.results import Results
 from interp_cnn.models import NEW_CONV, TOP_CONV
 from interp_cnn.report.paper_numbers import METRICS, paper_number
 from interp_cnn.reproduce.differences import differences
@@ -184,18 +185,18 @@ def _measurement(
     )
 
 
-def _read(results: Mapping[str, Any], row: _Row) -> _Read | None:
-    """One value of a metrics.json; None where the variant is not in it."""
+def _read(results: Results, row: _Row) -> _Read | None:
+    """One value of the results of a run; None where the variant is not in them."""
     if row.variant in CONTROLS:
-        controls = results["controls"]
-        return _Read(controls[row.variant], 0, controls["images"])
-    network = results["networks"].get(row.variant)
+        controls = results.controls
+        return _Read(getattr(controls, row.variant), 0, controls.images)
+    network = results.networks.get(row.variant)
     if network is None:
         return None
     if row.metric == ACCURACY:
-        return _Read(network[ACCURACY]["value"], 0, network[ACCURACY]["images"])
-    measured = network["layers"][row.layer][row.metric]
-    return _Read(measured["value"], measured["filters"], results["data"]["location_images"])
+        return _Read(network.accuracy.value, 0, network.accuracy.images)
+    measured = getattr(network.layers[row.layer], row.metric)
+    return _Read(measured.value, measured.filters, results.data.location_images)
 
 
 def _paper(column: Column, network: str, row: _Row) -> tuple[float | None, str]:

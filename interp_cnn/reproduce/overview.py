@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
+from interp_cnn.evaluation.results import Results
 from interp_cnn.report.site import environment, writing_to
 from interp_cnn.reproduce import layout
 from interp_cnn.reproduce.execute import Outcome, Outcomes, folder_of, measured_seconds
@@ -84,18 +85,16 @@ def _asked(request: Request) -> list[tuple[str, str]]:
     return [(name, _text(value)) for name, value in dataclasses.asdict(request).items()]
 
 
-def _made(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _made(results: Sequence[Results]) -> list[tuple[str, str]]:
     """Device, versions and dates of the runs that are done, and when the page was written."""
-    experiments = [one["experiment"] for one in results]
+    experiments = [one.experiment for one in results]
     versions = [
-        f"{name} {version}"
-        for one in experiments
-        for name, version in one.get("versions", {}).items()
+        f"{name} {version}" for one in experiments for name, version in one.versions.items()
     ]
-    days = sorted(one["date"][:10] for one in experiments if "date" in one)
+    days = sorted(one.date[:10] for one in experiments)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     found = {
-        "devices": [one["device"] for one in experiments if "device" in one],
+        "devices": [one.device for one in experiments],
         "versions": versions,
         "evaluated": [days[0], days[-1]] if days else [],
         "this page": [now],

@@ -93,7 +93,7 @@ def as_json(tables: Sequence[Cells], planned: Sequence[Run], outcomes: Outcomes)
                 "name": run.name,
                 "done": (outcome := outcomes[run.experiment, run.seed]).results is not None,
                 "reason": outcome.reason,
-                "experiment": (outcome.results or {}).get("experiment"),
+                "experiment": None if outcome.results is None else vars(outcome.results.experiment),
                 "config": json.loads(run.config.to_json_best_effort()),
             }
             for run in planned

@@ -1,0 +1,200 @@
+"""The first pass over the objects: what a network makes of them, gathered while they stream by."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from interp_cnn import hosts
+from interp_cnn.data.pipeline import Split
+from interp_cnn.evaluation.predict import Predictor
+from interp_cnn.evaluation.strongest_images import Gallery, GalleryCollector
+from interp_cnn.losses import filter_diagnostics, normalize_scale
+from interp_cnn.metrics import ValidPositions
+
+# Of `filter_diagnostics`.
+TERMS = ("mutual_information", "template_entropy", "category_entropy", "position_entropy")
+
+# Mutual information belongs to a batch: it is measured on so many images at a time, whatever the
+# batch of the evaluation.
+INFORMATION_IMAGES = 32
+
+# Of each layer, which objects count for which filter, bool [objects, filters].
+Members = Mapping[str, NDArray[np.bool_]]
+
+
+def own_share(objects: Split) -> tuple[int, Split]:
+    """Objects of the host at hand, and the number of the first of them among all."""
+    first, stop = hosts.share(len(objects), block=INFORMATION_IMAGES)
+    return first, objects.take(np.arange(first, stop))
+
+
+@dataclasses.dataclass(frozen=True)
+class GatheredLayer:
+    """What was gathered of one layer, of all objects.
+
+    Attributes:
+      positions: of the peak of each map, [objects, filters, 2] in pixels of the input.
+      peaks: their values, [objects, filters].
+      terms: of `filter_diagnostics`, mean over blocks of `INFORMATION_IMAGES`, [filters] each.
+      valid: positions above the threshold of part interpretability, of this host's objects.
+    """
+
+    positions: NDArray[np.floating]
+    peaks: NDArray[np.floating]
+    terms: dict[str, NDArray[np.floating]]
+    valid: ValidPositions
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """What was gathered of all objects, the same on all hosts.
+
+    Attributes:
+      landmarks: [objects, landmarks, 2] in pixels of the input, NaN where missing.
+      logits: [objects, outputs].
+      layers: of each layer its peaks and positions.
+      gallery: the strongest images of the filters.
+    """
+
+    landmarks: NDArray[np.floating]
+    logits: NDArray[np.floating]
+    layers: dict[str, GatheredLayer]
+    gallery: Gallery
+
+
+def gather(predict: Predictor, objects: Split, members: Members, *, landmarks: int) -> Gathered:
+    """One pass over the objects, of which each host takes its share.
+
+    Args:
+      predict: the network.
+      objects: all of them.
+      members: of each layer, which objects count for which filter.
+      landmarks: number of landmarks.
+    """
+    first, mine = own_share(objects)
+    stream = _Stream(first, len(objects), members)
+    # A host without any image has the shapes, which joining with the others needs.
+    side = predict.network.input_size
+    none: dict[str, np.ndarray] = {
+        "landmarks": np.zeros((0, landmarks, 2), np.float32),
+        "image": np.zeros((0, side, side, 3), np.uint8),
+    }
+    stream.update(predict.of_none(), none)
+    for batch in predict.batches(mine, shown="filters"):
+        stream.update(predict(batch), batch)
+    return stream.merged()
+
+
+@jax.jit
+def _filter_terms(maps: jax.Array, where: jax.Array) -> dict[str, jax.Array]:
+    """`filter_diagnostics` of maps of normalised scale [images, height, width, filters]."""
+    return filter_diagnostics(normalize_scale(maps, where=where), where=where)
+
+
+class _FilterTerms:
+    """Terms of the filter loss of blocks of images, while batches of any size stream by."""
+
+    def __init__(self, images: int):
+        self._block = min(images, INFORMATION_IMAGES)  # the last images fill none and are left out
+        self._maps: list[np.ndarray] = []
+        self._where: list[np.ndarray] = []
+        self._terms: list[dict[str, np.ndarray]] = []
+
+    def update(self, maps: np.ndarray, where: np.ndarray) -> None:
+        """Add maps [images, height, width, filters] and which count, [images, filters]."""
+        self._maps.append(maps)
+        self._where.append(where)
+        if sum(map(len, self._maps)) < self._block:
+            return
+        maps, where = np.concatenate(self._maps), np.concatenate(self._where)
+        whole = len(maps) // self._block * self._block
+        for first in range(0, whole, self._block):
+            block = slice(first, first + self._block)
+            self._terms.append(jax.device_get(_filter_terms(maps[block], where[block])))
+        self._maps, self._where = [maps[whole:]], [where[whole:]]
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """Of each term [blocks, filters]."""
+        nothing = np.zeros((0, self._maps[0].shape[-1]), np.float32)
+        return {
+            name: np.concatenate([nothing, *(terms[name][None] for terms in self._terms)])
+            for name in TERMS
+        }
+
+
+@dataclasses.dataclass
+class _Layer:
+    """What is gathered of a layer while images stream by."""
+
+    valid: ValidPositions
+    terms: _FilterTerms
+    positions: list[np.ndarray] = dataclasses.field(default_factory=list)
+    peaks: list[np.ndarray] = dataclasses.field(default_factory=list)
+
+
+class _Stream:
+    """What is gathered of a network while this host's images stream by.
+
+    Args:
+      first: number of the first of its images.
+      images: number of the images of all hosts.
+      members: of each layer, which of all images count for which filter.
+    """
+
+    def __init__(self, first: int, images: int, members: Members):
+        self._next, self._members = first, members
+        self._layers = {
+            name: _Layer(ValidPositions(images), _FilterTerms(images)) for name in members
+        }
+        self._gallery = GalleryCollector(first=first)
+        self._landmarks: list[np.ndarray] = []
+        self._logits: list[np.ndarray] = []
+
+    def update(self, output: Mapping[str, Any], batch: Mapping[str, np.ndarray]) -> None:
+        """Add what the network says about the first images of a batch."""
+        count = len(output["logits"])
+        self._landmarks.append(batch["landmarks"][:count])
+        self._logits.append(output["logits"])
+        images = slice(self._next, self._next + count)
+        where = {name: of[images] for name, of in self._members.items()}
+        for name, layer in self._layers.items():
+            maps = output["maps"][name]
+            layer.positions.append(output["positions"][name])
+            layer.peaks.append(output["peaks"][name])
+            layer.terms.update(maps, where[name])
+            layer.valid.update(self._next, maps, where[name])
+        self._gallery.update(batch["image"][:count], output["maps"], where)
+        self._next += count
+
+    def merged(self) -> Gathered:
+        """Joins what all hosts have gathered."""
+        for layer in self._layers.values():
+            for other in hosts.others(layer.valid.threshold.kept()):
+                layer.valid.threshold.merge(**other)
+            layer.valid.finish()
+        for other in hosts.others(self._gallery.kept()):
+            self._gallery.merge(other)
+        joined = hosts.joined(
+            {
+                "landmarks": np.concatenate(self._landmarks),
+                "logits": np.concatenate(self._logits),
+                "layers": {
+                    name: {
+                        "positions": np.concatenate(layer.positions),
+                        "peaks": np.concatenate(layer.peaks),
+                        "terms": layer.terms.kept(),
+                    }
+                    for name, layer in self._layers.items()
+                },
+            }
+        )
+        layers = {}
+        for name, layer in self._layers.items():  # in the layers' own order
+            found = joined["layers"][name]
+            terms = {term: values.mean(axis=0) for term, values in found["terms"].items()}
+            layers[name] = GatheredLayer(found["positions"], found["peaks"], terms, layer.valid)
+        return Gathered(joined["landmarks"], joined["logits"], layers, self._gallery.result())

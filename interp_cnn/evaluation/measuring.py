@@ -1,0 +1,191 @@
+"""From what was gathered of a layer to its figures, and to those of each of its filters."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from interp_cnn import metrics
+from interp_cnn.data.prepare import Data
+from interp_cnn.evaluation.gathering import INFORMATION_IMAGES, GatheredLayer
+from interp_cnn.evaluation.part_regions import PartFigures
+from interp_cnn.evaluation.results import (
+    LayerResult,
+    LocationInstability,
+    PartInterpretability,
+    TrackingRatio,
+    known,
+)
+from interp_cnn.evaluation.strongest_images import LayerFilters, TopMaps
+from interp_cnn.models import Network
+from interp_cnn.templates import template_mask
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredLayer:
+    """A layer with all that its figures are made of.
+
+    Attributes:
+      name: of the maps.
+      network: it belongs to.
+      gathered: from the first pass.
+      landmarks: [objects, landmarks, 2] in pixels of the input, NaN where missing.
+      members: which objects count for which filter, bool [objects, filters].
+      categories: category of each filter, int [filters].
+      radii: of the image regions, in pixels of the input.
+      parts: how often its filters cover parts at these radii.
+      radius: which of them is the one that is reported.
+      top: number of images of each filter for the location metrics.
+    """
+
+    name: str
+    network: Network
+    gathered: GatheredLayer
+    landmarks: NDArray[np.floating]
+    members: NDArray[np.bool_]
+    categories: NDArray[np.integer]
+    radii: Sequence[float]
+    parts: PartFigures
+    radius: float
+    top: int
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return (self.network.input_size, self.network.input_size)
+
+    def at_radius(self, shares: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Shares at the radius that is reported, [radii, filters, parts] -> [filters, parts]."""
+        reported: NDArray[np.floating] = shares[list(self.radii).index(self.radius)]
+        return reported
+
+
+def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
+    """The figures of a layer for `metrics.json`.
+
+    Args:
+      layer: what was measured.
+      data: it was measured on, for the names of the categories.
+    """
+    summary = metrics.summarize_location(
+        layer.gathered.positions,
+        layer.gathered.peaks,
+        layer.landmarks,
+        image_size=layer.image_size,
+        top=layer.top,
+        where=layer.members,
+    )
+    numbers = np.bincount(layer.categories, minlength=layer.network.num_outputs)
+    information = float(np.mean(layer.gathered.terms["mutual_information"]))
+    objects = len(layer.landmarks)
+    return LayerResult(
+        location_instability=LocationInstability(
+            value=known(summary.instability),
+            filters=summary.filters,
+            filters_left_out=summary.filters_left_out,
+            images_per_value=known(summary.images_per_value),
+        ),
+        tracking_ratio=TrackingRatio(
+            value=known(summary.tracking_ratio),
+            filters=summary.tracking_filters,
+            below_1=known(summary.below_1),
+            below_08=known(summary.below_08),
+        ),
+        part_interpretability=_part_interpretability(layer, layer.parts.shares),
+        filters_of_category={
+            name: int(number) for name, number in zip(data.categories, numbers, strict=True)
+        },
+        dead=summary.dead,
+        collapsed=summary.collapsed,
+        mutual_information=known(information),
+        receptive_field=layer.network.receptive_fields()[layer.name],
+        mutual_information_images=min(objects, INFORMATION_IMAGES),
+        part_interpretability_fired=_part_interpretability(layer, layer.parts.shares_fired),
+        fired_share=known(_mean(layer.parts.fired)),
+    )
+
+
+def _mean(values: NDArray[np.floating]) -> float:
+    """Mean of the known values; NaN without any."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
+
+
+def _part_interpretability(
+    layer: MeasuredLayer, shares: NDArray[np.floating]
+) -> PartInterpretability:
+    parts = metrics.summarize_parts(layer.at_radius(shares))
+    return PartInterpretability(
+        value=known(parts.mean),
+        filters=parts.filters,
+        images=len(layer.landmarks),
+        radius=layer.radius,
+        by_radius=tuple(
+            (radius, known(metrics.summarize_parts(of).mean))
+            for radius, of in zip(layer.radii, shares, strict=True)
+        ),
+    )
+
+
+def layer_filters(layer: MeasuredLayer, data: Data, top: TopMaps) -> LayerFilters:
+    """The figures of each filter of a layer.
+
+    Args:
+      layer: what was measured.
+      data: it was measured on, for the names of categories, parts and landmarks.
+      top: the strongest images of the filters.
+    """
+    positions, peaks = layer.gathered.positions, layer.gathered.peaks
+    instability = metrics.location_instability(
+        positions,
+        peaks,
+        layer.landmarks,
+        image_size=layer.image_size,
+        top=layer.top,
+        where=layer.members,
+    )
+    tracking = metrics.tracking_ratio(
+        positions, peaks, layer.landmarks, top=layer.top, where=layer.members
+    )
+    field = layer.network.receptive_fields()[layer.name]
+    return LayerFilters(
+        name=layer.name,
+        categories=[data.categories[of] for of in layer.categories],
+        parts=data.parts,
+        shares=layer.at_radius(layer.parts.shares),
+        landmarks=data.landmarks,
+        tracking=tracking,
+        instability=_mean_known(instability),
+        terms=layer.gathered.terms,
+        thresholds=layer.gathered.valid.threshold.result(),
+        centers_y=field.centers(top.maps.shape[2]),
+        centers_x=field.centers(top.maps.shape[3]),
+        radius=layer.radius,
+        image_size=layer.network.input_size,
+        masks=_masks(layer.network, top.maps),
+    )
+
+
+def _mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Mean over the landmarks that are known, [filters, landmarks] -> [filters]."""
+    there = ~np.isnan(values)
+    total = np.where(there, values, 0).sum(axis=1)
+    mean: NDArray[np.floating] = np.where(
+        there.any(axis=1), total / np.maximum(there.sum(axis=1), 1), np.nan
+    )
+    return mean
+
+
+def _masks(network: Network, maps: NDArray[np.floating]) -> NDArray[np.floating] | None:
+    """Masks of maps [filters, images, height, width]; an ordinary network has none."""
+    if not network.interpretable:
+        return None
+    masks = template_mask(
+        jnp.asarray(maps.reshape(-1, *maps.shape[2:], 1)),  # as images of one filter
+        norm=network.norm,
+        beta=network.beta,
+        position=network.position,
+    )
+    return np.asarray(masks).reshape(maps.shape)

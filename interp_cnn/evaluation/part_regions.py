@@ -1,0 +1,117 @@
+"""The second pass over the objects: how often filters cover parts."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+import ml_collections
+import numpy as np
+from numpy.typing import NDArray
+
+from interp_cnn import hosts, metrics
+from interp_cnn.data.pipeline import Split
+from interp_cnn.evaluation.gathering import GatheredLayer, Members, own_share
+from interp_cnn.evaluation.predict import Predictor
+from interp_cnn.evaluation.results import Controls, known
+from interp_cnn.models import Network
+
+
+def region_radius(config: ml_collections.ConfigDict, network: Network) -> float:
+    """Radius of a unit's image region in pixels of the input: configured, or the default."""
+    size = (network.input_size, network.input_size)
+    return float(config.eval.radius or metrics.default_radius(size))
+
+
+@dataclasses.dataclass(frozen=True)
+class PartFigures:
+    """How often the filters of a layer cover parts.
+
+    Attributes:
+      shares: P_{f,k} over all objects that have the part, [radii, filters, parts].
+      shares_fired: P_{f,k} over those of them on which the filter fires, alike.
+      fired: share of the objects on which each filter fires, [filters].
+    """
+
+    shares: NDArray[np.floating]
+    shares_fired: NDArray[np.floating]
+    fired: NDArray[np.floating]
+
+    @staticmethod
+    def of_none(radii: int, filters: int) -> "PartFigures":
+        """Figures of a data set without part regions."""
+        nothing = np.full((radii, filters, 0), np.nan)
+        return PartFigures(nothing, nothing, np.full(filters, np.nan))
+
+
+def measure_parts(
+    predict: Predictor,
+    objects: Split,
+    gathered: Mapping[str, GatheredLayer],
+    members: Members,
+    *,
+    parts: int,
+    radii: Sequence[float],
+    radius: float,
+) -> tuple[dict[str, PartFigures], Controls | None]:
+    """Part interpretability of each layer, over the part masks alone: no network runs.
+
+    Args:
+      predict: for its batches.
+      objects: all of them.
+      gathered: of each layer its valid positions.
+      members: of each layer, which objects count for which filter.
+      parts: number of parts; 0 where the data set has points alone.
+      radii: of the regions, in pixels of the input.
+      radius: of the regions of the controls.
+
+    Returns:
+      The figures of each layer, and what units that ignore the image score; None without parts.
+    """
+    if not parts:
+        filters = predict.network.map_filters
+        return {name: PartFigures.of_none(len(radii), filters[name]) for name in gathered}, None
+    side = predict.network.input_size
+    found = _shares(predict, gathered, radii)
+    controls = metrics.PartControlCounts((side, side), radius=radius)
+    done, mine = own_share(objects)
+    none = {"masks": np.zeros((0, parts, side, side), bool), "weight": np.zeros(0)}
+    for batch in itertools.chain([none], predict.batches(mine)):
+        count = int(batch["weight"].sum())
+        controls.update(batch["masks"][:count])
+        for name, layer in gathered.items():
+            where = members[name][done : done + count]
+            found[name].update(layer.valid.maps(done, count), batch["masks"][:count], where)
+        done += count
+    of_all = hosts.total(controls.kept())
+    center, random = metrics.PartControlCounts.of_counts(of_all)
+    counts = hosts.total({name: shares.kept() for name, shares in found.items()})
+    return (
+        {name: _figures(counts[name]) for name in gathered},
+        Controls(known(center), known(random), len(objects)),
+    )
+
+
+def _shares(
+    predict: Predictor, gathered: Mapping[str, GatheredLayer], radii: Sequence[float]
+) -> dict[str, metrics.PartShares]:
+    """What counts the images of each layer."""
+    network = predict.network
+    fields = network.receptive_fields()
+    return {
+        name: metrics.PartShares(
+            # The maps are 1 above the threshold of their filter.
+            np.full(network.map_filters[name], 0.5),
+            radii=radii,
+            centers_y=fields[name].centers(layer.valid.map_size[0]),
+            centers_x=fields[name].centers(layer.valid.map_size[1]),
+        )
+        for name, layer in gathered.items()
+    }
+
+
+def _figures(counts: Mapping[str, NDArray[np.int64]]) -> PartFigures:
+    return PartFigures(
+        shares=metrics.PartShares.of_counts(counts, "all"),
+        shares_fired=metrics.PartShares.of_counts(counts, "fired"),
+        fired=metrics.PartShares.fired_shares(counts),
+    )

@@ -1,0 +1,69 @@
+"""A trained network of a work directory, from its latest checkpoint."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+from etils import epath
+
+from interp_cnn import hosts
+from interp_cnn.models import Network
+from interp_cnn.training import build
+from interp_cnn.training.checkpoint import Checkpoints
+from interp_cnn.training.filter_categories import FilterActivity
+from interp_cnn.training.state import init_params, no_activities
+from interp_cnn.workdir import CHECKPOINTS
+
+
+class Restored(NamedTuple):
+    """A trained network.
+
+    Attributes:
+      network: itself.
+      params: its parameters.
+      step: number of training steps.
+      activity: activity of its filters in training; None before it.
+    """
+
+    network: Network
+    params: Any
+    step: int
+    activity: Mapping[str, FilterActivity] | None
+
+
+def restore_network(
+    config: ml_collections.ConfigDict, workdir: epath.Path, variant: str
+) -> Restored:
+    """The latest checkpoint of a network of a work directory, which the first host reads for all.
+
+    Raises:
+      FileNotFoundError: where there is none.
+      ValueError: where it is of another network.
+    """
+    if jax.process_count() == 1:
+        return _read_network(config, workdir, variant)
+    found = _read_network(config, workdir, variant) if hosts.is_first() else None
+    known = hosts.from_first(lambda: json.dumps([found.step, found.network.num_outputs]))  # type: ignore[union-attr]
+    step, outputs = json.loads(known)
+    network = build.make_network(config, variant, outputs)
+    if found is None:
+        params = init_params(network, config.seed)
+        found = Restored(network, params, step, no_activities(network))
+    params, activity = hosts.broadcast((found.params, dict(found.activity or {})))
+    return Restored(network, params, step, activity)
+
+
+def _read_network(config: ml_collections.ConfigDict, workdir: epath.Path, variant: str) -> Restored:
+    folder = workdir / variant / CHECKPOINTS
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
+    checkpoints = Checkpoints(folder)
+    step, params, activity = checkpoints.restore_for_evaluation()
+    checkpoints.close()
+    # Data tell the number of categories too, but an explanation can do without them.
+    outputs = len(params["fc8"]["bias"]) if "fc8" in params else 1
+    network = build.make_network(config, variant, outputs)
+    build.check_params(network, params, folder)
+    return Restored(network, params, step, activity)
