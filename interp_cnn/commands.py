@@ -20,10 +20,15 @@ from interp_cnn.models import NEW_CONV
 from interp_cnn.preflight import check_run
 from interp_cnn.report.curves import read_curves
 from interp_cnn.report.filters_picture import draw_filters
-from interp_cnn.report.from_evaluation import explained_predictions, filter_rows, network_filters
+from interp_cnn.report.from_evaluation import (
+    MeasuredNetwork,
+    all_filters,
+    explained_predictions,
+)
 from interp_cnn.report.page import write_report
 from interp_cnn.report.radius_plot import radius_figures
 from interp_cnn.report.table import markdown_table
+from interp_cnn.report.typical_filters import typical_filters
 from interp_cnn.training import build
 from interp_cnn.training.filter_categories import FilterActivity
 from interp_cnn.training.frozen_cache import FrozenCache
@@ -209,7 +214,7 @@ def _measure(
 ) -> dict[str, Any]:
     """Evaluate networks given as (step, params, activity); write table, figures and picture."""
     results: dict[str, Any] = {"networks": {}}
-    rows, filters, explained = [], [], []
+    networks: list[MeasuredNetwork] = []
     for variant, (step, params, activity) in states.items():
         network = build.make_network(config, variant, len(data.categories))
         known = data if cache is None else cache.attach(data, network, params, fill=False)
@@ -220,15 +225,9 @@ def _measure(
             storage.make_folder(workdir / variant)
             parts = filter_parts_of(evaluation, data)
             write_filter_parts(workdir / variant / "filters.npz", step, parts)
-            if network.interpretable:
-                explained += explained_predictions(
-                    config, variant, network, params, parts, evaluation.objects
-                )
+            networks.append(MeasuredNetwork(variant, network, params, evaluation, parts))
         results["data"] = data_record(config, data, len(evaluation.objects))
         results["experiment"] = experiment_record(config, network)
-        if hosts.is_first():
-            rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
-            filters.append(network_filters(variant, network, evaluation, data))
     if measured_radius:
         results["empirical_radius"] = measured_radius
     if hosts.is_first():
@@ -236,8 +235,9 @@ def _measure(
         storage.write(workdir / "metrics.json", json.dumps(results, indent=2) + "\n")
         storage.write(workdir / "table.md", table)
         hosts.say("\n" + table)
+        filters = all_filters(config, networks, data)
         with storage.staged_file(workdir / "filters.png") as picture:
-            draw_filters(picture, rows, title=_title(config))
+            draw_filters(picture, typical_filters(filters, NEW_CONV), title=_title(config))
         curves = read_curves({variant: workdir / variant for variant in states})
         write_report(
             workdir / "report",
@@ -245,7 +245,7 @@ def _measure(
             filters,
             curves,
             config=config.to_dict(),
-            explained=explained,
+            explained=explained_predictions(config, networks, data),
             figures=radius_figures(results),
         )
         hosts.say(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
@@ -255,6 +255,6 @@ def _measure(
 
 def _title(config: ml_collections.ConfigDict) -> str:
     return (
-        f"{config.model.name}, {config.data.category} of {config.data.name}:"
-        " the filters that follow a part best, each on its strongest images"
+        f"Typical filters of the new conv on the same images"
+        f" ({config.model.name}, {config.data.category} of {config.data.name})"
     )

@@ -161,6 +161,8 @@ class Evaluation:
       peaks: peak of each map on each object, [objects, filters], of each layer; -inf where the
         object is not of the filter's category.
       objects: the examples behind them.
+      test_logits: [images, outputs] of the test split: of its objects first, then of the others,
+        each in their order.
       predict: the compiled network, see `Evaluator.predictor`.
     """
 
@@ -175,6 +177,7 @@ class Evaluation:
     gallery: Gallery
     peaks: dict[str, np.ndarray]
     objects: Split
+    test_logits: np.ndarray
     predict: Any
 
 
@@ -254,8 +257,8 @@ class Evaluator:
 
     def _accuracy(
         self, network: Network, params: Any, predict: Any, of_objects: np.ndarray
-    ) -> dict[str, Any]:
-        """Accuracy on the test split; the logits of its objects are known, in their order."""
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        """Accuracy on the test split, and its logits; those of its objects are known."""
         test = self.data.test
         others = test.take(np.flatnonzero(test.labels == 0))
         first, stop = hosts.share(len(others))
@@ -272,7 +275,7 @@ class Evaluator:
         else:
             answers = labels[:, None] == np.arange(1, logits.shape[1] + 1)
         right, number = metrics.accuracy(logits, answers)
-        return {"value": float(right) / float(number), "images": int(number)}
+        return {"value": float(right) / float(number), "images": int(number)}, logits
 
     def _categories(
         self,
@@ -359,6 +362,7 @@ class Evaluator:
             gallery=stream.gallery.result(),
             peaks={},
             objects=objects,
+            test_logits=np.zeros(0),
             predict=predict,
         )
         for name, layer in measured.items():
@@ -372,6 +376,7 @@ class Evaluator:
             summary = metrics.summarize_location(positions, values, points, image_size=size, **how)
             parts = metrics.summarize_parts(shares[name])
             numbers = np.bincount(categories[name], minlength=network.num_outputs)
+            followed = metrics.part_counts(evaluation.ratios[name])
             result["layers"][name] = {
                 "location_instability": {
                     "value": _number(summary.instability),
@@ -384,6 +389,14 @@ class Evaluator:
                     "filters": summary.tracking_filters,
                     "below_1": _number(summary.below_1),
                     "below_0.8": _number(summary.below_08),
+                },
+                "parts_followed": {
+                    "filters": dict(
+                        zip(self.data.landmarks, followed.filters.tolist(), strict=True)
+                    ),
+                    "none": followed.none,
+                    "parts": followed.parts,
+                    "entropy": _number(followed.entropy),
                 },
                 "part_interpretability": {
                     "value": _number(parts.mean),
@@ -407,7 +420,9 @@ class Evaluator:
             }
         in_test = int((self.data.test.labels > 0).sum())  # the last ones
         of_objects = gathered["logits"][len(objects) - in_test :]
-        result["accuracy"] = self._accuracy(network, params, predict, of_objects)
+        result["accuracy"], evaluation.test_logits = self._accuracy(
+            network, params, predict, of_objects
+        )
         return evaluation
 
     def _streamed(

@@ -76,8 +76,8 @@ def explain_image(
     lines = [
         found.sentence,
         "",
-        f"logit {found.logit:.2f}; the filters of {NEW_CONV} that"
-        f" {'added most to' if found.yes else 'took most from'} it:",
+        f"logit {found.logit:.2f}, probability {found.probability:.3f};"
+        f" the filters of {NEW_CONV} that {'added most to' if found.yes else 'took most from'} it:",
     ]
     lines += [f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters]
     with storage.staged_file(picture) as file:
@@ -89,7 +89,7 @@ def explain_image(
             yes=found.yes,
             names=[name.replace("_", " ") for name in parts.names],
             highlights=[
-                Highlight(f"{one.unit} ({one.value:+.2f})", int(parts.part[one.unit]), one.position)
+                Highlight(one.unit, one.value, int(parts.part[one.unit]), one.position)
                 for one in found.filters
             ],
             radius=config.eval.radius or metrics.default_radius((network.input_size,) * 2),
@@ -115,14 +115,18 @@ class Explained(NamedTuple):
 
     Attributes:
       sentence: in words.
+      output: which one it is.
       logit: itself.
+      probability: that the network gives to the category of this output.
       yes: whether the network says yes.
       shares: of each part in what speaks for that answer.
       filters: those that added most, or for a no took most away, strongest first.
     """
 
     sentence: str
+    output: int
     logit: float
+    probability: float
     yes: bool
     shares: dict[str, float]
     filters: list[FilterShare]
@@ -179,7 +183,16 @@ def explain_pixels(
     ]
     category = parts.categories[output].replace("_", " ")
     sentence = explanation(category, logit, shares, softmax=softmax)
-    return Explained(sentence, logit, yes, dict(shares), strongest)
+    probability = _probability(found["logits"][0], output, softmax=softmax)
+    return Explained(sentence, output, logit, probability, yes, dict(shares), strongest)
+
+
+def _probability(logits: np.ndarray, output: int, *, softmax: bool) -> float:
+    """Of an output of one image, from its logits [outputs]."""
+    shifted = np.asarray(logits, np.float64) - float(logits[output])
+    if softmax:
+        return float(1 / np.exp(np.minimum(shifted, 700)).sum())
+    return float(0.5 * (1 + np.tanh(logits[output] / 2)))
 
 
 def _make_folder(folder: epath.Path) -> None:

@@ -21,6 +21,7 @@ from interp_cnn.metrics.location import (
     summarize_location,
     tracking_ratio,
 )
+from interp_cnn.metrics.part_counts import PartsFollowed, part_counts
 from interp_cnn.metrics.parts import (
     PartSummary,
     part_boxes_to_masks,
@@ -50,6 +51,7 @@ __all__ = [
     "LocationSummary",
     "PartShares",
     "PartSummary",
+    "PartsFollowed",
     "Pattern",
     "ReceptiveField",
     "ValidPositions",
@@ -66,6 +68,7 @@ __all__ = [
     "instability_controls",
     "location_instability",
     "part_boxes_to_masks",
+    "part_counts",
     "part_hits",
     "part_interpretability",
     "peaks",

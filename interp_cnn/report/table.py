@@ -181,6 +181,11 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
             behind=tracked,
         ),
         _Row(
+            "- parts that 5 % of the filters follow ↑",
+            cells(lambda figures: figures.get("parts_followed", {}).get("parts"), _integer),
+            behind=of_all,
+        ),
+        _Row(
             "part interpretability ↑",
             cells(_at("part_interpretability", "value"), _number),
             _paper(results, "part_interpretability", _number),
