@@ -120,7 +120,7 @@ ALLOWED = {
     "data": "hosts mat5_check metrics",
     "training": "config data hosts losses metrics models storage",
     "evaluation": "attribution config data hosts losses metrics models report storage training",
-    "report": "data evaluation models storage templates",
+    "report": "data evaluation metrics models storage templates training",
     "preflight": "config data models training",
     "commands": "config data evaluation hosts models preflight report storage training",
     "reproduce": "commands config data models preflight report storage training",

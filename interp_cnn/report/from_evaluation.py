@@ -22,6 +22,7 @@ from interp_cnn.evaluation.sampled_images import (
 )
 from interp_cnn.models import NEW_CONV, Network
 from interp_cnn.report import pictures
+from interp_cnn.report.colours import NO_PART, part_colour
 from interp_cnn.report.network_filters import LayerFilters, NetworkFilters
 from interp_cnn.report.page import Answer, Contribution, ExplainedPrediction
 from interp_cnn.templates import template_mask
@@ -94,7 +95,7 @@ def network_filters(
             masks=_masks(network, top.maps),
             sampled=sampled[name],
         )
-        for name, top in gallery.layers.items()
+        for name, top in ((name, gallery.layers[name]) for name in network.map_filters)
     ]
     captions = [
         caption(data.categories, evaluation.objects, int(number)) for number in gallery.numbers
@@ -153,10 +154,7 @@ def explained_predictions(
             found = explain_pixels(config, one.network, one.params, one.parts, pixels)
             radius = _radius(one.evaluation, NEW_CONV)
             answers.append(_answer(one, found, label, pixels, radius))
-        truth = label_name(data.categories, label)
-        result.append(
-            ExplainedPrediction(truth, caption(data.categories, data.test, place), answers)
-        )
+        result.append(ExplainedPrediction(caption(data.categories, data.test, place), answers))
     return result
 
 
@@ -164,16 +162,22 @@ def _answer(
     measured: MeasuredNetwork, found: Explained, label: int, pixels: np.ndarray, radius: float
 ) -> Answer:
     parts = measured.parts
+    category = label_name(parts.categories, found.output + 1)
+    shown = {name: share for name, share in found.shares.items() if share >= 0.005}
+    names = [name.replace("_", " ") for name in parts.names]
+    colours = {name: part_colour(index) for index, name in enumerate(names)}
     looked = [(int(parts.part[one.unit]), one.position) for one in found.filters]
     return Answer(
         network=measured.variant,
         sentence=found.sentence,
         logit=found.logit,
         probability=found.probability,
-        category=label_name(parts.categories, found.output + 1),
+        category=category,
         right=label == (found.output + 1) if found.yes else label == 0,
         picture=pictures.looks_at(pixels, looked, radius, side=_SIDE),
-        shares={name: share for name, share in found.shares.items() if share >= 0.005},
+        side=f"what speaks {'for' if found.yes else 'against'} {category}",
+        shares=shown,
+        colours={name: colours.get(name, NO_PART) for name in shown},
         filters=[
             Contribution(measured.variant, NEW_CONV, one.unit, one.part, one.value)
             for one in found.filters

@@ -20,7 +20,7 @@ def opening(results: Mapping[str, Any], layer: str) -> str:
     """
     experiment, data = results["experiment"], results["data"]
     networks = results["networks"]
-    network = NETWORKS.get(experiment["network"], f"network {experiment['network']!r}")
+    network = NETWORKS.get(experiment["network"], f"The network {experiment['network']}")
     trained = all(found["step"] for found in networks.values())
     how = f"trained on {data['train_images']} images" if trained else "measured without training"
     dataset = experiment["dataset"].replace("_", " ")
@@ -30,7 +30,7 @@ def opening(results: Mapping[str, Any], layer: str) -> str:
     accuracies = [_percent(found["accuracy"]["value"]) for found in networks.values()]
     ratios = [_ratio(found, layer) for found in networks.values()]
     return (
-        f"The {network} was {how} of {dataset} to recognise {_listed(_categories(data))},"
+        f"{network} was {how} of {dataset} to recognise {_listed(_categories(data))},"
         f" {' and '.join(kinds)}: accuracy {' and '.join(accuracies)}, mean tracking ratio"
         f" {' and '.join(ratios)}."
     )

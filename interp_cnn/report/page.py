@@ -52,7 +52,9 @@ class Answer(NamedTuple):
       right: whether the answer is right.
       picture: the image with the places outlined where the strongest filters peak, uint8
         [height, width, 3].
-      shares: of each part in what speaks for the answer, in [0, 1].
+      side: what the shares are of, such as "what speaks for cat".
+      shares: of each part, in [0, 1].
+      colours: of the parts, as in the picture.
       filters: those that contributed most.
     """
 
@@ -63,7 +65,9 @@ class Answer(NamedTuple):
     category: str
     right: bool
     picture: NDArray[np.uint8]
+    side: str
     shares: Mapping[str, float]
+    colours: Mapping[str, str]
     filters: Sequence[Contribution]
 
 
@@ -71,12 +75,10 @@ class ExplainedPrediction(NamedTuple):
     """An image and what each network says about it.
 
     Args:
-      truth: what it shows, such as "cat" or "no cat".
-      caption: which image it is.
+      caption: what it shows and which image it is.
       answers: of the networks.
     """
 
-    truth: str
     caption: str
     answers: Sequence[Answer]
 

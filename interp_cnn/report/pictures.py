@@ -60,14 +60,30 @@ def region_over_image(pictures: Pixels, region: NDArray[np.bool_]) -> Pixels:
 
 
 def draw_outline(
-    pictures: Pixels, region: NDArray[np.bool_], colour: str = OUTLINE, *, width: int = 1
+    pictures: Pixels,
+    region: NDArray[np.bool_],
+    colour: str = OUTLINE,
+    *,
+    width: int = 1,
+    rim: int = 0,
 ) -> Pixels:
-    """Photos [images, side, side, 3] with the outline of their region, on a thin dark rim."""
+    """Photos with the outline of their region.
+
+    Args:
+      pictures: uint8 [images, side, side, 3].
+      region: bool [images, side, side].
+      colour: of the outline.
+      width: of the outline in pixels.
+      rim: grey value of a line of one pixel around the outline, which sets it off.
+
+    Returns:
+      New photos, alike.
+    """
     line = outline(region)
     for _ in range(width - 1):
         line |= outline(region | line)
     result = pictures.copy()
-    result[outline(region | line)] = 0
+    result[outline(region | line)] = rim
     result[line] = [round(255 * channel) for channel in to_rgb(colour)]
     return result
 
@@ -96,7 +112,7 @@ def looks_at(
     for part in sorted({part for part, _ in filters}):
         peaks = np.array([peak for of, peak in filters if of == part], float)
         region = union_of_discs(peaks * scale, radius * scale, side)
-        result = draw_outline(result, region[None], part_colour(part), width=2)
+        result = draw_outline(result, region[None], part_colour(part), width=2, rim=255)
     return result[0]
 
 
