@@ -181,7 +181,7 @@ def _layer_rows(results: Tree, layer: str, found: Sequence[Tree | None]) -> list
             behind=tracked,
         ),
         _Row(
-            "- parts that 5 % of the filters follow ↑",
+            "- parts that at least 5 % of the filters follow ↑",
             cells(lambda figures: figures.get("parts_followed", {}).get("parts"), _integer),
             behind=of_all,
         ),
