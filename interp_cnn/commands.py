@@ -11,26 +11,25 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluation.evaluator import Evaluator, data_record, experiment_record
-from interp_cnn.evaluation.explanations import explain_objects
 from interp_cnn.evaluation.filter_parts import filter_parts_of, write_filter_parts
 from interp_cnn.evaluation.measured_radius import measure_radius
+from interp_cnn.evaluation.predictions import MeasuredNetwork, explain_images
 from interp_cnn.evaluation.restore import Restored, restore_network
 from interp_cnn.evaluation.results import (
     EmpiricalRadius,
     MeasuredRadius,
-    NetworkResult,
     Results,
     write_results,
 )
-from interp_cnn.evaluation.strongest_images import NetworkFilters
 from interp_cnn.models import NEW_CONV
 from interp_cnn.preflight import check_run
 from interp_cnn.report.curves import read_curves
 from interp_cnn.report.filters_picture import draw_filters
-from interp_cnn.report.from_evaluation import explained_predictions, filter_rows
-from interp_cnn.report.page import ExplainedPrediction, write_report
+from interp_cnn.report.from_evaluation import explained_predictions
+from interp_cnn.report.page import write_report
 from interp_cnn.report.radius_plot import radius_figures
 from interp_cnn.report.table import markdown_table
+from interp_cnn.report.typical_filters import typical_filters
 from interp_cnn.training import build
 from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.trainer import check_batch_size, train
@@ -209,25 +208,18 @@ def _measure(
     measured_radius: EmpiricalRadius | None = None,
 ) -> Results:
     """Evaluate networks; write results, table, picture and report."""
-    measured: dict[str, NetworkResult] = {}
-    filters: list[NetworkFilters] = []
-    explained: list[ExplainedPrediction] = []
+    measured: list[MeasuredNetwork] = []
     for variant, one in networks.items():
         network, params = one.network, one.params
         known = data if cache is None else cache.attach(data, network, params, fill=False)
         evaluation = Evaluator(config, known).evaluate(network, params, one.step, one.activity)
-        measured[variant] = evaluation.result
-        if not hosts.is_first():
-            continue
-        filters.append(evaluation.filters_of(variant))
-        storage.make_folder(workdir / variant)
         parts = filter_parts_of(evaluation, data)
-        write_filter_parts(workdir / variant / FILTER_PARTS, one.step, parts)
-        if network.interpretable:
-            found = explain_objects(config, data, network, params, parts, evaluation.objects)
-            explained += explained_predictions(variant, found, layer=NEW_CONV)
+        measured.append(MeasuredNetwork(variant, network, params, evaluation, parts))
+        if hosts.is_first():
+            storage.make_folder(workdir / variant)
+            write_filter_parts(workdir / variant / FILTER_PARTS, one.step, parts)
     results = Results(
-        networks=measured,
+        networks={one.variant: one.evaluation.result for one in measured},
         controls=evaluation.controls,
         data=data_record(config, data, len(evaluation.objects)),
         experiment=experiment_record(config, network),
@@ -235,33 +227,34 @@ def _measure(
         part_controls=evaluation.part_controls,
     )
     if hosts.is_first():
-        _write(config, workdir, results, filters, explained)
+        _write(config, data, workdir, results, measured)
     hosts.wait("report is written")
     return results
 
 
 def _write(
     config: ml_collections.ConfigDict,
+    data: Data,
     workdir: epath.Path,
     results: Results,
-    filters: Sequence[NetworkFilters],
-    explained: Sequence[ExplainedPrediction],
+    measured: Sequence[MeasuredNetwork],
 ) -> None:
     """Write results, table, picture and report."""
     table = markdown_table(results)
     write_results(workdir / RESULTS, results)
     storage.write(workdir / TABLE, table)
     hosts.say("\n" + table)
-    rows = [row for network in filters for row in filter_rows(network, NEW_CONV)]
+    filters = [one.evaluation.filters_of(one.variant) for one in measured]
     with storage.staged_file(workdir / FILTERS_PICTURE) as picture:
-        draw_filters(picture, rows, title=_title(config))
+        draw_filters(picture, typical_filters(filters, NEW_CONV), title=_title(config))
+    explained = explain_images(config, data, measured)
     write_report(
         workdir / REPORT,
         results,
         filters,
         read_curves({variant: workdir / variant for variant in results.networks}),
         config=config.to_dict(),
-        explained=explained,
+        explained=explained_predictions(measured, explained, layer=NEW_CONV),
         figures=radius_figures(results),
     )
     hosts.say(f"written: {workdir}/{REPORT}/{PAGE}, {TABLE}, {RESULTS}, {FILTERS_PICTURE}")
@@ -269,6 +262,6 @@ def _write(
 
 def _title(config: ml_collections.ConfigDict) -> str:
     return (
-        f"{config.model.name}, {config.data.category} of {config.data.name}:"
-        " the filters that follow a part best, each on its strongest images"
+        "Typical filters of the new conv on the same images"
+        f" ({config.model.name}, {config.data.category} of {config.data.name})"
     )

@@ -79,7 +79,8 @@ def _text(found: Explained) -> list[str]:
     return [
         found.sentence,
         "",
-        f"logit {found.logit:.2f}; the filters of {NEW_CONV} that {did} it:",
+        f"logit {found.logit:.2f}, probability {found.probability:.3f};"
+        f" the filters of {NEW_CONV} that {did} it:",
         *(f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters),
     ]
 
@@ -87,7 +88,7 @@ def _text(found: Explained) -> list[str]:
 def _highlights(found: Explained, parts: FilterParts) -> list[Highlight]:
     """What the picture shows of these filters."""
     return [
-        Highlight(f"{one.unit} ({one.value:+.2f})", int(parts.part[one.unit]), one.position)
+        Highlight(one.unit, one.value, int(parts.part[one.unit]), one.position)
         for one in found.filters
     ]
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
 from interp_cnn.evaluation.results import Results
-from interp_cnn.evaluation.strongest_images import GalleryCollector, LayerFilters, NetworkFilters
+from interp_cnn.evaluation.sampled_images import Sample, SampledMaps
+from interp_cnn.evaluation.strongest_images import SIDE, GalleryCollector, resized
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
 PARTS = ("head", "front_legs", "<b>tail</b>")
@@ -96,12 +98,37 @@ def made_network(network="interpretable", *, filters=7, layers=("top_conv", "new
         maps[layer][..., 0] = 0
     collector.update(photos, maps)
     gallery = collector.result()
+    sample = made_sample()
     return NetworkFilters(
         network=network,
         gallery=gallery,
         captions=[f"{NASTY} {number}.jpg" for number in gallery.numbers],
+        sample=sample,
         layers=[_layer(name, gallery.layers[name], rng, filters) for name in layers],
     )
+
+
+def made_sample():
+    """Twelve images: of each category four, and four of other things."""
+    rng = np.random.default_rng(3)
+    images = made_photos(12)
+    categories = (("cat", NASTY, "") * 4)[: len(images)]
+    return Sample(
+        images=images,
+        pictures=np.stack([resized(image, SIDE) for image in images]),
+        categories=categories,
+        landmarks=rng.uniform(0, 96, (len(images), len(LANDMARKS), 2)).astype(np.float32),
+        captions=tuple(f"sampled {number}.jpg" for number in range(len(images))),
+    )
+
+
+def _sampled(rng, filters):
+    """Filter 0 fires on nothing."""
+    maps = rng.random((12, 6, 6, filters), np.float32)
+    maps[..., 0] = 0
+    peak = maps.reshape(12, 36, filters).argmax(axis=1)
+    positions = np.stack([peak // 6, peak % 6], axis=-1) * 16.0 + 8
+    return SampledMaps(maps, positions.astype(np.float32), maps.max(axis=(1, 2)))
 
 
 def _layer(name, top, rng, filters):
@@ -133,6 +160,7 @@ def _layer(name, top, rng, filters):
         radius=15.4,
         image_size=96,
         masks=masks if name == "new_conv" else None,
+        sampled=_sampled(rng, filters),
     )
 
 

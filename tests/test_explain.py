@@ -354,8 +354,8 @@ def test_the_picture_takes_any_name(tmp_path):
         shares={"$head$": 0.7, "no part": 0.3, "tail": 0.0},
         names=["$head$", "tail"],
         highlights=[
-            Highlight("1 (+0.1)", 0, np.array([3.0, 4.0])),
-            Highlight("$2", -1, np.array([9, 9])),
+            Highlight(1, 0.1, 0, np.array([3.0, 4.0])),
+            Highlight(2, 0.05, -1, np.array([9, 9])),
         ],
         radius=4.0,
     )

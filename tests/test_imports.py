@@ -138,7 +138,7 @@ ALLOWED = {
     "training": "config data hosts losses metrics models storage workdir",
     "evaluation": "attribution data hosts losses metrics models receptive_field storage templates"
     " training workdir",
-    "report": "evaluation receptive_field storage workdir",
+    "report": "evaluation metrics receptive_field storage workdir",
     "preflight": "config data models training",
     "explain_command": "config data evaluation models report storage workdir",
     "commands": "config data evaluation hosts models preflight report storage training workdir",

@@ -1,18 +1,27 @@
 import copy
+import dataclasses
 import re
 import subprocess
 import sys
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_filters import made_network
 from PIL import Image
 
 from interp_cnn.evaluation.results import Results
+from interp_cnn.evaluation.strongest_images import SIDE
 from interp_cnn.report import paper_numbers
-from interp_cnn.report.filters_picture import FilterRow, draw_filters
+from interp_cnn.report.filters_picture import draw_filters
 from interp_cnn.report.paper_numbers import paper_number
 from interp_cnn.report.table import markdown_table
+from interp_cnn.report.typical_filters import (
+    TypicalFilter,
+    at_quantiles,
+    best_landmark,
+    follows,
+    typical_filters,
+)
 
 
 def text_of(results):
@@ -359,15 +368,17 @@ def test_paper_means_are_those_of_its_categories(metric, network):
 SIZE = 32
 
 
-def filter_row(label="filter 3", seed=0, **changes):
-    rng = np.random.default_rng(seed)
-    raw = rng.uniform(0, 5, (7, 7)).astype(np.float32)
-    mask = rng.uniform(-1, 1, (7, 7)).astype(np.float32)
-    region = np.zeros((SIZE, SIZE), bool)
-    region[8:20, 4:16] = True
-    image = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-    row = FilterRow(label, image, raw, mask, np.maximum(raw * mask, 0), region)
-    return row._replace(**changes)
+def typical(network="ordinary", unit=3, photos=4, **changes):
+    rng = np.random.default_rng(unit)
+    return TypicalFilter(
+        network=network,
+        layer="new_conv",
+        unit=unit,
+        quantile=0.1,
+        ratio=0.3,
+        text="follows the head, tracking ratio 0.30",
+        photos=rng.integers(0, 256, (photos, SIZE, SIZE, 3), np.uint8),
+    )._replace(**changes)
 
 
 def drawn(tmp_path, rows, title="filters"):
@@ -378,94 +389,87 @@ def drawn(tmp_path, rows, title="filters"):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_figure_of_two_networks(tmp_path):
-    rows = [filter_row(f"filter {k // 2}", seed=k) for k in range(24)]
+def test_picture_of_two_networks(tmp_path):
+    rows = [[typical(), typical("interpretable", 4)]] * 5
     height, width, _ = drawn(tmp_path, rows).shape
     assert 1200 <= width <= 1400
-    assert 1900 <= height <= 2200
+    assert 950 <= height <= 1150
+    one = drawn(tmp_path, [row[:1] for row in rows])
+    assert one.shape[1] < 0.6 * width
 
 
-def test_figure_grows_by_whole_lines(tmp_path):
-    one, two, three = (
-        drawn(tmp_path, [filter_row(seed=k) for k in range(count)]).shape for count in (1, 2, 3)
-    )
-    assert one[0] == two[0] < three[0]
-    assert one[1] < two[1] == three[1]
+def test_picture_changes_where_a_photo_does(tmp_path):
+    before = [typical(), typical("interpretable")]
+    photos = before[1].photos.copy()
+    photos[0] = 255 - photos[0]
+    first = drawn(tmp_path, [before])
+    second = drawn(tmp_path, [[before[0], before[1]._replace(photos=photos)]])
+    changed = (first != second).any(axis=2)
+    columns = np.flatnonzero(changed.any(axis=0))
+    # The first panel, of 150 pixels, of the right half; the rest stays.
+    assert columns[-1] - columns[0] <= 151 and columns[0] > first.shape[1] / 2 - 30
 
 
-def test_figure_changes_where_the_region_does(tmp_path):
-    before = drawn(tmp_path, [filter_row()])
-    region = np.zeros((SIZE, SIZE), bool)
-    region[0:10, 20:32] = True  # also an outline along the border
-    after = drawn(tmp_path, [filter_row(region=region)])
-    columns = np.flatnonzero((before != after).any(axis=(0, 2)))
-    assert len(columns)
-    # The image is the first of four panels of 150 pixels, the rest of the figure stays.
-    assert columns[-1] - columns[0] <= 151
-    assert columns[-1] < before.shape[1] / 3
-
-
-def test_image_is_dimmed_outside_the_region(tmp_path):
-    white = np.full((SIZE, SIZE, 3), 255, np.uint8)
-    region = np.zeros((SIZE, SIZE), bool)
-    # From the upper left corner of the first panel on, past the columns' headings.
-    empty, full = (
-        drawn(tmp_path, [filter_row(image=white, region=region | value)]) for value in (False, True)
-    )
-    changed = (empty != full).any(axis=2)
-    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-    y, x = (rows[0] + rows[-1]) // 2, (columns[0] + columns[-1]) // 2
-    assert full[y, x].tolist() == [255, 255, 255]
-    assert 100 < empty[y, x].max() < 180
-
-
-def test_maps_of_a_filter_share_a_scale(tmp_path):
-    weak = filter_row(raw_map=np.full((7, 7), 1.0), masked_map=np.full((7, 7), 1.0))
-    strong = filter_row(raw_map=np.full((7, 7), 9.0), masked_map=np.full((7, 7), 9.0))
-    alone = drawn(tmp_path, [weak, weak])
-    beside = drawn(tmp_path, [weak, strong])
-    assert (alone[:, : alone.shape[1] // 2] != beside[:, : alone.shape[1] // 2]).any()
-    # Another filter has its own scale.
-    first = drawn(tmp_path, [weak, strong._replace(label="filter 4")])
-    second = drawn(tmp_path, [weak, weak._replace(label="filter 4")])
-    np.testing.assert_array_equal(first, second)
-
-
-def test_odd_rows_are_drawn(tmp_path):
+def test_odd_filters_are_drawn(tmp_path):
     rows = [
-        filter_row("all zero", raw_map=np.zeros((5, 9)), mask=np.ones((5, 9)),
-                   masked_map=np.zeros((5, 9))),
-        filter_row("$half_{", raw_map=np.ones((7, 7), np.float16)),
-        filter_row("a very long name " * 20),
-        filter_row("bfloat16", masked_map=jnp.ones((7, 7), jnp.bfloat16)),
-        filter_row(""),
-    ]  # fmt: skip
+        [typical("$half_{", photos=0), typical("b", photos=2)],
+        [typical("$half_{", text="a very long text " * 20), typical("b", unit=100)],
+    ]
     drawn(tmp_path, rows, title="100 $ of _{ " * 30)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("image", np.zeros((SIZE, SIZE), np.uint8), r"image of rows\[1\] \('filter 3'\) is uint8"),
-        ("image", np.zeros((SIZE, SIZE, 3), np.float32), "image of .* is float32"),
-        ("image", np.zeros((SIZE, 9, 3), np.uint8), r"image of .* \(32, 9, 3\)"),
-        ("region", np.zeros((SIZE, 9), bool), r"region of .* \(32, 9\)"),
-        ("region", np.zeros((SIZE, SIZE)), "region of .* is float64"),
-        ("raw_map", np.zeros((7, 7, 1)), "raw_map of .*"),
-        ("raw_map", np.full((7, 7), np.nan), "raw_map of .* is not finite"),
-        ("mask", np.zeros((7, 6)), r"mask of .* \(7, 6\)"),
-        ("mask", np.full((7, 7), 0.5 / 49) * 400, "mask of .* goes from"),
-        ("masked_map", np.zeros((7, 7), int), "masked_map of .* is int64"),
-    ],
-)
-def test_figure_refuses(tmp_path, name, value, message):
-    with pytest.raises(ValueError, match=message):
-        draw_filters(
-            tmp_path / "x.png", [filter_row(), filter_row(**{name: value})], title="filters"
-        )
+def test_picture_refuses(tmp_path):
+    for rows in ([], [[]]):
+        with pytest.raises(ValueError, match="rows is empty"):
+            draw_filters(tmp_path / "x.png", rows, title="filters")
+    with pytest.raises(ValueError, match=r"rows are of the networks .*'a'.*'b'.*the same ones"):
+        draw_filters(tmp_path / "x.png", [[typical("a")], [typical("b")]], title="filters")
     assert not (tmp_path / "x.png").exists()
 
 
-def test_figure_needs_rows(tmp_path):
-    with pytest.raises(ValueError, match="rows is empty"):
-        draw_filters(tmp_path / "x.png", [], title="filters")
+def test_places_at_quantiles():
+    values = np.array([0.5, 0.1, np.nan, 0.4, 0.2, 0.3])
+    assert at_quantiles(values, (0, 0.5, 1)) == [1, 5, 0]
+    assert at_quantiles(np.full(3, np.nan), (0, 0.5, 1)) == [0, 1, 2]
+    assert at_quantiles(np.array([0.3]), (0.1, 0.9)) == [0, 0]
+
+
+def test_typical_filters_are_of_one_category_on_the_same_images():
+    networks = [made_network("ordinary"), made_network(filters=9)]
+    rows = typical_filters(networks, "new_conv", quantiles=(0, 1), images=3)
+    assert [[one.network for one in row] for row in rows] == [["ordinary", "interpretable"]] * 2
+    for column, network in enumerate(networks):
+        layer = network.layers[1]
+        even = [unit for unit in range(2, len(layer.tracking), 2)]  # of the larger category, known
+        best = layer.tracking.min(axis=1)
+        assert rows[0][column].unit == min(even, key=lambda unit: best[unit])
+        assert rows[1][column].unit == max(even, key=lambda unit: best[unit])
+        assert rows[0][column].ratio == min(best[even])
+        assert f"tracking ratio {min(best[even]):.2f}" in rows[0][column].text
+    assert {one.photos.shape for row in rows for one in row} == {(3, SIDE, SIDE, 3)}
+    # Where both look at the whole image, they show the same.
+    wide = [
+        dataclasses.replace(of, layers=[dataclasses.replace(of.layers[1], radius=1e3)])
+        for of in networks
+    ]
+    left, right = typical_filters(wide, "new_conv", quantiles=(0.5,))[0]
+    np.testing.assert_array_equal(left.photos, right.photos)
+
+
+def test_typical_filters_without_a_common_category():
+    first, second = made_network("ordinary"), made_network()
+    layer = dataclasses.replace(second.layers[1], categories=["none of the sample"] * 7)
+    second = dataclasses.replace(second, layers=[layer])
+    rows = typical_filters([first, second], "new_conv")
+    assert len(rows) == 5 and not len(rows[0][1].photos) and len(rows[0][0].photos)
+
+
+def test_what_a_filter_follows_in_words():
+    layer = made_network(filters=2).layers[0]
+    ratios = np.array([[np.nan, 0.5], [np.nan, np.nan]])
+    layer = dataclasses.replace(layer, tracking=ratios, landmarks=("head", "left_leg"))
+    assert best_landmark(layer, 0) == ("left leg", 0.5)
+    assert best_landmark(layer, 1)[0] == ""
+    assert follows("head", 0.79) == "follows the head, tracking ratio 0.79"
+    assert follows("head", 0.8) == "follows no part, tracking ratio 0.80"
+    assert follows("", np.nan) == "tracking ratio unknown"

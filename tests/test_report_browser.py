@@ -9,7 +9,7 @@ import pytest
 from made_filters import NASTY, made_curves, made_network, made_results
 from made_results import made_results as results_of_runs
 
-from interp_cnn.report.page import ExplainedPrediction, write_report
+from interp_cnn.report.page import Answer, ExplainedPrediction, write_report
 from interp_cnn.reproduce.execute import Outcome
 from interp_cnn.reproduce.plan import plan
 from interp_cnn.reproduce.request import read_request
@@ -40,13 +40,24 @@ def browser():
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    explained = ExplainedPrediction(
-        sentence="cat, 61 % head",
-        caption="a photo with a name that is " + "very" * 40 + " long",
-        picture=np.full((500, 700, 3), 128, np.uint8),
-        shares={"head": 0.61, NASTY: 0.39},
-        filters=[],
-    )
+    answers = [
+        Answer(
+            network=network,
+            sentence="cat, 61 % head",
+            logit=1.5,
+            probability=0.82,
+            category="cat",
+            right=True,
+            picture=np.full((500, 700, 3), 128, np.uint8),
+            side="what speaks for cat",
+            shares={"head": 0.61, NASTY: 0.39},
+            colours={"head": "#0072B2", NASTY: "#7F7F7F"},
+            filters=[],
+        )
+        for network in ("ordinary", "interpretable")
+    ]
+    long = "a photo with a name that is " + "very" * 40 + " long"
+    explained = ExplainedPrediction(caption=long, answers=answers)
     networks = [made_network("ordinary"), made_network(filters=40)]
     folder = tmp_path_factory.mktemp("report") / 'a <b> "folder" #1'
     return write_report(
@@ -152,13 +163,13 @@ def test_opening_a_filter_and_coming_back(page):
     page.select_option("[name=sort]", "unit")
     page.locator(".card:visible a").nth(1).click()
     page.wait_for_url("**/interpretable-new_conv-003.html")
-    assert page.inner_text("h1") == "Filter 3 of new_conv, interpretable"
+    assert page.inner_text("h1") == "Filter 3 of the new conv, interpretable"
     images = page.locator("img")
-    assert images.count() == 4
+    assert images.count() == 4 + 3  # groups of photos; feature maps, masks and masked maps
     assert images.evaluate_all("images => images.every(i => i.complete && i.naturalWidth > 0)")
     assert_fits(page)
     page.get_by_role("link", name="Filter 4 →").click()
-    assert page.inner_text("h1") == "Filter 4 of new_conv, interpretable"
+    assert page.inner_text("h1") == "Filter 4 of the new conv, interpretable"
     page.get_by_role("link", name="All filters").click()
     assert page.get_by_label("Search").input_value() == "cat"
     assert shown(page) == list(range(1, 40, 2))
@@ -182,12 +193,25 @@ def test_with_the_keyboard_alone(page):
 
 def test_every_picture_comes_and_nothing_is_wider_than_the_page(page):
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
-    page.locator(".curves img, .prediction img").evaluate_all(
+    page.locator("main img:not(.card img)").evaluate_all(
         "images => Promise.all(images.map(i => { i.loading = 'eager'; return i.decode(); }))"
     )
     assert_fits(page)
     page.locator("#predictions").scroll_into_view_if_needed()
-    assert page.get_by_role("heading", name="cat, 61 % head").is_visible()
+    assert page.get_by_role("heading", name="a photo with a name").is_visible()
+    assert page.get_by_text("cat, 61 % head").first.is_visible()
+
+
+def test_the_first_screen_shows_what_came_out(page):
+    shown = "{ const b = e.getBoundingClientRect(); return b.top >= 0 && b.bottom <= innerHeight; }"
+    inside = page.locator(".lead, .pair img").evaluate_all(f"all => all.map(e => {shown})")
+    assert all(inside[:3])  # the sentence and the first pair of filters
+    table = page.locator("table.summary")
+    assert not table.is_visible()
+    page.get_by_role("link", name="Figures").click()
+    page.get_by_text("All figures").click()
+    assert table.is_visible()
+    assert_fits(page)
 
 
 def test_without_scripts_all_filters_are_there(browser, report):

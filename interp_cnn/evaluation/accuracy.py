@@ -12,14 +12,17 @@ from interp_cnn.training.objective import SOFTMAX
 
 def accuracy_on_test(
     predict: Predictor, test: Split, of_objects: NDArray[np.floating], *, task: str
-) -> Accuracy:
-    """Accuracy on the test split, of which the objects have been seen before.
+) -> tuple[Accuracy, NDArray[np.floating]]:
+    """Accuracy on the test split and its logits, of which those of the objects are known.
 
     Args:
       predict: the network.
       test: the split.
       of_objects: logits of its objects, in their order, [objects, outputs].
       task: of `config.train.task`.
+
+    Returns:
+      (accuracy, logits): logits [images, outputs] of the objects first, then of the other images.
     """
     others = test.take(np.flatnonzero(test.labels == 0))
     mine = others.take(np.arange(*hosts.share(len(others))))
@@ -33,4 +36,4 @@ def accuracy_on_test(
     else:
         answers = labels[:, None] == np.arange(1, logits.shape[1] + 1)
     right, number = metrics.accuracy(logits, answers)
-    return Accuracy(float(right) / float(number), int(number))
+    return Accuracy(float(right) / float(number), int(number)), logits

@@ -17,6 +17,7 @@ from interp_cnn.evaluation.accuracy import accuracy_on_test
 from interp_cnn.evaluation.categories import filter_categories
 from interp_cnn.evaluation.gathering import Gathered, Members, gather
 from interp_cnn.evaluation.measuring import MeasuredLayer, layer_filters, layer_result
+from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
 from interp_cnn.evaluation.part_regions import measure_parts, region_radius
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.results import (
@@ -26,7 +27,8 @@ from interp_cnn.evaluation.results import (
     NetworkResult,
     known,
 )
-from interp_cnn.evaluation.strongest_images import Gallery, LayerFilters, NetworkFilters
+from interp_cnn.evaluation.sampled_images import Sample, caption, sample_images, sampled_maps
+from interp_cnn.evaluation.strongest_images import Gallery
 from interp_cnn.models import Network
 from interp_cnn.training.filter_categories import FilterActivity
 
@@ -46,6 +48,9 @@ class Evaluation:
       gallery: the strongest images of the filters.
       captions: of each picture of the gallery, category and photo id.
       objects: the examples behind all of them.
+      sample: images of the test split, the same for all networks.
+      test_logits: [images, outputs] of the test split: of its objects first, then of the others,
+        each in their order.
     """
 
     result: NetworkResult
@@ -55,10 +60,13 @@ class Evaluation:
     gallery: Gallery
     captions: list[str]
     objects: Split
+    sample: Sample
+    test_logits: np.ndarray
 
     def filters_of(self, network: str) -> NetworkFilters:
         """What the report shows of the filters, under the name of the network."""
-        return NetworkFilters(network, self.gallery, self.captions, list(self.layers.values()))
+        layers = list(self.layers.values())
+        return NetworkFilters(network, self.gallery, self.captions, self.sample, layers)
 
 
 class Evaluator:
@@ -112,21 +120,30 @@ class Evaluator:
         measured, part_controls = self._measured(predict, objects, found, categories, members)
         in_test = int((data.test.labels > 0).sum())
         of_test = found.logits[len(objects) - in_test :]
+        task = config.train.task
+        accuracy, logits = accuracy_on_test(predict, data.test, of_test, task=task)
+        sample = sample_images(config, data, network.input_size)
+        sampled = sampled_maps(config, network, params, sample)
+        top = found.gallery.layers
         return Evaluation(
             result=NetworkResult(
                 step=step,
                 layers={layer.name: layer_result(layer, data) for layer in measured},
-                accuracy=accuracy_on_test(predict, data.test, of_test, task=config.train.task),
+                accuracy=accuracy,
             ),
             controls=_controls(found.landmarks, network.input_size),
             part_controls=part_controls,
             layers={
-                layer.name: layer_filters(layer, data, found.gallery.layers[layer.name])
+                layer.name: layer_filters(layer, data, top[layer.name], sampled[layer.name])
                 for layer in measured
             },
             gallery=found.gallery,
-            captions=[caption(objects, int(number), data) for number in found.gallery.numbers],
+            captions=[
+                caption(data.categories, objects, int(number)) for number in found.gallery.numbers
+            ],
             objects=objects,
+            sample=sample,
+            test_logits=logits,
         )
 
     def _measured(
@@ -170,14 +187,6 @@ class Evaluator:
 def _controls(landmarks: np.ndarray, side: int) -> Controls:
     found = metrics.instability_controls(landmarks, image_size=(side, side))
     return Controls(known(found.center), known(found.random), found.images)
-
-
-def caption(objects: Split, number: int, data: Data) -> str:
-    """Category and photo id of one of the objects."""
-    example = objects[number]
-    photo = example["photo_id"]
-    text = photo.decode() if isinstance(photo, bytes) else str(photo)
-    return f"{data.categories[int(example['label']) - 1]}, {text}"
 
 
 def _on_hosts() -> str:

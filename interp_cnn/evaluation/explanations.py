@@ -20,9 +20,6 @@ from interp_cnn.attribution import (
     shares_of_answer,
 )
 from interp_cnn.data.images import as_rgb
-from interp_cnn.data.pipeline import Crop, Split
-from interp_cnn.data.prepare import Data
-from interp_cnn.evaluation.evaluator import caption
 from interp_cnn.evaluation.filter_parts import FilterParts
 from interp_cnn.models import NEW_CONV, Network
 from interp_cnn.training.objective import SOFTMAX
@@ -46,14 +43,18 @@ class Explained(NamedTuple):
 
     Attributes:
       sentence: in words.
+      output: which one it is.
       logit: itself.
+      probability: that the network gives to the category of this output.
       yes: whether the network says yes.
       shares: of each part in what speaks for that answer.
       filters: those that added most, or for a no took most away, strongest first.
     """
 
     sentence: str
+    output: int
     logit: float
+    probability: float
     yes: bool
     shares: dict[str, float]
     filters: list[FilterShare]
@@ -104,7 +105,8 @@ def explain_pixels(
         )
         for unit in strongest
     ]
-    return Explained(sentence, logit, yes, dict(shares), named)
+    probability = _probability(found["logits"][0], output, softmax=softmax)
+    return Explained(sentence, output, logit, probability, yes, dict(shares), named)
 
 
 def _strongest(values: np.ndarray, count: int) -> list[int]:
@@ -112,48 +114,12 @@ def _strongest(values: np.ndarray, count: int) -> list[int]:
     return [int(unit) for unit in np.argsort(-values, kind="stable")[:count] if values[unit] > 0]
 
 
-class ExplainedObject(NamedTuple):
-    """An object that a network was measured on, explained.
-
-    Attributes:
-      caption: its category and photo id.
-      pixels: what the network saw, uint8 [size, size, 3].
-      explained: what the highest logit rests on.
-    """
-
-    caption: str
-    pixels: np.ndarray
-    explained: Explained
-
-
-def explain_objects(
-    config: ml_collections.ConfigDict,
-    data: Data,
-    network: Network,
-    params: Any,
-    parts: FilterParts,
-    objects: Split,
-    *,
-    number: int = 3,
-) -> list[ExplainedObject]:
-    """Explain what a network says about some objects, evenly spaced among them.
-
-    Args:
-      config: that the network was trained with.
-      data: the data set of the objects.
-      network: evaluated network.
-      params: its parameters.
-      parts: the part that each of its filters stands for.
-      objects: that it was evaluated on.
-      number: how many of them are explained.
-    """
-    crop = Crop(network.input_size, config.data.crop)
-    result = []
-    for index in np.unique(np.linspace(0, len(objects) - 1, number).astype(int)):
-        pixels = crop.map(objects[int(index)])["image"]
-        explained = explain_pixels(config, network, params, parts, pixels)
-        result.append(ExplainedObject(caption(objects, int(index), data), pixels, explained))
-    return result
+def _probability(logits: np.ndarray, output: int, *, softmax: bool) -> float:
+    """Of an output of one image, from its logits [outputs]."""
+    shifted = np.asarray(logits, np.float64) - float(logits[output])
+    if softmax:
+        return float(1 / np.exp(np.minimum(shifted, 700)).sum())
+    return float(0.5 * (1 + np.tanh(logits[output] / 2)))
 
 
 def read_image(file: epath.Path) -> Image.Image:

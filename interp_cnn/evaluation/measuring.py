@@ -1,6 +1,7 @@
 """From what was gathered of a layer to its figures, and to those of each of its filters."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -10,15 +11,18 @@ from numpy.typing import NDArray
 from interp_cnn import metrics
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.gathering import INFORMATION_IMAGES, GatheredLayer
+from interp_cnn.evaluation.network_filters import LayerFilters
 from interp_cnn.evaluation.part_regions import PartFigures
 from interp_cnn.evaluation.results import (
     LayerResult,
     LocationInstability,
     PartInterpretability,
+    PartsFollowed,
     TrackingRatio,
     known,
 )
-from interp_cnn.evaluation.strongest_images import LayerFilters, TopMaps
+from interp_cnn.evaluation.sampled_images import SampledMaps
+from interp_cnn.evaluation.strongest_images import TopMaps
 from interp_cnn.models import Network
 from interp_cnn.templates import template_mask
 
@@ -55,6 +59,17 @@ class MeasuredLayer:
     def image_size(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
         return (self.network.input_size, self.network.input_size)
+
+    @functools.cached_property
+    def tracking(self) -> NDArray[np.floating]:
+        """Tracking ratio of each filter, [filters, landmarks]."""
+        return metrics.tracking_ratio(
+            self.gathered.positions,
+            self.gathered.peaks,
+            self.landmarks,
+            top=self.top,
+            where=self.members,
+        )
 
     def at_radius(self, shares: NDArray[np.floating]) -> NDArray[np.floating]:
         """Shares at the radius that is reported, [radii, filters, parts] -> [filters, parts]."""
@@ -104,6 +119,17 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
         mutual_information_images=min(objects, INFORMATION_IMAGES),
         part_interpretability_fired=_part_interpretability(layer, layer.parts.shares_fired),
         fired_share=known(_mean(layer.parts.fired)),
+        parts_followed=_parts_followed(layer, data),
+    )
+
+
+def _parts_followed(layer: MeasuredLayer, data: Data) -> PartsFollowed:
+    found = metrics.parts_followed(layer.tracking)
+    return PartsFollowed(
+        filters=dict(zip(data.landmarks, found.filters.tolist(), strict=True)),
+        none=found.none,
+        parts=found.parts,
+        entropy=known(found.entropy),
     )
 
 
@@ -129,25 +155,24 @@ def _part_interpretability(
     )
 
 
-def layer_filters(layer: MeasuredLayer, data: Data, top: TopMaps) -> LayerFilters:
+def layer_filters(
+    layer: MeasuredLayer, data: Data, top: TopMaps, sampled: SampledMaps
+) -> LayerFilters:
     """The figures of each filter of a layer.
 
     Args:
       layer: what was measured.
       data: it was measured on, for the names of categories, parts and landmarks.
       top: the strongest images of the filters.
+      sampled: what the filters make of the sampled images.
     """
-    positions, peaks = layer.gathered.positions, layer.gathered.peaks
     instability = metrics.location_instability(
-        positions,
-        peaks,
+        layer.gathered.positions,
+        layer.gathered.peaks,
         layer.landmarks,
         image_size=layer.image_size,
         top=layer.top,
         where=layer.members,
-    )
-    tracking = metrics.tracking_ratio(
-        positions, peaks, layer.landmarks, top=layer.top, where=layer.members
     )
     field = layer.network.receptive_fields()[layer.name]
     return LayerFilters(
@@ -156,7 +181,7 @@ def layer_filters(layer: MeasuredLayer, data: Data, top: TopMaps) -> LayerFilter
         parts=data.parts,
         shares=layer.at_radius(layer.parts.shares),
         landmarks=data.landmarks,
-        tracking=tracking,
+        tracking=layer.tracking,
         instability=_mean_known(instability),
         terms=layer.gathered.terms,
         thresholds=layer.gathered.valid.threshold.result(),
@@ -165,6 +190,7 @@ def layer_filters(layer: MeasuredLayer, data: Data, top: TopMaps) -> LayerFilter
         radius=layer.radius,
         image_size=layer.network.input_size,
         masks=_masks(layer.network, top.maps),
+        sampled=sampled,
     )
 
 

@@ -55,6 +55,23 @@ class TrackingRatio:
 
 
 @dataclass(frozen=True)
+class PartsFollowed:
+    """Which landmarks the filters of a layer follow.
+
+    Attributes:
+      filters: number of filters that follow each landmark.
+      none: number of filters that follow no landmark.
+      parts: number of landmarks that at least 5 % of all filters follow.
+      entropy: entropy in nats of the landmark of a filter that follows one.
+    """
+
+    filters: dict[str, int]
+    none: int
+    parts: int
+    entropy: float | None
+
+
+@dataclass(frozen=True)
 class PartInterpretability:
     """Part interpretability of a layer: mean over filters of each one's best part.
 
@@ -90,6 +107,7 @@ class LayerResult:
       part_interpretability_fired: share over the images on which a filter fires alone, which is how
         the paper's figures read; None in older files.
       fired_share: mean over filters of the share of images on which one fires; None in older files.
+      parts_followed: which landmarks the filters follow; None in older files.
     """
 
     location_instability: LocationInstability
@@ -103,6 +121,7 @@ class LayerResult:
     mutual_information_images: int | None = None
     part_interpretability_fired: PartInterpretability | None = None
     fired_share: float | None = None
+    parts_followed: PartsFollowed | None = None
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,15 @@
 """What each filter fires on: its strongest images, collected while the images stream by."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from interp_cnn.metrics.best import best_of_filters
-
-Floats = NDArray[np.floating]
-
 TOP = 4  # images of each filter
-SIDE = 128  # pixels of a picture
+SIDE = 160  # pixels of a picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +93,7 @@ class GalleryCollector:
             self._layers[name].update(self._seen, x, peaks)
         wanted = self._wanted()
         self._pictures = {n: self._pictures[n] for n in wanted if n in self._pictures} | {
-            n: _resized(images[n - self._seen], self._side) for n in wanted if n >= self._seen
+            n: resized(images[n - self._seen], self._side) for n in wanted if n >= self._seen
         }
         self._seen += len(images)
 
@@ -189,71 +185,8 @@ class _Strongest:
         self.maps = np.take_along_axis(maps, order[:, None, None, :], 0)
 
 
-def _resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square image as a picture of this side."""
     if image.shape[:2] == (side, side):
         return image.copy()  # not the whole batch that it is part of
     return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerFilters:
-    """What was measured of the filters of one layer; NaN is what could not be measured.
-
-    Attributes:
-      name: of the layer.
-      categories: of each filter, [filters].
-      parts: names of the parts.
-      shares: P_{f,k}, share of the images with part k on which the filter hits it,
-        [filters, parts].
-      landmarks: names of the landmarks.
-      tracking: tracking ratio, [filters, landmarks].
-      instability: location instability, mean over landmarks, [filters].
-      terms: of `filter_diagnostics` (Eq. 5), in nats, [filters] each.
-      thresholds: T_f above which an activation is valid, [filters].
-      centers_y: centres of the receptive fields in pixels of the input, [height].
-      centers_x: alike, [width].
-      radius: of the disc around each valid position, in pixels of the input.
-      image_size: side of the input in pixels.
-      masks: template masks of the maps in the gallery, [filters, top, height, width] in [-1, 1];
-        None for a layer without masks.
-    """
-
-    name: str
-    categories: Sequence[str]
-    parts: Sequence[str]
-    shares: Floats
-    landmarks: Sequence[str]
-    tracking: Floats
-    instability: Floats
-    terms: Mapping[str, Floats]
-    thresholds: Floats
-    centers_y: Floats
-    centers_x: Floats
-    radius: float
-    image_size: int
-    masks: Floats | None
-
-    def best_parts(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Index of each filter's most frequent part and P_f, [filters]; -1 and NaN for none."""
-        return best_of_filters(self.shares, largest=True)
-
-    def best_landmarks(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Index of the landmark that each filter follows best and its ratio; -1 and NaN."""
-        return best_of_filters(self.tracking, largest=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkFilters:
-    """The filters of one network.
-
-    Attributes:
-      network: its name.
-      gallery: what they fire on.
-      captions: of each picture of the gallery, such as category and photo id.
-      layers: their figures, for layers of the gallery.
-    """
-
-    network: str
-    gallery: Gallery
-    captions: Sequence[str]
-    layers: Sequence[LayerFilters]

@@ -68,6 +68,7 @@ from interp_cnn.metrics.parts import (
     part_interpretability,
     summarize_parts,
 )
+from interp_cnn.metrics.parts_followed import PartsFollowed, parts_followed
 from interp_cnn.metrics.sensitivity import PartShares, radius_sensitivity
 from interp_cnn.metrics.threshold import ActivationThreshold, activation_threshold
 from interp_cnn.metrics.valid_positions import ValidPositions
@@ -93,6 +94,7 @@ __all__ = [
     "PartCounts",
     "PartShares",
     "PartSummary",
+    "PartsFollowed",
     "Pattern",
     "ReceptiveField",
     "ValidPositions",
@@ -112,6 +114,7 @@ __all__ = [
     "part_counts",
     "part_hits",
     "part_interpretability",
+    "parts_followed",
     "peaks",
     "radius_sensitivity",
     "summarize_location",

@@ -16,7 +16,7 @@ from interp_cnn.workdir import TRAINING_METRICS
 Curves = Mapping[str, Sequence[Mapping[str, float]]]  # of each network, a mapping each step
 
 # Blue and vermilion of Okabe and Ito, which all kinds of colour vision tell apart; dashes too.
-_STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
+STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 _POINTS = 200  # of a curve at most
 _TITLES = {
     "loss": "Loss of the task",
@@ -28,12 +28,21 @@ _TITLES = {
 
 
 class CurvePicture(NamedTuple):
-    """A drawn curve: name of the figure, its title, what it shows in words, and the SVG."""
+    """A drawn curve.
+
+    Attributes:
+      name: of the figure, as in `metrics.jsonl`.
+      title: what it is called.
+      text: what it shows, in words.
+      svg: itself.
+      note: which networks lack it, "" where all have it.
+    """
 
     name: str
     title: str
     text: str
     svg: str
+    note: str
 
 
 def read_curves(folders: Mapping[str, epath.Path]) -> dict[str, list[dict[str, float]]]:
@@ -58,12 +67,12 @@ def draw_curves(curves: Curves) -> list[CurvePicture]:
 
 def _draw(name: str, curves: Curves) -> CurvePicture:
     kind, _, layer = name.partition("/")
-    title = _TITLES.get(kind, kind) + (f", {layer}" if layer else "")
+    title = _TITLES.get(kind, kind) + (f", {layer.replace('_', ' ')}" if layer else "")
     figure = Figure(figsize=(4.2, 2.7), layout="constrained")
     axes = figure.add_subplot()
     texts = []
     for (network, steps), (colour, dashes) in zip(
-        curves.items(), itertools.cycle(_STYLES), strict=False
+        curves.items(), itertools.cycle(STYLES), strict=False
     ):
         points = np.array([(step["step"], step[name]) for step in steps if name in step])
         if len(points):
@@ -78,7 +87,9 @@ def _draw(name: str, curves: Curves) -> CurvePicture:
     axes.spines[["top", "right"]].set_visible(False)
     for text in axes.legend(frameon=False).get_texts():
         text.set_parse_math(False)  # a dollar sign in a name is no formula
-    return CurvePicture(name, title, f"{title}. {'; '.join(texts)}.", _svg(figure))
+    lack = [network for network, steps in curves.items() if not any(name in of for of in steps)]
+    note = f"It is not measured in the training of {' and '.join(lack)}." if lack else ""
+    return CurvePicture(name, title, f"{title}. {'; '.join(texts)}.", svg_of(figure), note)
 
 
 def _thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +99,8 @@ def _thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return means[:, 0], means[:, 1]
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
+    """A figure as SVG, the same text for the same figure."""
     data = io.StringIO()
     # Two reports of the same figures are the same files.
     with matplotlib.rc_context({"svg.hashsalt": "interp_cnn"}):

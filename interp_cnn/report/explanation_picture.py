@@ -1,38 +1,40 @@
-"""One explained prediction as a picture: where filters look, and a bar per part."""
+"""One explained prediction as a picture: where filters look, the share of each part."""
 
-import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from interp_cnn.report.colours import COLOURS, NO_PART
+from interp_cnn.report.colours import part_colour
+from interp_cnn.report.pictures import looks_at
 
 _FEWEST_SHOWN = 0.005  # a smaller share is 0 % in text, and needs no bar
+_DPI = 100
+# Lengths in inches: the image to the left, bars and filters to the right of it, line by line.
+_WIDTH, _IMAGE, _MARGIN, _LINE, _TITLE_LINE = 9.6, 4.8, 0.2, 0.3, 0.32
+_TITLE_CHARACTER, _NAME_CHARACTERS = 0.13, 16
+_NAME, _BAR = 1.45, 2.0  # widths
 
 
 class Highlight(NamedTuple):
     """A filter to show.
 
     Attributes:
-      label: written beside its region.
+      unit: its number.
+      value: what it added to the logit.
       part: index of the part it stands for, -1 for none.
-      center: (y, x) of its region in pixels, [2].
+      center: (y, x) of its peak in pixels of the image, [2].
     """
 
-    label: str
+    unit: int
+    value: float
     part: int
     center: NDArray[np.floating]
-
-
-def _colour(part: int) -> str:
-    return NO_PART if part < 0 else COLOURS[part % len(COLOURS)]
 
 
 def draw_explanation(
@@ -56,51 +58,52 @@ def draw_explanation(
       yes: whether they speak for the category, or against it.
       names: of the parts; their order decides the colours. Other keys of shares are grey.
       highlights: filters, strongest first.
-      radius: of their regions in pixels.
+      radius: of their regions in pixels of the image.
     """
-    figure = Figure(figsize=(10, 5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)  # attaches itself
-    # A dollar sign in a name is no formula.
-    figure.suptitle(title, fontsize=14, parse_math=False, wrap=True)
-    picture, bars = figure.subplots(1, 2)
-    size = len(image)
-    picture.imshow(image, extent=(0, size, size, 0))
-    dark: list[patheffects.AbstractPathEffect] = [
-        patheffects.withStroke(linewidth=4, foreground="black")
-    ]
-    for number, highlight in reversed(list(enumerate(highlights))):  # the strongest on top
-        y, x = (float(value) for value in highlight.center)
-        # Filters of one part look at one place: their names stand around their circles.
-        angle = 2 * math.pi * number / len(highlights)
-        edge = 0.12 * size
-        beside = (
-            min(max(x + radius * math.sin(angle), edge), size - edge),
-            min(max(y - radius * math.cos(angle), 0.03 * size), 0.97 * size),
-        )
-        circle = Circle((x, y), radius, fill=False, linewidth=2, color=_colour(highlight.part))
-        circle.set_path_effects(dark)
-        picture.add_patch(circle)
-        text = picture.text(
-            *beside, highlight.label, color="white", ha="center", va="center", fontsize=9,
-            parse_math=False, clip_on=True,
-        )  # fmt: skip
-        text.set_path_effects(dark)
-    picture.set(xlim=(0, size), ylim=(size, 0), xticks=[], yticks=[])
-    did = "added most to" if yes else "took most from"
-    picture.set_xlabel(f"filters that {did} the logit, and where they look")
-
     shown = {name: share for name, share in shares.items() if share >= _FEWEST_SHOWN}
+    titles = textwrap.wrap(title, int((_WIDTH - 2 * _MARGIN) / _TITLE_CHARACTER))
+    top = _MARGIN + _TITLE_LINE * len(titles) + 0.1
+    lines = len(shown) + len(highlights) + 3  # two headings and the space between
+    height = top + max(_IMAGE + _LINE, _LINE * lines) + _MARGIN
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI)
+    FigureCanvasAgg(figure)  # attaches itself
+
+    def text(x: float, y: float, words: str, size: float = 11, **how: Any) -> None:
+        # A dollar sign in a name is no formula.
+        figure.text(
+            x / _WIDTH, 1 - y / height, words, fontsize=size, parse_math=False,
+            **({"va": "center"} | how),
+        )  # fmt: skip
+
+    def box(x: float, y: float, wide: float, high: float) -> tuple[float, float, float, float]:
+        return x / _WIDTH, 1 - (y + high) / height, wide / _WIDTH, high / height
+
+    text(_MARGIN, _MARGIN, "\n".join(titles), 14, va="top")
+    panel = figure.add_axes(box(_MARGIN, top, _IMAGE, _IMAGE))
+    looked = [(one.part, one.center) for one in highlights]
+    panel.imshow(looks_at(image, looked, radius, side=round(_IMAGE * _DPI)))
+    panel.set_axis_off()
+    text(_MARGIN, top + _IMAGE + _LINE / 2, "outlined: where the filters named here peak", 10)
+
     order = {name: index for index, name in enumerate(names)}
-    found = bars.barh(
-        range(len(shown)),
-        list(shown.values()),
-        color=[_colour(order.get(name, -1)) for name in shown],
-    )
-    bars.bar_label(found, [f"{100 * share:.0f} %" for share in shown.values()], padding=4)
-    bars.set_yticks(range(len(shown)), list(shown), parse_math=False)
-    bars.set(xlim=(0, 1.12 * max(shown.values(), default=1)), xticks=[])
-    bars.invert_yaxis()
-    bars.spines[["top", "right", "bottom"]].set_visible(False)
+    left, y = _MARGIN + _IMAGE + 0.25, top + _LINE / 2
     side = "for" if yes else "against"
-    bars.set_xlabel(f"share in what speaks {side} it, by the part that filters stand for")
+    text(left, y, f"share of each part in what speaks {side} it")
+    for name, share in shown.items():
+        y += _LINE
+        text(left, y, textwrap.shorten(name, _NAME_CHARACTERS, placeholder=" …"))
+        bar = figure.add_axes(box(left + _NAME, y - 0.09, _BAR, 0.18), xlim=(0, 1), ylim=(0, 1))
+        bar.fill_between([0, share], 0, 1, color=part_colour(order.get(name, -1)), linewidth=0)
+        bar.set_axis_off()
+        text(left + _NAME + _BAR * share + 0.07, y, f"{100 * share:.0f} %")
+    if highlights:
+        y += 2 * _LINE
+        text(left, y, f"filters that {'added most to' if yes else 'took most from'} the logit")
+    for one in highlights:
+        y += _LINE
+        part = names[one.part] if one.part >= 0 else "no part"
+        text(left, y, "■", color=part_colour(one.part))
+        text(left + 0.25, y, f"filter {one.unit}")
+        text(left + 1.9, y, f"{one.value:+.2f}", ha="right")
+        text(left + 2.1, y, textwrap.shorten(part, _NAME_CHARACTERS, placeholder=" …"))
     figure.savefig(path, format="png")

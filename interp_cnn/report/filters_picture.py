@@ -1,109 +1,78 @@
-"""What single filters do on single images: region, feature map, mask and masked map."""
+"""Typical filters of networks side by side, as one picture."""
 
 import os
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-# Both can be told apart with any kind of colour vision.
-_ACTIVATIONS, _MASK = "viridis", "RdBu_r"
-_OUTLINE = "#ffd92f"
-_HEADINGS = ("region", "feature map", "mask", "masked map")
-_DIMMED = 0.55  # brightness outside the region
+from interp_cnn.report.typical_filters import TypicalFilter
+
 _DPI = 100
 # Lengths in inches. Every panel has its exact place, so that nothing can overlap or shift.
-_PANEL, _GAP, _BETWEEN_FILTERS, _BETWEEN_IMAGES, _MARGIN = 1.5, 0.07, 0.14, 0.22, 0.1
-_TITLE_LINE, _HEADING, _LABEL_LINE, _SCALES = 0.28, 0.28, 0.22, 0.65
-_TITLE_CHARACTER, _LABEL_CHARACTER = 0.125, 0.094  # a little more than the mean width of one
-_LABEL_LINES = 4  # at most, for a filter
+_PANEL, _GAP, _BETWEEN_NETWORKS, _MARGIN = 1.5, 0.05, 0.35, 0.15
+_TITLE_LINE, _HEADING, _LABEL, _BETWEEN_ROWS, _GUTTER = 0.28, 0.4, 0.26, 0.1, 0.75
+_TITLE_CHARACTER, _NOTE_CHARACTER, _NOTE_LINE = 0.125, 0.09, 0.2  # a little more than the mean
+
+_NOTE = (
+    "Rows: the same place in the ranking of each network's filters by tracking ratio (lower is"
+    " better); 10 % means that 10 % of them do better. Bright: the filter's region, around the"
+    " highest 0.5 % of its activations."
+)
 
 
-class FilterRow(NamedTuple):
-    """One filter on one image; maps and mask belong to the same layer.
-
-    Args:
-      label: which filter; rows of equal label stand together as one filter.
-      image: uint8 [S, S, 3].
-      raw_map: feature map after ReLU, float [h, w].
-      mask: template mask, float [h, w] in [-1, 1]; None for a filter without one.
-      masked_map: float [h, w]; None as well then.
-      region: bool [S, S], what the filter covers in the image.
-    """
-
-    label: str
-    image: NDArray[np.uint8]
-    raw_map: NDArray[np.floating]
-    mask: NDArray[np.floating] | None
-    masked_map: NDArray[np.floating] | None
-    region: NDArray[np.bool_]
-
-
-def draw_filters(path: str | os.PathLike[str], rows: Sequence[FilterRow], *, title: str) -> None:
-    """Writes a PNG: region in the image, feature map, mask and masked map of every row.
-
-    A line of the figure holds up to two images of one filter. Feature maps and masked maps of a
-    filter share one scale, from 0 to the highest activation in its rows.
+def draw_filters(
+    path: str | os.PathLike[str],
+    rows: Sequence[Sequence[TypicalFilter]],
+    *,
+    title: str,
+) -> None:
+    """Writes a PNG: a row for each quantile, in it a filter of each network on the same images.
 
     Args:
       path: file to write.
-      rows: filters and images; a filter's rows have the same label.
-      title: heading of the figure.
+      rows: see `typical_filters`; all rows have the same networks.
+      title: heading of the picture.
 
     Raises:
-      ValueError: no rows, or arrays of another shape, type or range than `FilterRow` says.
+      ValueError: no rows, a row without filters, or rows of different networks.
     """
-    if not rows:
-        raise ValueError("rows is empty; give at least one FilterRow.")
-    filters: dict[str, list[FilterRow]] = {}
-    for index, row in enumerate(rows):
-        filters.setdefault(row.label, []).append(_checked(index, row))
-    across = min(2, max(map(len, filters.values())))
-    spans = [-(-len(group) // across) for group in filters.values()]  # lines of each filter
-    heights = [span * (_PANEL + _GAP) - _GAP for span in spans]
-
-    labels = [
-        textwrap.wrap(
-            label, int(height / _LABEL_CHARACTER), max_lines=_LABEL_LINES, placeholder=" …"
-        )
-        for label, height in zip(filters, heights, strict=True)
-    ]
-    gutter = 2 * _MARGIN + _LABEL_LINE * max(map(len, labels))
-    block = 4 * _PANEL + 3 * _GAP
-    width = gutter + across * (block + _BETWEEN_IMAGES) - _BETWEEN_IMAGES + _MARGIN
+    if not rows or not rows[0]:
+        raise ValueError("rows is empty; give at least one row with a filter.")
+    networks = [[one.network for one in row] for row in rows]
+    if any(row != networks[0] for row in networks):
+        raise ValueError(f"rows are of the networks {networks}; give all rows the same ones.")
+    columns = max(1, *(len(one.photos) for row in rows for one in row))
+    block = columns * (_PANEL + _GAP) - _GAP
+    lefts = [_GUTTER + i * (block + _BETWEEN_NETWORKS) for i in range(len(rows[0]))]
+    width = lefts[-1] + block + _MARGIN
     title_lines = textwrap.wrap(title, int((width - 2 * _MARGIN) / _TITLE_CHARACTER))
+    notes = textwrap.wrap(_NOTE, int((width - 2 * _MARGIN) / _NOTE_CHARACTER))
     top = _MARGIN + _TITLE_LINE * len(title_lines) + _HEADING
-    height = top + sum(heights) + _BETWEEN_FILTERS * (len(heights) - 1) + _SCALES
-    sheet = _Sheet(width, height)
+    step = _LABEL + _PANEL + _BETWEEN_ROWS
+    bottom = top + step * len(rows)
+    sheet = _Sheet(width, bottom + _NOTE_LINE * len(notes) + _MARGIN)
 
-    sheet.text(width / 2, _MARGIN, "\n".join(title_lines), size=15, va="top")
-    lefts = [gutter + i * (block + _BETWEEN_IMAGES) for i in range(across)]
-    for left in lefts:
-        for i, heading in enumerate(_HEADINGS):
-            x = left + i * (_PANEL + _GAP) + _PANEL / 2
-            sheet.text(x, top - 0.1, heading, va="baseline")
-
-    y = top
-    for label, span, group in zip(labels, heights, filters.values(), strict=True):
-        sheet.text(gutter / 2, y + span / 2, "\n".join(label), rotation=90, va="center")
-        highest = max(float(np.max(row.raw_map)) for row in group)
-        scale = Normalize(0, highest if highest > 0 else 1)
-        for index, row in enumerate(group):
-            left, upper = lefts[index % across], y + index // across * (_PANEL + _GAP)
-            panels = [
-                sheet.axes(left + i * (_PANEL + _GAP), upper, _PANEL, _PANEL) for i in range(4)
-            ]
-            _draw_row(panels, row, scale)
-        y += span + _BETWEEN_FILTERS
-    _draw_scales(sheet, height - _SCALES + 0.12, lefts[0] + _PANEL + _GAP, lefts[-1])
+    sheet.text(_MARGIN, _MARGIN, "\n".join(title_lines), size=15, ha="left", va="top")
+    for left, one in zip(lefts, rows[0], strict=True):
+        sheet.text(left + block / 2, top - 0.1, one.network, size=16, va="baseline", bold=True)
+    for index, row in enumerate(rows):
+        y = top + step * index
+        sheet.text(
+            _GUTTER / 2, y + _LABEL + _PANEL / 2, f"{100 * row[0].quantile:.0f} %", size=14,
+            va="center",
+        )  # fmt: skip
+        for left, one in zip(lefts, row, strict=True):
+            label = f"filter {one.unit} {one.text}"
+            label = textwrap.shorten(label, int(block / _NOTE_CHARACTER), placeholder=" …")
+            sheet.text(left, y + _LABEL - 0.07, label, ha="left", va="baseline")
+            for column, photo in enumerate(one.photos):
+                x = left + column * (_PANEL + _GAP)
+                _show(sheet.axes(x, y + _LABEL, _PANEL, _PANEL), photo)
+    sheet.text(_MARGIN, bottom, "\n".join(notes), size=11, ha="left", va="top")
     sheet.figure.savefig(path, format="png")
 
 
@@ -122,93 +91,24 @@ class _Sheet:
         )
 
     def text(
-        self, x: float, y: float, text: str, *, va: str, size: float = 12, rotation: float = 0
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        va: str,
+        ha: str = "center",
+        size: float = 12,
+        bold: bool = False,
     ) -> None:
         # A dollar sign in a name is no formula.
         self.figure.text(
-            x / self._width, 1 - y / self._height, text, ha="center", va=va, fontsize=size,
-            rotation=rotation, parse_math=False, linespacing=1.1,
+            x / self._width, 1 - y / self._height, text, ha=ha, va=va, fontsize=size,
+            fontweight="bold" if bold else "normal", parse_math=False, linespacing=1.2,
         )  # fmt: skip
 
 
-def _draw_scales(sheet: _Sheet, y: float, x: float, last: float) -> None:
-    """Two colour bars: of the activations at x, of the masks under the last block's masks."""
-    inset = 0.15  # keeps the numbers at the ends of neighbouring bars apart
-    for left, colours, norm, ticks, label in (
-        (x, _ACTIVATIONS, Normalize(0, 1), (0, 1), "share of filter's peak"),
-        (last + 2 * (_PANEL + _GAP), _MASK, Normalize(-1, 1), (-1, 0, 1), "mask"),
-    ):
-        bar = sheet.figure.colorbar(
-            ScalarMappable(norm, colours),
-            cax=sheet.axes(left + inset, y, _PANEL - 2 * inset, 0.12),
-            orientation="horizontal",
-            ticks=ticks,
-        )
-        bar.set_label(label, fontsize=11, labelpad=1)
-        bar.ax.tick_params(labelsize=11, pad=2)
-
-
-def _draw_row(panels: Sequence[Axes], row: FilterRow, scale: Normalize) -> None:
-    size = len(row.image)
-    extent = (0, size, size, 0)
-    outside = np.where(row.region[..., None], 1.0, _DIMMED)
-    panels[0].imshow((row.image * outside).astype(np.uint8), extent=extent)
-    if row.region.any():
-        # A margin of False closes the outline at the image's border.
-        centers = np.arange(-1, size + 1) + 0.5
-        outline = panels[0].contour(
-            centers, centers, np.pad(row.region, 1).astype(float), [0.5], colors=_OUTLINE
-        )
-        outline.set(path_effects=[patheffects.withStroke(linewidth=3, foreground="black")])
-    for panel, values, colours, norm in (
-        (panels[1], row.raw_map, _ACTIVATIONS, scale),
-        (panels[2], row.mask, _MASK, Normalize(-1, 1)),
-        (panels[3], row.masked_map, _ACTIVATIONS, scale),
-    ):
-        if values is None:
-            panel.text(0.5, 0.5, "none", transform=panel.transAxes, ha="center", va="center")
-            continue
-        panel.imshow(values, cmap=colours, norm=norm, extent=extent, interpolation="nearest")
-    for panel in panels:
-        panel.set(xlim=(0, size), ylim=(size, 0), xticks=[], yticks=[])
-        panel.spines[:].set(color="0.4", linewidth=0.6)
-
-
-def _checked(index: int, row: FilterRow) -> FilterRow:
-    """Returns a row with float32 maps, after a check that it is what `FilterRow` says."""
-
-    def refuse(name: str, array: Any, wanted: str) -> None:
-        raise ValueError(
-            f"{name} of rows[{index}] ({row.label!r}) is {array.dtype} of shape {array.shape}; "
-            f"give {wanted}."
-        )
-
-    image, region = np.asarray(row.image), np.asarray(row.region)
-    size = image.shape[0] if image.ndim else 0
-    if size == 0 or image.shape != (size, size, 3) or image.dtype != np.uint8:
-        refuse("image", image, "uint8 [S, S, 3]")
-    if region.shape != (size, size) or region.dtype != np.bool_:
-        refuse("region", region, f"bool [S, S] = {(size, size)}")
-    shape = np.shape(row.raw_map)
-    maps: dict[str, Any] = {}
-    for name in ("raw_map", "mask", "masked_map"):
-        if name != "raw_map" and getattr(row, name) is None:
-            maps[name] = None
-            continue
-        values = np.asarray(getattr(row, name))
-        floating = values.dtype.kind == "f" or values.dtype.name == "bfloat16"
-        if len(shape) != 2 or 0 in shape or values.shape != shape or not floating:
-            refuse(name, values, "float [h, w], the same for raw_map, mask and masked_map")
-        maps[name] = values.astype(np.float32)
-        if not np.isfinite(maps[name]).all():
-            raise ValueError(
-                f"{name} of rows[{index}] ({row.label!r}) is not finite; give finite values."
-            )
-    mask = np.zeros(1) if maps["mask"] is None else maps["mask"]
-    lowest, highest = float(mask.min()), float(mask.max())
-    if lowest < -1 - 1e-3 or highest > 1 + 1e-3:
-        raise ValueError(
-            f"mask of rows[{index}] ({row.label!r}) goes from {lowest:g} to {highest:g}; "
-            "give the mask with its peak at 1, within [-1, 1]."
-        )
-    return FilterRow(row.label, image, maps["raw_map"], maps["mask"], maps["masked_map"], region)
+def _show(panel: Axes, photo: np.ndarray) -> None:
+    panel.imshow(photo)
+    panel.set(xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)

@@ -1,75 +1,61 @@
-"""From an evaluation to what the figure and the page show of its filters."""
+"""From an evaluation to what the page shows of predictions."""
 
 from collections.abc import Sequence
 
-import numpy as np
+from interp_cnn.evaluation.explanations import Explained
+from interp_cnn.evaluation.predictions import ExplainedImage, MeasuredNetwork
+from interp_cnn.evaluation.sampled_images import label_name
+from interp_cnn.report import pictures
+from interp_cnn.report.colours import NO_PART, part_colour
+from interp_cnn.report.page import Answer, Contribution, ExplainedPrediction
 
-from interp_cnn.evaluation.explanations import ExplainedObject
-from interp_cnn.evaluation.strongest_images import NetworkFilters
-from interp_cnn.receptive_field import Disc, image_region
-from interp_cnn.report.filters_picture import FilterRow
-from interp_cnn.report.page import Contribution, ExplainedPrediction
-
-
-def filter_rows(
-    network: NetworkFilters, layer: str, *, filters: int = 3, images: int = 2
-) -> list[FilterRow]:
-    """Pictures of the filters that follow a part best, each on its strongest images.
-
-    Args:
-      network: filters of a network.
-      layer: name of one of its layers.
-      filters: number of filters.
-      images: number of images of each, at most those of the gallery.
-    """
-    gallery, top = network.gallery, network.gallery.layers[layer]
-    found = next(one for one in network.layers if one.name == layer)
-    landmark, ratio = found.best_landmarks()
-    chosen = np.argsort(ratio, kind="stable")[:filters]  # NaN last
-    side = gallery.pictures.shape[1]
-    scale = side / found.image_size
-    rows = []
-    for unit in chosen:
-        follows = ""
-        if landmark[unit] >= 0:
-            follows = f", follows the {found.landmarks[landmark[unit]].replace('_', ' ')}"
-        for index in range(images):
-            picture, raw = top.image[unit, index], top.maps[unit, index]
-            if picture < 0:
-                continue
-            row, column = np.unravel_index(raw.argmax(), raw.shape)
-            center = np.array([found.centers_y[row], found.centers_x[column]]) * scale
-            mask = None if found.masks is None else found.masks[unit, index]
-            rows.append(
-                FilterRow(
-                    label=f"{network.network} {layer} {unit}{follows}",
-                    image=gallery.pictures[picture],
-                    raw_map=raw,
-                    mask=mask,
-                    masked_map=None if mask is None else np.maximum(raw * mask, 0.0),
-                    region=image_region(Disc(found.radius * scale), [center], (side, side)),
-                )
-            )
-    return rows
+_SIDE = 320  # pixels of the picture of a prediction
 
 
 def explained_predictions(
-    network: str, explained: Sequence[ExplainedObject], *, layer: str
+    networks: Sequence[MeasuredNetwork], images: Sequence[ExplainedImage], *, layer: str
 ) -> list[ExplainedPrediction]:
     """What the page shows of predictions that were explained.
 
     Args:
-      network: what the network is called.
-      explained: predictions of the network.
-      layer: of the filters that are named.
+      networks: the networks that were explained, in the order of `images[...].explained`.
+      images: the images and what each network says about them.
+      layer: the layer of the filters that are named.
     """
     return [
         ExplainedPrediction(
-            found.sentence,
-            caption,
-            pixels,
-            found.shares,
-            [Contribution(network, layer, one.unit, one.part, one.value) for one in found.filters],
+            image.caption,
+            [
+                _answer(one, found, image, layer)
+                for one, found in zip(networks, image.explained, strict=True)
+            ],
         )
-        for caption, pixels, found in explained
+        for image in images
     ]
+
+
+def _answer(
+    measured: MeasuredNetwork, found: Explained, image: ExplainedImage, layer: str
+) -> Answer:
+    parts, radius = measured.parts, measured.evaluation.layers[layer].radius
+    category = label_name(parts.categories, found.output + 1)
+    shown = {name: share for name, share in found.shares.items() if share >= 0.005}
+    names = [name.replace("_", " ") for name in parts.names]
+    colours = {name: part_colour(index) for index, name in enumerate(names)}
+    looked = [(int(parts.part[one.unit]), one.position) for one in found.filters]
+    return Answer(
+        network=measured.variant,
+        sentence=found.sentence,
+        logit=found.logit,
+        probability=found.probability,
+        category=category,
+        right=image.label == (found.output + 1 if found.yes else 0),
+        picture=pictures.looks_at(image.pixels, looked, radius, side=_SIDE),
+        side=f"what speaks {'for' if found.yes else 'against'} {category}",
+        shares=shown,
+        colours={name: colours.get(name, NO_PART) for name in shown},
+        filters=[
+            Contribution(measured.variant, layer, one.unit, one.part, one.value)
+            for one in found.filters
+        ],
+    )

@@ -12,15 +12,25 @@ import jinja2
 import numpy as np
 from etils import epath
 from numpy.typing import NDArray
-from PIL import Image
 
+from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
 from interp_cnn.evaluation.results import Results
-from interp_cnn.evaluation.strongest_images import LayerFilters, NetworkFilters, TopMaps
-from interp_cnn.receptive_field import discs
+from interp_cnn.evaluation.strongest_images import TopMaps
 from interp_cnn.report import pictures
-from interp_cnn.report.curves import Curves, draw_curves
+from interp_cnn.report.curves import STYLES, Curves, draw_curves
+from interp_cnn.report.filter_photos import ROOMS, PhotoGroup, photo_groups
+from interp_cnn.report.opening import opening, terms
 from interp_cnn.report.site import environment, writing_to
+from interp_cnn.report.spread import part_bars, tracking_histogram
 from interp_cnn.report.table import summarize
+from interp_cnn.report.typical_filters import (
+    TypicalFilter,
+    best_landmark,
+    follows,
+    layer_discs,
+    typical_filters,
+)
+from interp_cnn.workdir import PAGE
 
 
 class Contribution(NamedTuple):
@@ -33,22 +43,47 @@ class Contribution(NamedTuple):
     value: float
 
 
-class ExplainedPrediction(NamedTuple):
-    """A prediction and what it rests on.
+class Answer(NamedTuple):
+    """What one network says about an image, and what that rests on.
 
     Args:
+      network: its name.
       sentence: in words, such as "cat, 61 % head, 22 % torso".
-      caption: which image it is.
-      picture: uint8 [height, width, 3].
-      shares: of each part in the logit, in [0, 1].
+      logit: the highest one.
+      probability: of its category.
+      category: that the logit stands for.
+      right: whether the answer is right.
+      picture: the image with the places outlined where the strongest filters peak, uint8
+        [height, width, 3].
+      side: what the shares are of, such as "what speaks for cat".
+      shares: of each part, in [0, 1].
+      colours: of the parts, as in the picture.
       filters: those that contributed most.
     """
 
+    network: str
     sentence: str
-    caption: str
+    logit: float
+    probability: float
+    category: str
+    right: bool
     picture: NDArray[np.uint8]
+    side: str
     shares: Mapping[str, float]
+    colours: Mapping[str, str]
     filters: Sequence[Contribution]
+
+
+class ExplainedPrediction(NamedTuple):
+    """An image and what each network says about it.
+
+    Args:
+      caption: what it shows and which image it is.
+      answers: of the networks.
+    """
+
+    caption: str
+    answers: Sequence[Answer]
 
 
 class ExtraFigure(NamedTuple):
@@ -67,13 +102,14 @@ class FilterCard(NamedTuple):
     unit: int
     page: str  # name of its files, without the ending
     category: str
+    several: bool  # whether other filters of the layer have another category
     part: str  # the part that it hits most often, "" where it hits none or there are none
     interpretability: float | None  # how often
     instability: float | None
     landmark: str  # the landmark that it follows best, "" for none
     tracking: float | None  # its tracking ratio
+    follows: str  # both in words
     images: int  # how many images it has
-    places: int  # for how many there is room
     drawn: bool  # whether they were drawn
 
 
@@ -92,7 +128,7 @@ def write_report(
 
     Args:
       folder: gets them all; filters of an earlier report in it are removed.
-      results: figures of the networks.
+      results: the results of the networks.
       networks: their filters.
       curves: of training, see `read_curves`.
       config: of the run; nested fields are shown with dotted names.
@@ -109,6 +145,10 @@ def write_report(
       ValueError: see `summarize`.
     """
     summary = summarize(results)
+    layer = _shown_layer(networks, results)
+    typical = typical_filters(networks, layer) if networks else []
+    layers = {one.network: of for one in networks for of in one.layers if of.name == layer}
+    histogram = tracking_histogram(layers)
     drawn_curves = draw_curves(curves)
     templates = environment()
     cards = []
@@ -116,30 +156,64 @@ def write_report(
         shutil.rmtree(local / "filters", ignore_errors=True)
         (local / "filters").mkdir()
         for network in networks:
-            for layer in network.layers:
-                found = _cards(network, layer, drawn)
+            for of in network.layers:
+                found = _cards(network, of, drawn)
                 cards.append(found)
-                _write_filters(local / "filters", templates, network, layer, found)
+                _write_filters(local / "filters", templates, network, of, found)
         for index, curve in enumerate(drawn_curves):
             (local / f"curve-{index}.svg").write_text(curve.svg)
         for index, figure in enumerate(figures):
             (local / f"figure-{index}.png").write_bytes(figure.png)
-        for index, prediction in enumerate(explained):
-            picture = Image.fromarray(prediction.picture)
-            pictures.save_photo(picture, local / f"explained-{index}.jpg")
+        if histogram:
+            (local / "tracking.svg").write_text(histogram.svg)
+        _write_typical(local, typical)
+        _write_explained(local, explained)
         page = templates.get_template("index.html.j2").render(
             summary=summary,
+            opening=opening(results, layer),
+            terms=terms(layer),
+            layer=layer,
+            typical=typical,
+            bars=part_bars(layers),
+            colours={name: colour for name, (colour, _) in zip(layers, STYLES, strict=False)},
+            histogram=histogram,
             layers=cards,
             curves=drawn_curves,
             figures=figures,
             explained=explained,
+            rooms=sum(ROOMS),
+            middle=ROOMS[0],
+            side=networks[0].gallery.pictures.shape[1] if networks else 0,
             pages={(c.network, c.layer, c.unit): c.page for layer in cards for c in layer},
             experiment=list(_flat(dataclasses.asdict(results.experiment))),
             config=list(_flat(config)),
             interpretable=any(c.interpretability is not None for layer in cards for c in layer),
         )
-        (local / "index.html").write_text(page, encoding="utf-8")
-    return folder / "index.html"
+        (local / PAGE).write_text(page, encoding="utf-8")
+    return folder / PAGE
+
+
+def _shown_layer(networks: Sequence[NetworkFilters], results: Results) -> str:
+    """The layer of the first screen: the last one that all have."""
+    layers = list(next(iter(results.networks.values())).layers)
+    there = [{layer.name for layer in network.layers} for network in networks]
+    return [name for name in layers if all(name in names for names in there)][-1]
+
+
+def _write_typical(folder: Path, rows: Sequence[Sequence[TypicalFilter]]) -> None:
+    """A strip of photos for each of the typical filters."""
+    for row, filters in enumerate(rows):
+        for column, one in enumerate(filters):
+            if len(one.photos):
+                strip = pictures.side_by_side(one.photos)
+                pictures.save_photo(strip, folder / f"typical-{row}-{column}.jpg")
+
+
+def _write_explained(folder: Path, explained: Sequence[ExplainedPrediction]) -> None:
+    """A photo for each answer."""
+    for index, prediction in enumerate(explained):
+        for column, answer in enumerate(prediction.answers):
+            pictures.save_photo(answer.picture, folder / f"explained-{index}-{column}.jpg")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -157,11 +231,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> list[FilterCard]:
     top = network.gallery.layers[layer.name]
     filters = len(layer.instability)
-    part, interpretability = _best(*layer.best_parts(), layer.parts)
-    part = [name if value else "" for name, value in zip(part, interpretability, strict=True)]
-    landmark, tracking = _best(*layer.best_landmarks(), layer.landmarks)
-    known = [value for value in interpretability if value is not None]
-    rank = interpretability if known else [None if v is None else -v for v in tracking]
+    hits = _best_parts(layer)
+    landmarks = [best_landmark(layer, unit) for unit in range(filters)]
+    known = any(share is not None for _, share in hits)
+    rank = [share for _, share in hits] if known else [_known(-of) for _, of in landmarks]
     order = sorted(range(filters), key=lambda f: (rank[f] is None, -(rank[f] or 0.0)))
     chosen = set(order[:drawn])
     prefix = "-".join(re.sub(r"[^\w-]", "_", name) for name in (network.network, layer.name))
@@ -172,13 +245,14 @@ def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> l
             unit=unit,
             page=f"{prefix}-{unit:03d}",
             category=layer.categories[unit],
-            part=part[unit],
-            interpretability=interpretability[unit],
+            several=len(set(layer.categories)) > 1,
+            part=hits[unit][0],
+            interpretability=hits[unit][1],
             instability=_known(layer.instability[unit]),
-            landmark=landmark[unit],
-            tracking=tracking[unit],
+            landmark=landmarks[unit][0],
+            tracking=_known(landmarks[unit][1]),
+            follows=follows(*landmarks[unit]),
             images=int((top.image[unit] >= 0).sum()),
-            places=top.image.shape[1],
             drawn=unit in chosen,
         )
         for unit in range(filters)
@@ -189,12 +263,12 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _best(
-    index: NDArray[np.integer], values: NDArray[np.floating], names: Sequence[str]
-) -> tuple[list[str], list[float | None]]:
-    """Name and value of each filter's best part or landmark; "" and None where there is none."""
-    spaced = [*_spaced(names), ""]  # the last one, for -1
-    return [spaced[of] for of in index], [_known(value) for value in values]
+def _best_parts(layer: LayerFilters) -> list[tuple[str, float | None]]:
+    """The part that each filter hits most often and how often; "" where it hits none."""
+    return [
+        (layer.parts[index].replace("_", " ") if share > 0 else "", _known(share))
+        for index, share in zip(*layer.best_parts(), strict=True)
+    ]
 
 
 def _write_filters(
@@ -207,33 +281,25 @@ def _write_filters(
     """A page and a strip of photos for each filter of a layer."""
     gallery = network.gallery
     top = gallery.layers[layer.name]
-    scale = gallery.pictures.shape[1] / layer.image_size
-    disc = discs(
-        np.asarray(layer.centers_y) * scale,
-        np.asarray(layer.centers_x) * scale,
-        layer.radius * scale,
-        gallery.pictures.shape[1:3],
-    ).reshape(-1, *gallery.pictures.shape[1:3])
+    disc = layer_discs(layer, gallery.pictures.shape[1])
     template = templates.get_template("filter.html.j2")
     for unit, card in enumerate(cards):
+        groups: list[PhotoGroup] = []
         strips = []
         if card.drawn and card.images:
-            strip = pictures.photo_strip(gallery, top, unit, layer.thresholds[unit], disc)
-            pictures.save_photo(strip, folder / f"{card.page}.jpg")
+            groups = photo_groups(network, layer, unit, disc)
+            tiles = pictures.tile_row([(group.photos, group.room) for group in groups])
+            pictures.save_photo(tiles, folder / f"{card.page}.jpg")
             strips = _map_strips(layer, top, unit)
         page = template.render(
             card=card,
+            groups=groups,
+            rooms=sum(ROOMS),
+            side=gallery.pictures.shape[1],
             strips=strips,
-            captions=[
-                (network.captions[image], float(peak))
-                for image, peak in zip(top.image[unit], top.peaks[unit], strict=True)
-                if image >= 0
-            ],
             height=round(100 * top.maps.shape[2] / top.maps.shape[3]),
-            shares=list(zip(_spaced(layer.parts), layer.shares[unit].tolist(), strict=True)),
-            tracking=list(
-                zip(_spaced(layer.landmarks), layer.tracking[unit].tolist(), strict=True)
-            ),
+            shares=_known_columns(layer, layer.parts, layer.shares, unit),
+            tracking=_known_columns(layer, layer.landmarks, layer.tracking, unit),
             terms={name: float(values[unit]) for name, values in layer.terms.items()},
             radius=layer.radius,
             before=cards[unit - 1].page if unit else None,
@@ -242,8 +308,20 @@ def _write_filters(
         (folder / f"{card.page}.html").write_text(page, encoding="utf-8")
 
 
-def _spaced(names: Sequence[str]) -> list[str]:
-    return [name.replace("_", " ") for name in names]
+def _known_columns(
+    layer: LayerFilters, names: Sequence[str], values: NDArray[np.floating], unit: int
+) -> list[tuple[str, float]]:
+    """Names and values of a filter, without parts that no object of its category has.
+
+    Of those every filter of the category lacks the value, [filters, names].
+    """
+    alike = np.array([name == layer.categories[unit] for name in layer.categories], bool)
+    known = ~np.isnan(values[alike]).all(axis=0)
+    return [
+        (name.replace("_", " "), float(value))
+        for name, value, there in zip(names, values[unit], known, strict=True)
+        if there
+    ]
 
 
 def _map_strips(layer: LayerFilters, top: TopMaps, unit: int) -> list[tuple[str, str, str]]:

@@ -73,11 +73,7 @@ def draw_radius_sensitivity(
     figure = Figure(figsize=(4.8, 3.2), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)  # attaches itself
     axes = figure.add_subplot()
-    axes.axvline(used, color="0.6", linestyle=":", linewidth=1.5)
-    axes.annotate(
-        f"radius used, {used:.1f}", (used, 0.01), xycoords=("data", "axes fraction"),
-        xytext=(4, 0), textcoords="offset points", color="0.35", fontsize=9,
-    )  # fmt: skip
+    axes.axvline(used, color="0.6", linestyle=":", linewidth=1.5, label=f"radius used, {used:.1f}")
     for index, (name, values) in enumerate(curves.items()):
         if len(values) != len(radii):
             raise ValueError(f"{name!r} has {len(values)} values for {len(radii)} radii.")

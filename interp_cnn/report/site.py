@@ -51,7 +51,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    result.filters |= {"figure": _figure, "percent": _percent}
+    result.filters |= {"figure": _figure, "percent": _percent, "spaced": _spaced}
     return result
 
 
@@ -61,3 +61,8 @@ def _figure(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return _DASH if value is None or math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def _spaced(name: str) -> str:
+    """`new_conv` as people read it."""
+    return name.replace("_", " ")

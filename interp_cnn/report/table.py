@@ -204,7 +204,7 @@ class _LayerRows:
     def tracking(self) -> list[_Row]:
         """The tracking ratio."""
         behind = self.count("tracking_ratio.filters", "filters")
-        return [
+        rows = [
             _Row(name, self.cells(f"tracking_ratio.{field}", write), behind=behind)
             for name, field, write in (
                 ("tracking ratio ↓", "value", _number),
@@ -212,6 +212,16 @@ class _LayerRows:
                 ("- share of filters below 0.8 ↑", "below_08", _percent),
             )
         ]
+        return [*rows, self.parts_followed()]
+
+    def parts_followed(self) -> _Row:
+        """How many parts the filters follow, which older results do not have."""
+        found = [None if one is None else one.parts_followed for one in self.found]
+        return _Row(
+            "- parts that at least 5 % of the filters follow ↑",
+            [_DASH if followed is None else _integer(followed.parts) for followed in found],
+            behind=f"of {_counts(self.known, _all_filters, 'filters')}",
+        )
 
     def parts(self) -> list[_Row]:
         """Part interpretability: the paper's reading, the strict one and their controls.

@@ -1,0 +1,72 @@
+"""The first sentences of a report: what was trained on what, what came out, what the terms mean."""
+
+from collections.abc import Sequence
+
+from interp_cnn.evaluation.results import DataRecord, NetworkResult, Results
+from interp_cnn.report.paper_numbers import NETWORKS
+
+_WHAT = {
+    "ordinary": "as usual (ordinary)",
+    "interpretable": "with the filter loss, so that each filter follows one part (interpretable)",
+}
+
+
+def opening(results: Results, layer: str) -> str:
+    """One sentence: what was trained on what, the accuracy and tracking ratio of each network.
+
+    Args:
+      results: the results of the networks.
+      layer: whose tracking ratio is given, such as "new_conv".
+    """
+    experiment, data, networks = results.experiment, results.data, results.networks
+    network = NETWORKS.get(experiment.network, f"The network {experiment.network}")
+    trained = all(found.step for found in networks.values())
+    how = f"trained on {data.train_images} images" if trained else "measured without training"
+    dataset = experiment.dataset.replace("_", " ")
+    kinds = [f"once {_WHAT.get(name, name)}" for name in networks]
+    if len(kinds) == 1:
+        kinds = [kinds[0].removeprefix("once ")]
+    accuracies = [_percent(found.accuracy.value) for found in networks.values()]
+    ratios = [_ratio(found, layer) for found in networks.values()]
+    return (
+        f"{network} was {how} of {dataset} to recognise {_listed(_categories(data))},"
+        f" {' and '.join(kinds)}: accuracy {' and '.join(accuracies)}, mean tracking ratio"
+        f" {' and '.join(ratios)}."
+    )
+
+
+def terms(layer: str) -> list[tuple[str, str]]:
+    """The terms of the first screen and what they mean, `layer` first."""
+    meanings = {
+        "new_conv": "the 3 x 3 convolution that the method adds behind the last one of the"
+        " backbone.",
+        "top_conv": "the last convolution of the backbone.",
+    }
+    names = sorted(meanings, key=lambda name: name != layer)
+    return [
+        (
+            "tracking ratio",
+            "how far a filter's peak strays from a part, over how far the part itself moves from"
+            " image to image: 0 where the peak moves with the part, 1 where it stays in one"
+            " place. A filter follows the part of its lowest ratio, if that is below 0.8.",
+        ),
+        *((name.replace("_", " "), meanings[name]) for name in names),
+    ]
+
+
+def _ratio(network: NetworkResult, layer: str) -> str:
+    value = network.layers[layer].tracking_ratio.value
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.1f} %"
+
+
+def _categories(data: DataRecord) -> list[str]:
+    names = [name.replace("_", " ") for name in data.categories]
+    return names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more categories"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

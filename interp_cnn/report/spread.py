@@ -1,0 +1,89 @@
+"""How the filters of networks are spread: over the parts, and over the tracking ratio."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from interp_cnn.evaluation.network_filters import LayerFilters
+from interp_cnn.metrics.parts_followed import FOLLOWS_BELOW, parts_followed
+from interp_cnn.report.curves import STYLES, svg_of
+
+_BINS = np.linspace(0, 1.5, 31)  # what lies above counts in the last one
+_NO_PART = "no part"
+
+
+class PartBar(NamedTuple):
+    """A part and the filters that follow it: network, their number, their share of all."""
+
+    part: str
+    filters: Sequence[tuple[str, int, float]]
+
+
+def part_bars(layers: Mapping[str, LayerFilters]) -> list[PartBar]:
+    """How many filters of each network follow each part, and how many none.
+
+    Landmarks that no object has are left out; those that no filter follows share one bar.
+
+    Args:
+      layers: a layer of each network.
+    """
+    counts = {name: parts_followed(layer.tracking) for name, layer in layers.items()}
+    totals = {name: len(layer.tracking) for name, layer in layers.items()}
+
+    def bar(part: str, numbers: Mapping[str, int]) -> PartBar:
+        of = [(name, int(n), n / max(totals[name], 1)) for name, n in numbers.items()]
+        return PartBar(part.replace("_", " "), of)
+
+    landmarks = next(iter(layers.values())).landmarks if layers else ()
+    bars, without = [], []
+    for index, landmark in enumerate(landmarks):
+        if all(np.isnan(layer.tracking[:, index]).all() for layer in layers.values()):
+            continue
+        numbers = {name: int(of.filters[index]) for name, of in counts.items()}
+        if any(numbers.values()):
+            bars.append(bar(landmark, numbers))
+        else:
+            without.append(landmark)
+    if without:
+        bars.append(bar(", ".join(without), dict.fromkeys(counts, 0)))
+    return [*bars, bar(_NO_PART, {name: of.none for name, of in counts.items()})] if bars else []
+
+
+class Histogram(NamedTuple):
+    """A drawn histogram: what it shows in words, and the SVG."""
+
+    text: str
+    svg: str
+
+
+def tracking_histogram(layers: Mapping[str, LayerFilters]) -> Histogram | None:
+    """How many filters of each network have which tracking ratio; None where none is known.
+
+    Args:
+      layers: a layer of each network.
+    """
+    values = {name: _known_ratios(layer) for name, layer in layers.items()}
+    if not any(len(of) for of in values.values()):
+        return None
+    figure = Figure(figsize=(4.4, 2.3), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, of), (colour, _) in zip(values.items(), STYLES, strict=False):
+        axes.hist(np.minimum(of, _BINS[-1]), _BINS.tolist(), color=colour, alpha=0.65, label=name)
+    axes.axvline(FOLLOWS_BELOW, color="0.4", linestyle=":", linewidth=1.2)
+    axes.set(xlabel="tracking ratio, lower is better", ylabel="filters", xlim=(0, _BINS[-1]))
+    axes.spines[["top", "right"]].set_visible(False)
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is no formula
+    words = [
+        f"{name}: {(of < FOLLOWS_BELOW).sum()} of {len(of)} filters below {FOLLOWS_BELOW}"
+        for name, of in values.items()
+    ]
+    return Histogram(f"Tracking ratio of the filters. {'; '.join(words)}.", svg_of(figure))
+
+
+def _known_ratios(layer: LayerFilters) -> NDArray[np.float64]:
+    _, ratios = layer.best_landmarks()
+    return ratios[~np.isnan(ratios)]
