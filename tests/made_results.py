@@ -3,9 +3,21 @@
 from interp_cnn.evaluation.results import Results
 
 
-def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("cat",)):
-    def layer(shift):
+def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("cat",), old=False):
+    """Those of an older release have no part interpretability of the images that fire."""
+
+    def parts(mean):
         return {
+            "value": mean,
+            "filters": filters,
+            "images": 100,
+            "radius": 36.0,
+            "by_radius": [[36.0, mean]],
+        }
+
+    def layer(shift):
+        fired = {} if old else {"part_interpretability_fired": parts(4 * value + shift)}
+        return fired | {
             "location_instability": {
                 "value": value + shift,
                 "filters": filters,
@@ -18,13 +30,7 @@ def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("c
                 "below_1": 0.5,
                 "below_0.8": 0.25,
             },
-            "part_interpretability": {
-                "value": 3 * value + shift,
-                "filters": filters,
-                "images": 100,
-                "radius": 36.0,
-                "by_radius": [[36.0, 3 * value + shift]],
-            },
+            "part_interpretability": parts(3 * value + shift),
             "filters_of_category": {name: filters for name in categories},
             "dead": 0,
             "collapsed": 0,

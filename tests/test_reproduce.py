@@ -190,8 +190,11 @@ def test_every_figure_of_the_paper_stands_beside_its_cell():
             "part_interpretability", network="vgg16", dataset=VOC, category=category
         )
         for variant in ("ordinary", "interpretable"):
-            found_value = found["part_interpretability", variant, "new_conv", category]
+            found_value = found["part_interpretability_fired", variant, "new_conv", category]
             assert found_value.paper == getattr(wanted, variant)
+            # The stricter reading is a measure of our own.
+            strict = found["part_interpretability", variant, "new_conv", category]
+            assert strict.paper is None and strict.mean < found_value.mean
     found = cells("7", request_of("7", seeds=1), lambda run: {"categories": ("a", "b")})
     row = {
         key[3]: found_value.paper for key, found_value in found.items() if key[1] == "interpretable"
@@ -260,12 +263,48 @@ def test_figures_that_a_run_does_not_have():
     tree["networks"]["interpretable"]["layers"]["new_conv"]["part_interpretability"]["value"] = None
     results = Results.from_json(tree)
     found = measurements_of(TABLES["1"][0], request, [run], {(run.experiment, 0): Outcome(results)})
-    reasons = {(f.variant, f.layer): [m.reason for m in f.missing] for f in found}
+    reasons = {
+        (f.variant, f.layer): [m.reason for m in f.missing]
+        for f in found
+        if f.metric == "part_interpretability"
+    }
     assert reasons["ordinary", "new_conv"] == [
         "part_interpretability ordinary new_conv: network not trained"
     ]
     assert "no filter could be measured" in reasons["interpretable", "new_conv"][0]
     assert reasons["interpretable", "top_conv"] == []
+
+
+def test_older_results_leave_the_papers_reading_empty(tmp_path):
+    def values(run):
+        return by_seed(run) | {"old": run.experiment.category == "dog"}
+
+    request = request_of("1", categories=["cat", "dog"], seeds=1)
+    found = cells("1", request, values)
+    dog = found["part_interpretability_fired", "ordinary", "new_conv", "dog"]
+    assert dog.mean is None and dog.paper is not None
+    (missing,) = dog.missing
+    assert missing.reason == (
+        "part_interpretability_fired ordinary new_conv: not in the results of an older release;"
+        " evaluate the run again"
+    )
+    # The mean is one of the same reading, over what has it.
+    mean = found["part_interpretability_fired", "ordinary", "new_conv", "mean"]
+    assert mean.mean == pytest.approx(0.4)
+    assert "mean over 1 of 6 categories (cat)" in mean.differences
+    strict = found["part_interpretability", "ordinary", "new_conv", "mean"]
+    assert strict.mean == pytest.approx((0.3 + 0.6) / 2)
+
+    markdown, *_ = written(
+        tmp_path, request, lambda run: Outcome(made_results(run.config, **values(run)))
+    )
+    first, second = (
+        next(line for line in markdown.split(heading)[1].splitlines() if "ordinary, new" in line)
+        for heading in ("images on which the filter fires ↑", "all images with the part ↑")
+    )
+    assert [cell.split()[0] for cell in first.split(" | ")[1:3]] == ["0.400", "—"]
+    assert [cell.split()[0] for cell in second.split(" | ")[1:3]] == ["0.300", "0.600"]
+    assert first.count("(") == 3 and "(" not in second  # the paper's numbers
 
 
 def differences_of(variant="interpretable", metric="part_interpretability", table="1", **changes):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.evaluation.results import Results
 from interp_cnn.models import NEW_CONV, TOP_CONV
-from interp_cnn.report.paper_numbers import METRICS, paper_number
+from interp_cnn.report.paper_numbers import paper_number
 from interp_cnn.reproduce.differences import differences
 from interp_cnn.reproduce.execute import NOT_YET, Outcomes
 from interp_cnn.reproduce.plan import Run
@@ -16,6 +16,7 @@ from interp_cnn.reproduce.request import Request
 from interp_cnn.reproduce.tables import (
     ACCURACY,
     CATEGORIES,
+    IN_PAPER,
     INSTABILITY,
     SINGLE,
     Column,
@@ -88,7 +89,7 @@ class Measurement:
 
 
 class _Read(NamedTuple):
-    value: float | None
+    value: float
     filters: int
     images: int
 
@@ -144,10 +145,9 @@ def _measurement(
                 missing.append(Missing(category, seed, outcome.reason))
                 continue
             read = _read(outcome.results, row)
-            if read is None or read.value is None:
+            if isinstance(read, str):
                 what = " ".join(filter(None, (row.metric, row.variant, row.layer)))
-                reason = "network not trained" if read is None else "no filter could be measured"
-                missing.append(Missing(category, seed, f"{what}: {reason}"))
+                missing.append(Missing(category, seed, f"{what}: {read}"))
                 continue
             found.setdefault(category, {})[seed] = read
             if row.variant not in CONTROLS:
@@ -173,9 +173,7 @@ def _measurement(
         task=column.task,
         column=column.title,
         seeds=tuple(seeds),
-        values=tuple(
-            statistics.mean(read.value for read in of if read.value is not None) for of in reads
-        ),
+        values=tuple(statistics.mean(read.value for read in of) for of in reads),
         filters=tuple(sum(read.filters for read in of) for of in reads),
         images=tuple(sum(read.images for read in of) for of in reads),
         paper=paper[0],
@@ -185,27 +183,33 @@ def _measurement(
     )
 
 
-def _read(results: Results, row: _Row) -> _Read | None:
-    """One value of the results of a run; None where the variant is not in them."""
+def _read(results: Results, row: _Row) -> _Read | str:
+    """One value of the results of a run, or why it is not in them."""
     if row.variant in CONTROLS:
         controls = results.controls
-        return _Read(getattr(controls, row.variant), 0, controls.images)
+        return _known(getattr(controls, row.variant), 0, controls.images)
     network = results.networks.get(row.variant)
     if network is None:
-        return None
+        return "network not trained"
     if row.metric == ACCURACY:
-        return _Read(network.accuracy.value, 0, network.accuracy.images)
+        return _known(network.accuracy.value, 0, network.accuracy.images)
     measured = getattr(network.layers[row.layer], row.metric)
-    return _Read(measured.value, measured.filters, results.data.location_images)
+    if measured is None:
+        return "not in the results of an older release; evaluate the run again"
+    return _known(measured.value, measured.filters, results.data.location_images)
+
+
+def _known(value: float | None, filters: int, images: int) -> _Read | str:
+    return "no filter could be measured" if value is None else _Read(value, filters, images)
 
 
 def _paper(column: Column, network: str, row: _Row) -> tuple[float | None, str]:
     """The paper's number for a cell and what it covers, or None and ""."""
-    if row.variant in CONTROLS or row.metric not in METRICS:
+    if row.variant in CONTROLS or row.metric not in IN_PAPER:
         return None, ""
     category = column.categories[0] if column.one else None
     number = paper_number(
-        row.metric,
+        IN_PAPER[row.metric],
         network=network,
         dataset=column.dataset,
         category=category,

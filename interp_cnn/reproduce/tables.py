@@ -22,6 +22,13 @@ _TASK_TITLES = {SINGLE: "single", LOGISTIC: "multi, logistic", SOFTMAX: "multi, 
 
 ACCURACY, INSTABILITY = "accuracy", "location_instability"
 TRACKING, INTERPRETABILITY = "tracking_ratio", "part_interpretability"
+INTERPRETABILITY_FIRED = "part_interpretability_fired"
+# The name of each metric in `interp_cnn.report.paper_numbers`; the others are our own measures.
+IN_PAPER = {
+    ACCURACY: "accuracy",
+    INSTABILITY: "location_instability",
+    INTERPRETABILITY_FIRED: "part_interpretability",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,18 +53,16 @@ class Table:
 # Numbers as in the paper. A unit that ignores the image can have a low instability, hence the
 # tracking ratio beside it.
 _WHERE = (INSTABILITY, TRACKING)
+# The paper's numbers read as those of the images on which a filter fires; all images are stricter.
+_PARTS = (INTERPRETABILITY_FIRED, INTERPRETABILITY)
 _MULTI = (LOGISTIC, SOFTMAX)
 TABLES: dict[str, tuple[Table, ...]] = {
-    "1": (
-        Table(
-            "1", "Part interpretability, one category", (INTERPRETABILITY,), ((VOC, SINGLE),), True
-        ),
-    ),
+    "1": (Table("1", "Part interpretability, one category", _PARTS, ((VOC, SINGLE),), True),),
     "2": (
         Table(
             "2",
             "Part interpretability, several categories",
-            (INTERPRETABILITY,),
+            _PARTS,
             tuple((VOC, task) for task in _MULTI),
         ),
     ),
@@ -79,14 +84,14 @@ TABLES: dict[str, tuple[Table, ...]] = {
         Table(
             "embedded 1",
             "Part interpretability, one category",
-            (INTERPRETABILITY,),
+            _PARTS,
             ((EMBEDDED, SINGLE),),
             True,
         ),
         Table(
             "embedded 2",
             "Part interpretability, several categories",
-            (INTERPRETABILITY,),
+            _PARTS,
             tuple((EMBEDDED, task) for task in _MULTI),
         ),
         Table(
