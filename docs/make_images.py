@@ -6,20 +6,24 @@ without one they stay as they are). Prints for how many filters of each network 
 """
 
 import argparse
+import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from interp_cnn.data.pipeline import Crop
 from interp_cnn.data.prepare import prepare
-from interp_cnn.evaluation.explanations import explain_image
-from interp_cnn.training import build
 
-IMAGES = Path(__file__).parent / "images"
+ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "docs" / "images"
+SIDE = 288  # of the image that is explained, in pixels
 WIDTH, HEIGHT = 1200, 900  # of a screen
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -32,12 +36,13 @@ def save(source: Path, name: str) -> None:
 
 def explained(workdir: Path, scratch: Path) -> Path:
     """Picture of the explanation of the first test image that shows the category."""
-    config = build.read_config(workdir)
+    config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
     test = prepare(config.data, seed=config.seed).test
     example = test[int(np.flatnonzero(test.labels)[0])]
     image = scratch / "cat.png"
-    Image.fromarray(Crop(96, config.data.crop).map(example)["image"]).resize((288, 288)).save(image)
-    print(explain_image(image, workdir))
+    Image.fromarray(Crop(SIDE, config.data.crop).map(example)["image"]).save(image)
+    command = [sys.executable, ROOT / "explain.py", image, "--workdir", workdir]
+    subprocess.run(command, cwd=ROOT, check=True)
     return workdir / "explained" / "cat.png-interpretable.png"
 
 
@@ -85,4 +90,4 @@ def main(workdir: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True)
-    main(parser.parse_args().workdir)
+    main(parser.parse_args().workdir.resolve())

@@ -7,6 +7,7 @@ trained again.
 
 import base64
 import io
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,8 @@ import nbclient
 import nbformat
 from PIL import Image
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
+RUNS = Path(os.environ.get("INTERP_CNN_NOTEBOOK_DIR", FOLDER.parent / "runs"))
 # explain.ipynb takes the network that quickstart.ipynb trained.
 NAMES = ("quickstart", "explain", "your_own_network")
 
@@ -40,6 +42,8 @@ def execute(path: Path) -> None:
             # Progress bars and warnings of the machine at hand say nothing to a reader.
             cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
             for output in cell.outputs:
+                if "text" in output:
+                    output.text = output.text.replace(str(RUNS), "runs")
                 if "image/png" in output.get("data", {}):
                     output.data["image/png"] = smaller(output.data["image/png"])
     notebook.metadata.pop("widgets", None)
