@@ -21,8 +21,6 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 import interp_cnn
-from interp_cnn.losses import scale_free_filter_loss
-from interp_cnn.templates import template_scores
 
 CONVOLUTION = "3 x 3 convolution"
 
@@ -39,7 +37,7 @@ def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def templates_first(x: jax.Array) -> jax.Array:
     """Scores as [templates, batch, filters], the layout of the package."""
     _, height, width, _ = x.shape
-    scores = template_scores(x, interp_cnn.template_bank(height, width))
+    scores = interp_cnn.template_scores(x, interp_cnn.template_bank(height, width))
     log_prior = jnp.log(interp_cnn.template_prior(height, width))[:, None, None]
     conditional = jax.nn.log_softmax(scores, axis=1)
     marginal = logsumexp(conditional + log_prior, axis=0, keepdims=True)
@@ -80,29 +78,32 @@ def cases(batch: int, size: int, filters: int) -> dict[str, Callable[[], Any]]:
     weight = jnp.full((filters,), 1 / filters)
 
     def paper(x: jax.Array, target: jax.Array) -> jax.Array:
-        return interp_cnn.filter_loss(x, estimator="paper", target=target)
+        return interp_cnn.filter_loss(x, gradient="paper", target=target)
+
+    def exact(x: jax.Array) -> jax.Array:
+        return interp_cnn.filter_loss(x, gradient="exact")
 
     def layer(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return interp_cnn.masked(x), interp_cnn.filter_loss(x)
+        return interp_cnn.apply_template_mask(x), exact(x)
 
     def paper_layer(x: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return interp_cnn.masked(x), paper(x, target)
+        return interp_cnn.apply_template_mask(x), paper(x, target)
 
     def default_layer(x: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        loss = scale_free_filter_loss(x, estimator="paper", target=target)
-        return interp_cnn.masked(x), loss
+        loss = interp_cnn.filter_loss(x, sharpness=60.0, gradient="paper", target=target)
+        return interp_cnn.apply_template_mask(x), loss
 
     def call(function: Callable[..., Any], *args: Any, of: int = 1) -> Callable[[], Any]:
         return functools.partial(value_and_gradient(function, of=of), *args)
 
     return {
         CONVOLUTION: call(convolution, above, x, kernel, of=2),
-        "masks": call(interp_cnn.masked, above, x),
-        "filter loss, mi": call(interp_cnn.filter_loss, weight, x),
+        "masks": call(interp_cnn.apply_template_mask, above, x),
+        "filter loss, exact": call(exact, weight, x),
         "filter loss, paper": call(paper, weight, x, target),
-        "masks and filter loss, mi": call(layer, (above, weight), x),
+        "masks and filter loss, exact": call(layer, (above, weight), x),
         "masks and filter loss, paper": call(paper_layer, (above, weight), x, target),
-        "the same, scale-free (the default)": call(default_layer, (above, weight), x, target),
+        "the same, scale normalised (the default)": call(default_layer, (above, weight), x, target),
         "autodiff, [templates, batch, filters]": call(templates_first, weight, x),
         "autodiff, [batch, templates, filters]": call(batch_first, weight, x),
     }
@@ -110,7 +111,7 @@ def cases(batch: int, size: int, filters: int) -> dict[str, Callable[[], Any]]:
 
 def check(calls: dict[str, Callable[[], Any]]) -> None:
     """All ways to write the exact loss must agree."""
-    expected, (gradient,) = calls["filter loss, mi"]()
+    expected, (gradient,) = calls["filter loss, exact"]()
     for name, call in calls.items():
         if name.startswith("autodiff"):
             value, (other,) = call()

@@ -37,9 +37,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from interp_cnn import masked
+from interp_cnn import apply_template_mask, filter_loss
 from interp_cnn.config import default_config
-from interp_cnn.losses import filter_loss, scale_free_filter_loss
 from interp_cnn.training import build, parallel
 from interp_cnn.training.optim import make_optimizer
 from interp_cnn.training.state import init_state
@@ -132,11 +131,11 @@ def loss_program(case: Case, devices: list[Any]) -> tuple[Callable[..., Any], tu
         masks, exact, scaled = (word in case.variant for word in ("masks", "mi", "scale-free"))
         outputs: tuple[jax.Array, ...] = ()
         if masks:
-            outputs += (masked(x),)
+            outputs += (apply_template_mask(x),)
         if case.variant != "masks":
-            options = {} if exact else {"estimator": "paper", "target": target}
-            loss = scale_free_filter_loss if scaled else filter_loss
-            outputs += (loss(x, axis_name=parallel.AXIS, **options),)
+            options = {"gradient": "exact"} if exact else {"target": target}
+            sharpness = 60.0 if scaled else None
+            outputs += (filter_loss(x, sharpness=sharpness, axis_name=parallel.AXIS, **options),)
         return outputs
 
     def program(_: None, batch: Any) -> Any:

@@ -10,24 +10,51 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp_cnn import metrics
-    from interp_cnn.losses import filter_categories, filter_diagnostics, filter_loss, scale_free
-    from interp_cnn.templates import masked, template_bank, template_mask, template_prior
+    from interp_cnn.losses import (
+        filter_categories,
+        filter_diagnostics,
+        filter_loss,
+        normalize_scale,
+    )
+    from interp_cnn.receptive_field import ReceptiveField, compose, default_radius
+    from interp_cnn.templates import (
+        apply_template_mask,
+        peak_position,
+        template_bank,
+        template_mask,
+        template_prior,
+        template_scores,
+    )
+
+    __version__: str
 
 __all__ = [
+    "ReceptiveField",
+    "apply_template_mask",
+    "compose",
+    "default_radius",
     "filter_categories",
     "filter_diagnostics",
     "filter_loss",
-    "masked",
     "metrics",
-    "scale_free",
+    "normalize_scale",
+    "peak_position",
     "template_bank",
     "template_mask",
     "template_prior",
+    "template_scores",
 ]
 
 _MODULES = {
-    "losses": ("filter_categories", "filter_diagnostics", "filter_loss", "scale_free"),
-    "templates": ("masked", "template_bank", "template_mask", "template_prior"),
+    "losses": (
+        *("filter_categories", "filter_diagnostics", "filter_loss", "normalize_scale"),
+        "scale_free",
+    ),
+    "receptive_field": ("ReceptiveField", "compose", "default_radius"),
+    "templates": (
+        *("apply_template_mask", "peak_position", "template_bank", "template_mask"),
+        *("template_prior", "template_scores", "masked"),
+    ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -36,12 +63,25 @@ def __getattr__(name: str) -> Any:
     """A public name, imported when it is first used (PEP 562)."""
     if name == "metrics":
         return importlib.import_module("interp_cnn.metrics")
-    if name not in _MODULE_OF:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"interp_cnn.{_MODULE_OF[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"interp_cnn.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 
 
+def _version() -> str:
+    """The version of the installed package, or one that says that it is not installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("interp_cnn")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -36,26 +36,64 @@ def as_bools(name: str, values: Any) -> NDArray[np.bool_]:
     return array.astype(bool)
 
 
+def as_where(where: Any, images: int, filters: int) -> Any:
+    """Which images count (for which filter), as [images, 1] or [images, filters].
+
+    Args:
+      where: a NumPy or JAX array of bool, [images], [images, 1] or [images, filters].
+      images: number of images.
+      filters: number of filters.
+
+    Raises:
+      ValueError: for another shape.
+    """
+    if where.shape not in ((images,), (images, 1), (images, filters)):
+        raise ValueError(
+            f"where must have the shape [images] = [{images}] or [images, filters] ="
+            f" [{images}, {filters}], got {tuple(where.shape)}"
+        )
+    return where[:, None] if where.ndim == 1 else where
+
+
 def check_real(name: str, array: np.ndarray) -> None:
     """A ValueError for complex numbers, texts and objects."""
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise ValueError(f"{name} is {array.dtype}; give real numbers.")
 
 
-def check_landmarks_in_pixels(points: NDArray[np.float64], size: tuple[int, int]) -> None:
-    """Refuse landmarks [images, landmarks, 2] that are shares of the image, or 0 where missing."""
+def check_landmarks_as_pixels(points: NDArray[np.float64], reach: float) -> None:
+    """Refuse landmarks [images, landmarks, 2] that are shares of the image, or 0 where missing.
+
+    Args:
+      points: landmarks, NaN where missing.
+      reach: size of what should lie in the same pixels; up to 2 pixels nothing is refused as a
+        share.
+    """
     known = points[~np.isnan(points).any(axis=-1)]
     if len(known) < 2 or not known.any():
         return
-    if min(size) > 2 and known.min() >= 0 and known.max() <= 1:
+    if reach > 2 and known.min() >= 0 and known.max() <= 1:
         raise ValueError(
-            f"landmarks lie all within 0..1, image_size is {size}; give pixels: (y, x) times"
-            " (height, width)."
+            f"landmarks lie all within 0..1, the image reaches to {reach:g}; give pixels: (y, x)"
+            " times (height, width)."
         )
     zeros = int((known == 0).all(axis=-1).sum())
     if zeros >= max(2, _SUSPICIOUS * len(known)):
         raise ValueError(
             f"landmarks are exactly (0, 0) {zeros} times of {len(known)}; a missing one is NaN."
+        )
+
+
+def check_landmarks_in_pixels(points: NDArray[np.float64], size: tuple[int, int]) -> None:
+    """Refuse also landmarks that lie in an image of (height, width) only as (x, y)."""
+    check_landmarks_as_pixels(points, min(size))
+    known = points[~np.isnan(points).any(axis=-1)]
+    outside = int((known > np.asarray(size)).any(axis=-1).sum())
+    swapped = (known[:, ::-1] <= np.asarray(size)).all()
+    if outside >= max(2, _SUSPICIOUS * len(known)) and swapped:
+        raise ValueError(
+            f"landmarks lie {outside} times of {len(known)} outside of the image of {size[0]} x"
+            f" {size[1]} (height x width), as (x, y) never; give (y, x)."
         )
 
 

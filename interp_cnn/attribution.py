@@ -27,10 +27,11 @@ def leave_one_out(
     Contributions need not add up to the logit: filters interact in what comes behind them.
 
     Args:
-      head: of any network, maps [batch, height, width, filters] -> logits [batch, outputs].
+      head: what comes behind the maps in any network: a function of maps [batch, height, width,
+        filters] that returns logits [batch, outputs].
       maps: feature maps that the head starts from.
       output: index of the logit.
-      filters_at_once: what is computed in parallel; memory grows with it times the maps.
+      filters_at_once: number of filters computed in parallel; memory grows with it times the maps.
 
     Returns:
       float32 [batch, filters].
@@ -50,7 +51,8 @@ def gradient_times_activation(head: Head, maps: jax.Array, *, output: int = 0) -
     """First-order estimate of `leave_one_out`: `sum_ij x_ij dlogit/dx_ij`, exact for linear heads.
 
     Args:
-      head: of any network, maps [batch, height, width, filters] -> logits [batch, outputs].
+      head: what comes behind the maps in any network: a function of maps [batch, height, width,
+        filters] that returns logits [batch, outputs].
       maps: feature maps that the head starts from.
       output: index of the logit.
 
@@ -102,9 +104,9 @@ def filter_contributions(
     backward pass, and an estimate.
 
     Args:
-      network: to explain; not interpretable networks have contributions too.
-      params: its parameters.
-      images: as the network takes them, [batch, height, width, 3].
+      network: network to explain; an ordinary one has contributions too.
+      params: parameters of the network.
+      images: images as the network takes them, [batch, height, width, 3].
       layer: `"new_conv"` or `"top_conv"`.
       output: index of the logit.
       method: `"leave_one_out"` or `"gradient"`.
@@ -142,8 +144,8 @@ def part_of_filters(interpretability: ArrayLike, tracking_ratio: ArrayLike) -> N
     `argmin_k R_{f,k}`.
 
     Args:
-      interpretability: P_{f,k}, [filters, parts]; no parts (0 columns) where there are no regions.
-      tracking_ratio: R_{f,k}, [filters, landmarks], looked at only then.
+      interpretability: P_{f,k}, [filters, parts]; 0 columns where the data have no part regions.
+      tracking_ratio: R_{f,k}, [filters, landmarks], used only where there are no part regions.
 
     Returns:
       Index of a part, or of a landmark, [filters]; -1 for a filter that was never associated with
@@ -167,9 +169,10 @@ def contributions_by_part(
     part's. What speaks against it (negative contributions) has no share and is left out.
 
     Args:
-      contributions: of one image, [filters].
-      part_of_filter: index into names, -1 for none, [filters], see `part_of_filters`.
-      names: of the parts.
+      contributions: contributions of the filters on one image, [filters].
+      part_of_filter: index of each filter's part in names, -1 for none, [filters], see
+        `part_of_filters`.
+      names: names of the parts.
 
     Returns:
       name -> share, largest first, in [0, 1]. They sum to 1, or are all 0 where nothing speaks for
@@ -212,9 +215,9 @@ def shares_of_answer(
 
     Args:
       contributions: see `contributions_by_part`.
-      part_of_filter: see there.
-      names: see there.
-      logit: that the contributions belong to, the highest one.
+      part_of_filter: see `contributions_by_part`.
+      names: see `contributions_by_part`.
+      logit: logit that the contributions belong to, the highest one.
       softmax: see `says_yes`.
 
     Returns:
@@ -236,9 +239,9 @@ def explanation(
     Parts below 1 % are left out.
 
     Args:
-      category: that the logit stands for.
-      logit: the network says yes above 0.
-      shares: of `shares_of_answer`.
+      category: name of the category that the logit stands for.
+      logit: logit of the category; the network says yes above 0.
+      shares: share of each part, see `shares_of_answer`.
       softmax: see `says_yes`.
     """
     named = [

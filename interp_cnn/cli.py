@@ -15,7 +15,7 @@ from typing import Any
 import ml_collections
 from absl import app, flags, logging
 
-from interp_cnn.config import check_config, set_field
+from interp_cnn.config import check_config, set_field, with_present_names
 from interp_cnn.config.fields import field_of
 from interp_cnn.config.kinds import Flag
 from interp_cnn.hosts import watch
@@ -128,7 +128,7 @@ def read_config_file(text: str) -> ml_collections.ConfigDict:
             f" interp_cnn.config.default_config(), got {type(config).__name__}"
         )
     check_config(config, source=f"{file}: config")
-    return ml_collections.ConfigDict(config)
+    return with_present_names(config)
 
 
 def _module(file: str) -> ModuleType:

@@ -10,14 +10,14 @@ from interp_cnn.templates import Norm, Position
 
 
 class TemplateMask(nn.Module):
-    """Interpretable layer: `max(x * M_mu_hat, 0)`, see `interp_cnn.masked`. It has no parameters.
+    """Interpretable layer: `max(x * M_mu_hat, 0)`, see `apply_template_mask`. No parameters.
 
     It also sows its input, the maps that the filter loss and the metrics need, as `x` of the
     collection `feature_maps`: `apply(..., mutable=["feature_maps"])` returns them.
 
     Attributes:
       norm: `"l1"` or `"l2"`.
-      beta: slope of the mask, a number or one per filter.
+      beta: slope of the mask, above 0, a number or one per filter.
       position: `"argmax"` or `"centroid"`.
       enabled: False passes the maps on as they are (the ordinary network).
     """
@@ -29,11 +29,11 @@ class TemplateMask(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, strength: ArrayLike = 1.0) -> jax.Array:
-        """Mask feature maps [batch, height, width, filters]; `strength` as in `masked`."""
+        """Mask feature maps [batch, height, width, filters]; for `strength` see there."""
         self.sow("feature_maps", "x", x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
         if not self.enabled:
             return x
-        return templates.masked(
+        return templates.apply_template_mask(
             x, norm=self.norm, beta=self.beta, position=self.position, strength=strength
         )
 

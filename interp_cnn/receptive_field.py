@@ -86,10 +86,13 @@ def default_radius(image_size: tuple[int, int]) -> float:
       image_size: (height, width) of the input in pixels.
 
     Returns:
-      The radius in pixels: 36 for 224 x 224.
+      The radius in pixels.
 
     Raises:
       ValueError: a number alone, or a side below 1.
+
+    >>> round(default_radius((224, 224)), 2)
+    35.84
     """
     height, width = as_size("image_size", image_size)
     return RADIUS_FRACTION * float(np.sqrt(height * width))

@@ -145,7 +145,7 @@ def exact_gradient(x, *, norm="l1", beta=4.0, alpha=None, step=1e-3):
     return gradient
 
 
-def paper_gradient(x, target, *, norm="l1", beta=4.0, alpha=None):
+def paper_gradient(x, target, *, norm="l1", beta=4.0, alpha=None, position="argmax"):
     """Eq. 4: -p(T) T[i, j] exp(tr(x.T)) / Z_T (tr(x.T) - log Z_T - log p(x)), T = T_hat."""
     x = np.asarray(x, np.float64)
     images, height, width, filters = x.shape
@@ -157,7 +157,8 @@ def paper_gradient(x, target, *, norm="l1", beta=4.0, alpha=None):
         tables = scores(maps, bank)
         _, marginal = probabilities(maps, bank, prior)
         for k in range(images):
-            row, column = argmax_position(maps[k])
+            find = argmax_position if position == "argmax" else centroid_position
+            row, column = find(maps[k])
             t = row * width + column if target[k, f] else height * width
             partition = np.exp(tables[:, t]).sum()
             trace = tables[k, t]

@@ -9,6 +9,7 @@ import typing
 from pathlib import Path
 
 import pytest
+from etils import epath
 
 from interp_cnn import cli, commands, losses, templates
 from interp_cnn.config import (
@@ -24,7 +25,7 @@ from interp_cnn.data import pipeline
 from interp_cnn.data.prepare import EMBEDDED, PUBLISHED
 from interp_cnn.models import BACKBONES
 from interp_cnn.preflight import check_run
-from interp_cnn.training import filter_categories, objective
+from interp_cnn.training import build, filter_categories, objective
 from interp_cnn.training.build import make_network
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +156,7 @@ def test_the_table_knows_what_the_code_knows():
     for field, kind in (
         ("model.norm", templates.Norm),
         ("model.position", templates.Position),
-        ("filter_loss.estimator", losses.Estimator),
+        ("filter_loss.gradient", losses.Gradient),
         ("filter_loss.category_rule", filter_categories.Rule),
     ):
         assert names(field) == set(typing.get_args(kind))
@@ -195,7 +196,8 @@ WHOLE = "must be a whole number of at least"
         ("filter_loss.weight", "none", r"=none must be a finite number of at least 0"),
         ("filter_loss.sharpness", "inf", r"=inf must be a finite number above 0"),
         ("filter_loss.alpha", "1", r"=1 must be a finite number above 0 and below 1, or none"),
-        ("filter_loss.estimator", "foo", r"estimator=foo must be one of 'paper', 'mi'"),
+        ("filter_loss.estimator", "foo", r"gradient=foo must be one of"),
+        ("filter_loss.gradient", "foo", r"kind=foo must be one of 'paper', 'mi'"),
         ("data.mean", "1", r"config\.data\.mean=1 must be 3 numbers, each a finite number"),
         ("data.mean", "(1,2)", r"=\(1,2\) must be 3 numbers"),
         ("data.mean", "(1,2,'a')", r"must be 3 numbers"),
@@ -369,3 +371,42 @@ def test_a_config_file_of_ones_own(tmp_path):
     with pytest.raises(ValueError, match="cannot be called with 1 arguments"):
         file.write_text("def get_config(): pass")
         cli.read_config_file(f"{file}:7")
+
+
+def of_former_names(value="mi"):
+    """Fields of a run from before `filter_loss.estimator` was renamed, as config.json has them."""
+    saved = json.loads(default_config().to_json_best_effort())
+    del saved["filter_loss"]["gradient"]
+    saved["filter_loss"]["estimator"] = value
+    return saved
+
+
+def test_a_saved_config_with_a_former_name(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(of_former_names()))
+    config = build.read_config(epath.Path(tmp_path))
+    assert config.filter_loss.gradient == "exact" and "estimator" not in config.filter_loss
+    check_config(config)
+    present = default_config()
+    set_field(present, "filter_loss.gradient", "exact")
+    assert first_difference(of_former_names(), present.to_dict()) is None
+    assert first_difference(of_former_names("paper"), default_config().to_dict()) is None
+    difference = first_difference(of_former_names(), default_config().to_dict())
+    assert difference == "config.filter_loss.gradient is 'exact' there and 'paper' here"
+    with pytest.raises(ValueError, match=r"filter_loss.gradient='foo' must be one of"):
+        check_config(of_former_names("foo"))
+
+
+def test_a_command_line_and_a_file_with_a_former_name(tmp_path):
+    config = default_config()
+    set_field(config, "filter_loss.estimator", "mi")
+    assert config.filter_loss.gradient == "exact" and "estimator" not in config.filter_loss
+    file = tmp_path / "former.py"
+    file.write_text(
+        "from interp_cnn.config import default_config\n"
+        "def get_config(text=None):\n"
+        "    config = default_config()\n"
+        "    config.filter_loss.estimator = 'mi'\n"
+        "    return config\n"
+    )
+    config = cli.read_config_file(str(file))
+    assert config.filter_loss.gradient == "exact" and "estimator" not in config.filter_loss

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
-from interp_cnn import attribution, masked
+from interp_cnn import apply_template_mask, attribution
 from interp_cnn.data import prepare
 from interp_cnn.evaluation import filter_parts
 from interp_cnn.evaluation.evaluator import Evaluator
@@ -189,7 +189,9 @@ def test_erasing_what_a_filter_sees_lowers_the_share_of_its_part():
     image[1:3, 1:3, 0] = image[5:7, 5:7, 1] = 1.0
 
     def head(maps):
-        return jax.nn.relu(masked(maps).sum(axis=(1, 2)) - 0.1) @ jnp.array([[1.0], [1.0], [2.0]])
+        return jax.nn.relu(apply_template_mask(maps).sum(axis=(1, 2)) - 0.1) @ jnp.array(
+            [[1.0], [1.0], [2.0]]
+        )
 
     def shares(image):
         maps = jnp.maximum(jnp.asarray(image[None]) @ colours, 0)

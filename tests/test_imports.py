@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def assert_imports(path, *, own, others=None):
 
 
 def test_the_reader_of_imports_sees_what_is_there():
-    assert "interp_cnn.templates" in imports_of(PACKAGE / "losses.py")
+    assert "interp_cnn.templates" in imports_of(PACKAGE / "losses" / "scale.py")
     assert "interp_cnn.receptive_field" in imports_of(PACKAGE / "models" / "network.py")
     assert {"interp_cnn.metrics", "interp_cnn.losses"} <= imports_of(PACKAGE / "__init__.py")
     assert "jax" in imports_of(PACKAGE / "templates.py")
@@ -90,6 +91,20 @@ def test_every_public_name_is_there():
 
     assert all(hasattr(interp_cnn, name) for name in interp_cnn.__all__)
     assert interp_cnn.__all__ == sorted(interp_cnn.__all__)
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_version_is_that_of_the_installed_package(monkeypatch):
+    import interp_cnn
+
+    assert interp_cnn.__version__ == metadata.version("interp_cnn")
+    monkeypatch.delattr(interp_cnn, "__version__")
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert interp_cnn.__version__ == "0+unknown"
 
 
 # Pure functions of arrays, and what they need beside Python's own library.
@@ -112,8 +127,8 @@ ALLOWED = {
     "config": "",
     "templates": "",
     "receptive_field": "arguments",
-    "losses": "templates",
-    "metrics": "arguments receptive_field",
+    "losses": "arguments templates",
+    "metrics": "arguments receptive_field templates",
     "layers": "templates",
     "models": "layers templates receptive_field mat5_check",
     "attribution": "models",
@@ -126,7 +141,7 @@ ALLOWED = {
     "reproduce": "commands config data models preflight report storage training",
     "cli": "config hosts",
     "weights": "models",
-    "": "losses metrics templates",
+    "": "losses metrics receptive_field templates",
 }
 
 

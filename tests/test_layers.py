@@ -45,7 +45,7 @@ def test_linen_network(batch):
         logits, sown = network.apply({"params": params}, images, mutable=["feature_maps"])
         x = sown["feature_maps"]["mask"]["x"]
         task = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        filters = interp_cnn.filter_loss(interp_cnn.scale_free(x)).mean()
+        filters = interp_cnn.filter_loss(x, gradient="exact", sharpness=60.0).mean()
         return task + filters, filters
 
     @jax.jit
@@ -69,7 +69,7 @@ class NnxNetwork(nnx.Module):
 
     def __call__(self, images):
         x = nnx.relu(self.conv(images))
-        return self.head(interp_cnn.masked(x).reshape(len(x), -1)), x
+        return self.head(interp_cnn.apply_template_mask(x).reshape(len(x), -1)), x
 
 
 def test_nnx_network(batch):
@@ -82,7 +82,7 @@ def test_nnx_network(batch):
         def loss_of(network):
             logits, x = network(images)
             task = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-            filters = interp_cnn.filter_loss(interp_cnn.scale_free(x)).mean()
+            filters = interp_cnn.filter_loss(x, gradient="exact", sharpness=60.0).mean()
             return task + filters, filters
 
         (_, filters), gradient = nnx.value_and_grad(loss_of, has_aux=True)(network)
@@ -106,9 +106,9 @@ def test_plain_jax(batch):
             images, params["conv"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         x = jax.nn.relu(x)
-        logits = interp_cnn.masked(x).reshape(len(x), -1) @ params["head"]
+        logits = interp_cnn.apply_template_mask(x).reshape(len(x), -1) @ params["head"]
         task = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
-        filters = interp_cnn.filter_loss(interp_cnn.scale_free(x)).mean()
+        filters = interp_cnn.filter_loss(x, gradient="exact", sharpness=60.0).mean()
         return task + filters, filters
 
     @jax.jit
@@ -128,7 +128,7 @@ def test_mask_layer_sows_its_input_and_masks():
     for options in ({"beta": 2.0}, {"norm": "l2", "position": "centroid"}):
         y, sown = TemplateMask(**options).apply({}, x, mutable=["feature_maps"])
         np.testing.assert_array_equal(sown["feature_maps"]["x"], x)
-        np.testing.assert_allclose(y, interp_cnn.masked(x, **options), rtol=1e-6)
+        np.testing.assert_allclose(y, interp_cnn.apply_template_mask(x, **options), rtol=1e-6)
         # Without the collection the output is all there is.
         np.testing.assert_array_equal(TemplateMask(**options).apply({}, x), y)
     y, sown = TemplateMask(enabled=False).apply({}, x, mutable=["feature_maps"])

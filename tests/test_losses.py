@@ -1,6 +1,5 @@
 """Filter loss, categories and diagnostics: slow float64 loops, numbers by hand, invariants."""
 
-import doctest
 import functools
 import math
 
@@ -13,13 +12,17 @@ from jax.test_util import check_grads
 
 import interp_cnn
 from interp_cnn import losses, templates
+from interp_cnn.losses import paper_gradient
 
-STATIC = ("estimator", "norm", "alpha")
-filter_loss = jax.jit(losses.filter_loss, static_argnames=STATIC)
-filter_diagnostics = jax.jit(losses.filter_diagnostics, static_argnames=STATIC[1:])
+STATIC = ("gradient", "norm", "alpha", "position")
+# Exact unless a test says otherwise: that needs no target.
+filter_loss = jax.jit(
+    functools.partial(losses.filter_loss, gradient="exact"), static_argnames=STATIC
+)
+filter_diagnostics = jax.jit(losses.filter_diagnostics, static_argnames=("norm", "alpha"))
 filter_categories = jax.jit(losses.filter_categories, static_argnames=("num_categories",))
 
-ESTIMATORS = ("mi", "paper")
+GRADIENTS = ("exact", "paper")
 SQUARE, WIDE, TALL = (5, 3, 3, 2), (3, 2, 4, 2), (4, 4, 2, 3)
 
 
@@ -41,13 +44,13 @@ def _value_and_gradient(x, **options):
     return jax.value_and_grad(total, has_aux=True)(x)
 
 
-def value_and_gradient(x, estimator="mi", target=None, **options):
+def value_and_gradient(x, kind="exact", target=None, **options):
     """Value [filters] and the gradient of its sum; the target is for `"paper"` alone."""
-    if estimator == "mi":
+    if kind == "exact":
         target = None
     elif target is None:
         target = random_target(x.shape)
-    (_, value), gradient = _value_and_gradient(x, estimator=estimator, target=target, **options)
+    (_, value), gradient = _value_and_gradient(x, gradient=kind, target=target, **options)
     return np.asarray(value), np.asarray(gradient)
 
 
@@ -65,15 +68,15 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("kind", GRADIENTS)
 @pytest.mark.parametrize(("shape", "options"), CASES)
-def test_value_and_gradient_are_the_equations(shape, options, estimator):
+def test_value_and_gradient_are_the_equations(shape, options, kind):
     x, target = random_maps(shape), random_target(shape)
-    value, gradient = value_and_gradient(x, estimator, target, **options)
+    value, gradient = value_and_gradient(x, kind, target, **options)
     expected_value = reference.filter_loss(x, **options)
     assert (expected_value < -0.03).all()  # the case is not a trivial one
     np.testing.assert_allclose(value, expected_value, rtol=1e-5)
-    if estimator == "mi":
+    if kind == "exact":
         expected = reference.exact_gradient(x, **options)
     else:
         expected = reference.paper_gradient(x, target, **options)
@@ -84,6 +87,31 @@ def test_one_target_for_all_filters():
     x, target = random_maps(SQUARE), np.array([[True], [False], [True], [True], [False]])
     _, gradient = value_and_gradient(x, "paper", target)
     assert_close(gradient, reference.paper_gradient(x, target))
+
+
+def test_the_assigned_template_sits_where_the_mask_does():
+    # Two blobs, the stronger one at a corner: argmax and centroid differ on every map.
+    x = np.zeros((3, 5, 5, 2), np.float32)
+    for k in range(3):
+        x[k, 0, k, :] = 90
+        x[k, 3:, 2:4, :] = 70 - 10 * k
+    argmax, centroid = (templates.peak_position(x, position=p) for p in ("argmax", "centroid"))
+    assert (np.asarray(argmax[0]) != centroid[0]).all()
+    target = np.array([[True, True], [True, False], [True, True]])
+    value, at_argmax = value_and_gradient(x, "paper", target)
+    other_value, at_centroid = value_and_gradient(x, "paper", target, position="centroid")
+    np.testing.assert_array_equal(other_value, value)
+    assert_close(at_argmax, reference.paper_gradient(x, target))
+    assert_close(at_centroid, reference.paper_gradient(x, target, position="centroid"))
+    assert np.abs(at_centroid - at_argmax).max() > 0.1 * np.abs(at_argmax).max()
+    # The gradient of an image of the category is one number times the mask.
+    mask = interp_cnn.template_mask(x, position="centroid")
+    for k, f in zip(*np.nonzero(target), strict=True):
+        ratio = at_centroid[k, ..., f] / mask[k, ..., f]
+        np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
+    # The exact gradient assigns no template.
+    _, exact = value_and_gradient(x)
+    np.testing.assert_array_equal(value_and_gradient(x, position="centroid")[1], exact)
 
 
 # Two images on 2 x 2 maps: n = 2, tau = 1/8, beta = 4, so a template is +-1/8 everywhere, + at its
@@ -150,14 +178,14 @@ def test_forward_mode_of_eq_4_is_its_gradient():
     x, target = random_maps(WIDE), random_target(WIDE)
     direction = random_maps(WIDE, seed=3)
     _, slope = jax.jvp(
-        lambda x: filter_loss(x, estimator="paper", target=target), (x,), (direction,)
+        lambda x: filter_loss(x, gradient="paper", target=target), (x,), (direction,)
     )
     expected = (reference.paper_gradient(x, target) * direction).sum(axis=(0, 1, 2))
     np.testing.assert_allclose(slope, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_extreme_maps_are_finite(estimator):
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_extreme_maps_are_finite(kind):
     rng = np.random.default_rng(0)
     shape = (6, 5, 5, 4)
     x = 1e4 * rng.random(shape)
@@ -167,11 +195,11 @@ def test_extreme_maps_are_finite(estimator):
     for k in range(6):
         x[k, k % 5, k // 5, 3] = 1e4  # one position each: fully told apart
     x = x.astype(np.float32)
-    value, gradient = value_and_gradient(x, estimator, random_target(shape))
+    value, gradient = value_and_gradient(x, kind, random_target(shape))
     assert np.isfinite(value).all() and np.isfinite(gradient).all()
     np.testing.assert_allclose(value[[1, 2]], 0, atol=1e-6)
     np.testing.assert_allclose(value, reference.filter_loss(x), rtol=1e-4, atol=1e-6)
-    if estimator == "mi":
+    if kind == "exact":
         np.testing.assert_allclose(gradient[..., [1, 2]], 0, atol=1e-7)
 
 
@@ -179,57 +207,61 @@ def test_one_image_tells_nothing():
     value, gradient = value_and_gradient(random_maps((1, 3, 3, 2)))
     np.testing.assert_allclose(value, 0, atol=1e-6)
     np.testing.assert_allclose(gradient, 0, atol=1e-7)
+    for seed in range(5):  # not above 0 by rounding either
+        maps = random_maps((1, 7, 7, 64), seed)
+        assert (np.asarray(filter_loss(maps)) <= 0).all()
+        assert (np.asarray(filter_diagnostics(maps)["mutual_information"]) >= 0).all()
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_where_leaves_images_out(estimator):
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_where_leaves_images_out(kind):
     x, target = random_maps((6, 3, 4, 2)), random_target((6, 3, 4, 2))
     used = np.array([True, False, True, True, False, True])
     x[1] *= 100  # would dominate
     x[4] = np.nan  # whatever the padding holds
-    value, gradient = value_and_gradient(x, estimator, target, where=used)
-    expected_value, expected = value_and_gradient(x[used], estimator, target[used])
+    value, gradient = value_and_gradient(x, kind, target, where=used)
+    expected_value, expected = value_and_gradient(x[used], kind, target[used])
     np.testing.assert_allclose(value, expected_value, rtol=1e-5)
     assert_close(gradient[used], expected)
     assert not gradient[~used].any()
     for none in (np.zeros(6, bool), np.zeros(6, np.float32)):
-        value, gradient = value_and_gradient(x, estimator, target, where=none)
+        value, gradient = value_and_gradient(x, kind, target, where=none)
         assert not value.any() and not gradient.any()
-    all_of_them, _ = value_and_gradient(x[:4], estimator, target[:4], where=np.ones(4, bool))
+    all_of_them, _ = value_and_gradient(x[:4], kind, target[:4], where=np.ones(4, bool))
     np.testing.assert_allclose(all_of_them, filter_loss(x[:4]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_where_of_each_filter(estimator):
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_where_of_each_filter(kind):
     shape = (6, 3, 4, 2)
     x, target, used = random_maps(shape), random_target(shape), random_target(shape, seed=5)
-    value, gradient = value_and_gradient(x, estimator, target, where=used)
+    value, gradient = value_and_gradient(x, kind, target, where=used)
     for k in range(2):
         mine = used[:, k]
-        options = (estimator, target[mine, k : k + 1])
+        options = (kind, target[mine, k : k + 1])
         expected_value, expected = value_and_gradient(x[mine][..., k : k + 1], *options)
         np.testing.assert_allclose(value[k], expected_value[0], rtol=1e-5)
         assert_close(gradient[mine][..., k : k + 1], expected)
         assert not gradient[~mine][..., k].any()
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_order_of_images_and_filters(estimator):
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_order_of_images_and_filters(kind):
     shape = (5, 3, 3, 4)
     x, target = random_maps(shape), random_target(shape)
     beta = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
-    value, gradient = value_and_gradient(x, estimator, target, beta=beta)
+    value, gradient = value_and_gradient(x, kind, target, beta=beta)
     images, filters = np.array([3, 1, 4, 0, 2]), np.array([2, 0, 3, 1])
-    shuffled = value_and_gradient(x[images], estimator, target[images], beta=beta)
+    shuffled = value_and_gradient(x[images], kind, target[images], beta=beta)
     np.testing.assert_allclose(shuffled[0], value, rtol=1e-5)
     assert_close(shuffled[1], gradient[images])
-    swapped = value_and_gradient(x[..., filters], estimator, target[:, filters], beta=beta[filters])
+    swapped = value_and_gradient(x[..., filters], kind, target[:, filters], beta=beta[filters])
     np.testing.assert_allclose(swapped[0], value[filters], rtol=1e-6)
     assert_close(swapped[1], gradient[..., filters])
     # Filters are independent: another one's maps change nothing.
     other = x.copy()
     other[..., 0] = random_maps(shape, seed=9)[..., 0]
-    changed = value_and_gradient(other, estimator, target, beta=beta)
+    changed = value_and_gradient(other, kind, target, beta=beta)
     np.testing.assert_allclose(changed[0][1:], value[1:], rtol=1e-6)
     assert_close(changed[1][..., 1:], gradient[..., 1:])
 
@@ -275,43 +307,43 @@ def test_upper_bounds_are_reached():
     np.testing.assert_allclose(filter_loss(x.astype(np.float32)), -math.log(10), rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_bfloat16(estimator):
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_bfloat16(kind):
     x = jnp.asarray(random_maps(WIDE), jnp.bfloat16)
-    value, gradient = value_and_gradient(x, estimator)
+    value, gradient = value_and_gradient(x, kind)
     assert value.dtype == jnp.float32 and gradient.dtype == jnp.bfloat16
-    exact_value, exact = value_and_gradient(x.astype(jnp.float32), estimator)
+    exact_value, exact = value_and_gradient(x.astype(jnp.float32), kind)
     np.testing.assert_allclose(value, exact_value, rtol=1e-6)
     assert_close(gradient.astype(np.float32), exact, relative=4e-3)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_jit_and_vmap_over_another_axis(estimator):
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_jit_and_vmap_over_another_axis(kind):
     x = jnp.stack([random_maps(SQUARE, seed) for seed in range(3)])
     target = np.stack([random_target(SQUARE, seed) for seed in range(3)])
 
     def loss(x, target, used):
-        if estimator == "mi":
+        if kind == "exact":
             return filter_loss(x, where=used)
-        return filter_loss(x, estimator=estimator, target=target, where=used)
+        return filter_loss(x, gradient=kind, target=target, where=used)
 
     used = np.ones((3, 5), bool)
     used[1, 3:] = False
     together = jax.jit(jax.vmap(loss))(x, target, used)
     gradients = jax.jit(jax.grad(lambda x: jax.vmap(loss)(x, target, used).sum()))(x)
     for k in range(3):
-        value, gradient = value_and_gradient(x[k], estimator, target[k], where=used[k])
+        value, gradient = value_and_gradient(x[k], kind, target[k], where=used[k])
         np.testing.assert_allclose(together[k], value, rtol=1e-5)
         assert_close(gradients[k], gradient)
 
 
 def test_a_step_lowers_the_loss():
-    for estimator in ESTIMATORS:
+    for kind in GRADIENTS:
         x = random_maps((6, 4, 4, 3), scale=8)
         target = np.ones((6, 3), bool)
-        first, gradient = value_and_gradient(x, estimator, target)
+        first, gradient = value_and_gradient(x, kind, target)
         then = filter_loss(x - 100 * gradient)
-        assert (np.asarray(then) < first).all(), estimator
+        assert (np.asarray(then) < first).all(), kind
 
 
 def test_the_forms_for_tpus_equal_the_others():
@@ -330,7 +362,7 @@ def test_the_forms_for_tpus_equal_the_others():
     )
     number = jnp.array([[0, 15], [3, 3], [7, 2], [15, 0]])
     np.testing.assert_array_equal(
-        losses._at_by_sum(number, scores), losses._at_by_gather(number, scores)
+        paper_gradient._at_by_sum(number, scores), paper_gradient._at_by_gather(number, scores)
     )
 
 
@@ -397,10 +429,40 @@ def test_diagnostics_where_and_extreme_maps():
         assert np.isfinite(values).all()
 
 
-# Bad input
+# The gradient is called by name
 
 MAPS = np.ones((2, 3, 3, 4), np.float32)
 LABELS = np.zeros(2, np.int32)
+
+
+def test_the_former_name_of_the_gradient_works_and_warns():
+    x, target = random_maps(SQUARE), random_target(SQUARE)
+
+    def total(x, **options):
+        return losses.filter_loss(x, **options).sum()
+
+    for former, present, labels in (("mi", "exact", {}), ("paper", "paper", {"target": target})):
+        with pytest.warns(DeprecationWarning, match=f"is now gradient='{present}'") as caught:
+            gradient = jax.grad(total)(x, estimator=former, **labels)
+        assert caught[0].filename == __file__
+        np.testing.assert_array_equal(gradient, jax.grad(total)(x, gradient=present, **labels))
+    with pytest.raises(ValueError, match="estimator must be 'mi' or 'paper', got 'exact'"):
+        losses.filter_loss(x, estimator="exact")
+
+
+def test_the_gradient_of_the_paper_is_the_default():
+    x, target = random_maps(SQUARE), random_target(SQUARE)
+    gradient = jax.grad(lambda x: losses.filter_loss(x, target=target).sum())(x)
+    assert_close(gradient, reference.paper_gradient(x, target))
+
+
+def test_a_gradient_by_beta_is_zero():
+    x = jnp.asarray(random_maps(SQUARE))
+    slope = jax.grad(lambda beta: losses.filter_loss(x, gradient="exact", beta=beta).sum())(3.0)
+    assert slope == 0
+
+
+# Bad input
 
 
 @pytest.mark.parametrize(
@@ -410,26 +472,46 @@ LABELS = np.zeros(2, np.int32)
         (lambda: interp_cnn.filter_loss(MAPS[None]), "x must"),
         (lambda: interp_cnn.filter_loss(MAPS[:0]), "x must not be empty"),
         (lambda: interp_cnn.filter_loss(MAPS[:, :0]), "x must not be empty"),
-        (lambda: interp_cnn.filter_loss(MAPS, estimator="exact"), "estimator .*'exact'"),
-        (lambda: interp_cnn.filter_loss(MAPS, estimator="paper"), "needs target"),
-        (lambda: interp_cnn.filter_loss(MAPS, target=np.ones((2, 4), bool)), "target"),
+        (lambda: interp_cnn.filter_loss(MAPS, gradient="right"), "gradient .*'right'"),
+        (lambda: interp_cnn.filter_loss(MAPS), "give target=.*, or gradient='exact'"),
         (
-            lambda: interp_cnn.filter_loss(MAPS, estimator="paper", target=np.ones((2, 3), bool)),
+            lambda: interp_cnn.filter_loss(MAPS, gradient="exact", target=np.ones((2, 4), bool)),
+            "target has no use",
+        ),
+        (
+            lambda: interp_cnn.filter_loss(MAPS, gradient="paper", target=np.ones((2, 3), bool)),
             r"target .*\[2, 4\].*\(2, 3\)",
         ),
         (
-            lambda: interp_cnn.filter_loss(MAPS, estimator="paper", target=np.ones(2, bool)),
+            lambda: interp_cnn.filter_loss(MAPS, gradient="paper", target=np.ones(2, bool)),
             "target",
         ),
-        (lambda: interp_cnn.filter_loss(MAPS, norm="max"), "norm .*'max'"),
-        (lambda: interp_cnn.filter_loss(MAPS, beta=np.ones(3)), r"beta .*4.*\(3,\)"),
-        (lambda: interp_cnn.filter_loss(MAPS, beta=np.ones((1, 4))), "beta"),
-        (lambda: interp_cnn.filter_loss(MAPS, alpha=0.0), "alpha"),
-        (lambda: interp_cnn.filter_loss(MAPS, alpha=1.5), "alpha .*1.5"),
-        (lambda: interp_cnn.filter_loss(MAPS, where=np.ones(3, bool)), r"where .*2.*\(3,\)"),
-        (lambda: interp_cnn.filter_loss(MAPS, where=np.ones((2, 9), bool)), "where"),
-        (lambda: interp_cnn.scale_free(MAPS[0]), "x must"),
-        (lambda: interp_cnn.scale_free(MAPS, where=np.ones(3, bool)), "where"),
+        (lambda: interp_cnn.filter_loss(MAPS, gradient="exact", norm="max"), "norm .*'max'"),
+        (
+            lambda: interp_cnn.filter_loss(MAPS, gradient="exact", beta=np.ones(3)),
+            r"beta .*4.*\(3,\)",
+        ),
+        (lambda: interp_cnn.filter_loss(MAPS, gradient="exact", beta=np.ones((1, 4))), "beta"),
+        (lambda: interp_cnn.filter_loss(MAPS, gradient="exact", alpha=0.0), "alpha"),
+        (lambda: interp_cnn.filter_loss(MAPS, gradient="exact", alpha=1.5), "alpha .*1.5"),
+        (
+            lambda: interp_cnn.filter_loss(MAPS, gradient="exact", where=np.ones(3, bool)),
+            r"where .*2.*\(3,\)",
+        ),
+        (
+            lambda: interp_cnn.filter_loss(MAPS, gradient="exact", where=np.ones((2, 9), bool)),
+            "where",
+        ),
+        (lambda: interp_cnn.filter_loss(MAPS, gradient="exact", position="mean"), "position"),
+        (lambda: interp_cnn.filter_loss(MAPS, gradient="exact", sharpness=0.0), "sharpness .*0"),
+        (lambda: interp_cnn.normalize_scale(MAPS[0]), "x must"),
+        (lambda: interp_cnn.normalize_scale(MAPS, sharpness=-1.0), "sharpness .*-1"),
+        (lambda: interp_cnn.normalize_scale(MAPS, sharpness=math.nan), "sharpness .*nan"),
+        (
+            lambda: jax.jit(lambda s: interp_cnn.normalize_scale(MAPS, sharpness=s))(60.0),
+            "sharpness must be a number, got a traced one",
+        ),
+        (lambda: interp_cnn.normalize_scale(MAPS, where=np.ones(3, bool)), "where"),
         (lambda: interp_cnn.filter_diagnostics(MAPS[0]), "x must"),
         (lambda: interp_cnn.filter_diagnostics(MAPS, alpha=2.0), "alpha"),
         (lambda: interp_cnn.filter_diagnostics(MAPS, where=np.ones(3, bool)), "where"),
@@ -446,9 +528,3 @@ LABELS = np.zeros(2, np.int32)
 def test_bad_input_names_the_argument(call, words):
     with pytest.raises(ValueError, match=words):
         call()
-
-
-@pytest.mark.parametrize("module", [templates, losses])
-def test_docstring_examples(module):
-    failed, tried = doctest.testmod(module)
-    assert tried and not failed

@@ -346,11 +346,3 @@ def test_importing_the_metrics_needs_numpy_and_jax_only():
     code = f"import sys, jax; before = set(sys.modules); import interp_cnn.metrics; print([m for m in {heavy} if m in set(sys.modules) - before])"  # noqa: E501
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
-
-
-def test_doctests():
-    import doctest
-
-    from interp_cnn import receptive_field
-
-    assert doctest.testmod(receptive_field) == (0, 3)

@@ -24,6 +24,10 @@ def instability(landmarks=LANDMARKS, positions=POSITIONS, **options):
     )
 
 
+def tracking(landmarks):
+    return metrics.tracking_ratio(POSITIONS, PEAKS, landmarks)
+
+
 def hits(maps=MAPS, masks=MASKS, **options):
     return metrics.part_hits(maps, masks, np.full(3, 0.5), **{"radius": 5, **CENTERS} | options)
 
@@ -60,6 +64,14 @@ def test_a_size_is_height_and_width(call, size):
     [
         (lambda: instability(LANDMARKS / 32), r"landmarks lie all within 0\.\.1"),
         (lambda: controls(SIZE) and instability(with_zeros(2)), r"exactly \(0, 0\) 2 times of 12"),
+        (lambda: tracking(LANDMARKS / 32), r"landmarks lie all within 0\.\.1"),
+        (lambda: tracking(with_zeros(2)), r"exactly \(0, 0\) 2 times of 12"),
+        (
+            lambda: instability(
+                np.array([20, 60]) * LANDMARKS[..., ::-1] / 32, image_size=(60, 20)
+            ),
+            r"outside of the image of 60 x 20 \(height x width\), as \(x, y\) never",
+        ),
         (lambda: instability(np.where(LANDMARKS > 30, np.inf, LANDMARKS)), "infinite values"),
         (lambda: instability(positions=np.full_like(POSITIONS, np.inf)), "positions holds infin"),
         (lambda: instability(top=2.5), r"top is 2.5; a spread needs"),

@@ -165,7 +165,7 @@ def head_by_hand(params, x, second_layer, interpretable):
     params = jax.tree.map(np.asarray, params)
 
     def mask(x):
-        return np.asarray(interp_cnn.masked(x)) if interpretable else x
+        return np.asarray(interp_cnn.apply_template_mask(x)) if interpretable else x
 
     def pool(x):
         side = x.shape[1] // 2

@@ -291,7 +291,7 @@ def test_nothing_but_the_split_differs_where_all_is_as_in_the_paper(monkeypatch)
         monkeypatch.setattr(module, "weights_facts", lambda file, network: facts)
     settings = (
         *("train.epochs=50", "train.schedule=paper", "train.clip_norm=none"),
-        *("filter_loss.weighting=paper", "filter_loss.estimator=paper"),
+        *("filter_loss.weighting=paper", "filter_loss.gradient=paper"),
         *("interpretable.ramp_epochs=0", "model.frozen_through=none"),
     )
     settings = {"settings": settings, "weights": ["imagenet.mat"]}

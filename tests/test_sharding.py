@@ -81,25 +81,25 @@ def maps_of(weights, share):
     return jax.nn.relu(x)
 
 
-def loss_of(x, share, estimator, axis_name):
+def loss_of(x, share, kind, axis_name):
     """Unequal weights of the filters, so that a mix-up of filters shows."""
-    target = share["target"] if estimator == "paper" else None
+    target = share["target"] if kind == "paper" else None
     value = losses.filter_loss(
-        x, estimator=estimator, target=target, where=share.get("used"), axis_name=axis_name
+        x, gradient=kind, target=target, where=share.get("used"), axis_name=axis_name
     )
     return value @ jnp.array([1.0, 3.0]), value
 
 
 @functools.lru_cache
-def one_big_batch(estimator):
+def one_big_batch(kind):
     """Value, gradient of the maps and gradient of the weights, all of one device."""
 
     def compute(weights, share):
         def of_weights(weights):
-            return loss_of(maps_of(weights, share), share, estimator, None)
+            return loss_of(maps_of(weights, share), share, kind, None)
 
         def of_maps(x):
-            return loss_of(x, share, estimator, None)[0]
+            return loss_of(x, share, kind, None)[0]
 
         (_, value), of_shared = jax.value_and_grad(of_weights, has_aux=True)(weights)
         return value, jax.grad(of_maps)(maps_of(weights, share)), of_shared
@@ -108,10 +108,10 @@ def one_big_batch(estimator):
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-@pytest.mark.parametrize("estimator", ["mi", "paper"])
-def test_gradient_outside_the_mapped_function(mapping, estimator, batch, weights):
+@pytest.mark.parametrize("kind", ["exact", "paper"])
+def test_gradient_outside_the_mapped_function(mapping, kind, batch, weights):
     def device_loss(shared, share):
-        return loss_of(share["x"], share, estimator, AXIS)
+        return loss_of(share["x"], share, kind, AXIS)
 
     over_devices = mapped(device_loss, mapping)
 
@@ -122,18 +122,18 @@ def test_gradient_outside_the_mapped_function(mapping, estimator, batch, weights
     x = maps_of(weights, batch)
     for used in (EVERYTHING, UNEVEN):
         (_, value), gradient = value_and_grad(x, used)
-        expected_value, expected, _ = one_big_batch(estimator)(weights, batch | {"used": used})
+        expected_value, expected, _ = one_big_batch(kind)(weights, batch | {"used": used})
         assert_close(value, expected_value)
         assert_close(gradient, expected)
         assert not gradient[~used].any()
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-@pytest.mark.parametrize("estimator", ["mi", "paper"])
-def test_gradient_inside_the_mapped_function(mapping, estimator, batch, weights):
+@pytest.mark.parametrize("kind", ["exact", "paper"])
+def test_gradient_inside_the_mapped_function(mapping, kind, batch, weights):
     def step(weights, share):
         def total(weights):
-            loss, value = loss_of(maps_of(weights, share), share, estimator, AXIS)
+            loss, value = loss_of(maps_of(weights, share), share, kind, AXIS)
             return jax.lax.pmean(loss, AXIS), value
 
         (_, value), gradient = jax.value_and_grad(total, has_aux=True)(weights)
@@ -142,7 +142,7 @@ def test_gradient_inside_the_mapped_function(mapping, estimator, batch, weights)
     over_devices = mapped(step, mapping)
     for used in (EVERYTHING, UNEVEN):
         value, gradient = over_devices(weights, batch | {"used": used})
-        expected_value, _, expected = one_big_batch(estimator)(weights, batch | {"used": used})
+        expected_value, _, expected = one_big_batch(kind)(weights, batch | {"used": used})
         assert_close(value, expected_value)
         assert_close(gradient, expected)
 
@@ -150,8 +150,8 @@ def test_gradient_inside_the_mapped_function(mapping, estimator, batch, weights)
 @pytest.mark.parametrize("mapping", MAPPINGS[:3])
 def test_without_where_and_with_scale_free_maps(mapping, batch, weights):
     def total(weights, share, axis_name):
-        x = losses.scale_free(maps_of(weights, share), axis_name=axis_name)
-        return loss_of(x, share, "mi", axis_name)[0]
+        x = losses.normalize_scale(maps_of(weights, share), axis_name=axis_name)
+        return loss_of(x, share, "exact", axis_name)[0]
 
     def step(weights, share):
         def mean(weights):
@@ -165,21 +165,21 @@ def test_without_where_and_with_scale_free_maps(mapping, batch, weights):
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-@pytest.mark.parametrize("estimator", ["mi", "paper"])
-def test_loss_without_scaled_maps(mapping, estimator, batch, weights):
+@pytest.mark.parametrize("kind", ["exact", "paper"])
+def test_loss_without_scaled_maps(mapping, kind, batch, weights):
     """Differentiated outside of the mapped function and inside, as `filter_loss` above."""
 
     def loss_of(x, share, axis_name):
-        options = {"target": share["target"]} if estimator == "paper" else {}
-        value = losses.scale_free_filter_loss(
-            x, estimator=estimator, where=share["used"], axis_name=axis_name, **options
+        options = {"target": share["target"]} if kind == "paper" else {}
+        value = losses.filter_loss(
+            x, sharpness=60.0, gradient=kind, where=share["used"], axis_name=axis_name, **options
         )
         return value @ jnp.array([1.0, 3.0]), value
 
     def plain(x, share):
-        options = {"target": share["target"]} if estimator == "paper" else {}
-        x = losses.scale_free(x, where=share["used"])
-        value = losses.filter_loss(x, estimator=estimator, where=share["used"], **options)
+        options = {"target": share["target"]} if kind == "paper" else {}
+        x = losses.normalize_scale(x, where=share["used"])
+        value = losses.filter_loss(x, gradient=kind, where=share["used"], **options)
         return value @ jnp.array([1.0, 3.0]), value
 
     def step(weights, share):
@@ -213,7 +213,7 @@ def test_categories_diagnostics_and_scale(mapping, batch, weights):
     def compute(weights, share, axis_name=AXIS):
         x = maps_of(weights, share)
         options = {"where": share["used"], "axis_name": axis_name}
-        scaled = losses.scale_free(x, **options).max(axis=(0, 1, 2))
+        scaled = losses.normalize_scale(x, **options).max(axis=(0, 1, 2))
         return (
             losses.filter_categories(x, share["labels"], num_categories=3, **options),
             losses.filter_diagnostics(x, **options),

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 from tiny import leaves, quick_compilation  # noqa: F401
 
-from interp_cnn.losses import scale_free
+from interp_cnn.losses import normalize_scale
 from interp_cnn.models import create_model
 from interp_cnn.training import parallel
 from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
@@ -79,16 +79,16 @@ def on_devices(step, mapping):
 
 
 OBJECTIVES = {
-    "mi": Objective(weight=20.0, estimator="mi"),
-    "paper": Objective(weighting="paper", weight=0.01, estimator="paper", steps_per_epoch=3),
+    "exact": Objective(weight=20.0, gradient="exact"),
+    "paper": Objective(weighting="paper", weight=0.01, gradient="paper", steps_per_epoch=3),
 }
 
 
 @pytest.fixture(scope="module")
 def one_device(batch):
     @functools.cache
-    def result(estimator):
-        step, state = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[estimator])
+    def result(kind):
+        step, state = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[kind])
         return state, *jax.jit(step)(state, batch)
 
     return result
@@ -105,33 +105,33 @@ def rounding(one_device, batch):
     """
 
     @functools.cache
-    def result(estimator):
-        before, objective = one_device(estimator)[0], OBJECTIVES[estimator]
+    def result(kind):
+        before, objective = one_device(kind)[0], OBJECTIVES[kind]
         predict = functools.partial(predict_step, network=network_of(), mean=MEAN)
         maps = jax.jit(predict)(before.params, batch)["maps"].values()
         if objective.weighting == "scale_free":
-            maps = [scale_free(x, sharpness=objective.sharpness) for x in maps]
+            maps = [normalize_scale(x, sharpness=objective.sharpness) for x in maps]
         score = max(float(x.mean(axis=(1, 2)).max()) / 2 for x in maps)
         return max(1e-5, 8 * 2.0**-24 * score)
 
     return result
 
 
-# Convolutions under vmap are slow on CPUs: one estimator; test_sharding.py has the loss of both.
+# Convolutions under vmap are slow on CPUs: one kind; test_sharding.py has the loss of both.
 @pytest.mark.parametrize(
-    ("estimator", "mapping"),
+    ("kind", "mapping"),
     [
-        ("mi", "pmap"),
+        ("exact", "pmap"),
         ("paper", "pmap"),
-        ("mi", "shard_map"),
+        ("exact", "shard_map"),
         ("paper", "shard_map"),
-        ("mi", "vmap"),
+        ("exact", "vmap"),
     ],
 )
-def test_eight_devices_equal_one_big_batch(one_device, rounding, batch, estimator, mapping):
-    before, expected, expected_scalars = one_device(estimator)
-    step, _ = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[estimator], parallel.AXIS)
-    bound = rounding(estimator)  # 6e-5 for plain maps, whose scores reach 121, where mi has 1e-5
+def test_eight_devices_equal_one_big_batch(one_device, rounding, batch, kind, mapping):
+    before, expected, expected_scalars = one_device(kind)
+    step, _ = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[kind], parallel.AXIS)
+    bound = rounding(kind)  # 6e-5 for plain maps, whose scores reach 121, where mi has 1e-5
     after, scalars = on_devices(step, mapping)(before, batch)
     assert int(after.step) == 1
     for start, a, b in zip(
@@ -148,9 +148,9 @@ def test_eight_devices_equal_one_big_batch(one_device, rounding, batch, estimato
         np.testing.assert_allclose(scalars[name], expected_scalars[name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("estimator", ["mi", "paper"])
-def test_frozen_layers_stay_and_all_others_learn(one_device, estimator):
-    before, after, scalars = one_device(estimator)
+@pytest.mark.parametrize("kind", ["exact", "paper"])
+def test_frozen_layers_stay_and_all_others_learn(one_device, kind):
+    before, after, scalars = one_device(kind)
     for layer in before.params:
         same = np.array_equal(before.params[layer]["kernel"], after.params[layer]["kernel"])
         assert same == (layer in ("conv1", "conv2")), layer
@@ -159,7 +159,7 @@ def test_frozen_layers_stay_and_all_others_learn(one_device, estimator):
 
 
 def test_the_filter_loss_changes_the_step(one_device, batch):
-    before, with_loss, _ = one_device("mi")
+    before, with_loss, _ = one_device("exact")
     step, _ = step_of(network_of(frozen_through=FROZEN), Objective(weight=0.0))
     without, scalars = jax.jit(step)(before, batch)
     assert not any(name.startswith("mi/") for name in scalars)

@@ -15,7 +15,7 @@ template_bank = jax.jit(
     interp_cnn.template_bank, static_argnames=("height", "width", "norm", "tau")
 )
 peak_position = jax.jit(templates.peak_position, static_argnames=("position",))
-masked = jax.jit(interp_cnn.masked, static_argnames=("norm", "position"))
+apply_template_mask = jax.jit(interp_cnn.apply_template_mask, static_argnames=("norm", "position"))
 
 SQUARE, WIDE, TALL = (4, 5, 5, 3), (3, 3, 6, 2), (2, 7, 4, 2)
 
@@ -78,7 +78,7 @@ def test_mask_is_the_loops(shape, beta, norm, position):
     np.testing.assert_allclose(mask, expected, atol=1e-6)
     assert mask.max() == 1 and mask.min() >= -1
     np.testing.assert_allclose(
-        masked(x, **options), np.maximum(x * expected, 0), rtol=1e-5, atol=1e-5
+        apply_template_mask(x, **options), np.maximum(x * expected, 0), rtol=1e-5, atol=1e-5
     )
 
 
@@ -86,10 +86,10 @@ def test_mask_of_a_2_by_2_map_by_hand():
     x = jnp.array([[0.0, 3.0], [1.0, 2.0]])[None, :, :, None]
     # argmax: mu = (0, 1). beta = 1: neighbours 1/2, the opposite corner 0.
     np.testing.assert_allclose(template_mask(x, beta=1.0)[0, :, :, 0], [[0.5, 1], [0, 0.5]])
-    np.testing.assert_allclose(masked(x, beta=1.0)[0, :, :, 0], [[0, 3], [0, 1]])
-    np.testing.assert_allclose(masked(x)[0, :, :, 0], [[0, 3], [0, 0]])
+    np.testing.assert_allclose(apply_template_mask(x, beta=1.0)[0, :, :, 0], [[0, 3], [0, 1]])
+    np.testing.assert_allclose(apply_template_mask(x)[0, :, :, 0], [[0, 3], [0, 0]])
     # centroid: rows (1 + 2) / 6 = 1/2, rounded up to 1; columns (3 + 2) / 6 = .83, rounded to 1.
-    centred = masked(x, beta=1.0, position="centroid")
+    centred = apply_template_mask(x, beta=1.0, position="centroid")
     np.testing.assert_allclose(centred[0, :, :, 0], [[0, 1.5], [0.5, 2]])
 
 
@@ -103,7 +103,7 @@ def test_ties_and_empty_maps():
     assert (row.item(), column.item()) == (1, 3)
     row, column = peak_position(np.zeros((1, 3, 5, 1)), position="centroid")
     assert (row.item(), column.item()) == (1, 2)  # the middle
-    assert not masked(np.zeros((1, 3, 4, 1))).any()
+    assert not apply_template_mask(np.zeros((1, 3, 4, 1))).any()
 
 
 def test_mask_moves_with_the_map():
@@ -120,14 +120,14 @@ def test_bfloat16_maps():
     mask = template_mask(x)
     assert mask.dtype == jnp.float32
     np.testing.assert_array_equal(mask, template_mask(x.astype(jnp.float32)))
-    assert masked(x).dtype == jnp.bfloat16
-    gradient = jax.grad(lambda x: masked(x).astype(jnp.float32).sum())(x)
+    assert apply_template_mask(x).dtype == jnp.bfloat16
+    gradient = jax.grad(lambda x: apply_template_mask(x).astype(jnp.float32).sum())(x)
     assert gradient.dtype == jnp.bfloat16
 
 
 def test_gradient_of_masked_takes_the_mask_as_constant():
     x = jnp.asarray(random_maps(WIDE))
-    gradient = jax.grad(lambda x: masked(x, beta=1.0).sum())(x)
+    gradient = jax.grad(lambda x: apply_template_mask(x, beta=1.0).sum())(x)
     mask = reference.template_mask(x, beta=1.0)
     active = np.asarray(x) > 0  # what is not active the ReLU before the mask blocks
     np.testing.assert_allclose(np.asarray(gradient)[active], np.maximum(mask, 0)[active], atol=1e-6)
@@ -136,8 +136,8 @@ def test_gradient_of_masked_takes_the_mask_as_constant():
 @pytest.mark.parametrize("position", ["argmax", "centroid"])
 def test_jit_and_vmap(position):
     x = jnp.asarray(random_maps((2, *WIDE)))
-    expected = np.stack([masked(part, position=position) for part in x])
-    mapped = jax.vmap(lambda x: masked(x, position=position))(x)
+    expected = np.stack([apply_template_mask(part, position=position) for part in x])
+    mapped = jax.vmap(lambda x: apply_template_mask(x, position=position))(x)
     np.testing.assert_allclose(mapped, expected, rtol=1e-6)
 
 
@@ -159,6 +159,14 @@ def test_scores_are_traces_and_backprojection_is_their_transpose(per_filter):
     )
 
 
+def test_the_former_name_works_and_warns():
+    x = random_maps(WIDE)
+    with pytest.warns(DeprecationWarning, match="is now interp_cnn.apply_template_mask") as caught:
+        y = interp_cnn.masked(x, beta=2.0)
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(y, interp_cnn.apply_template_mask(x, beta=2.0))
+
+
 MAPS = np.ones((2, 3, 3, 4), np.float32)
 
 
@@ -173,12 +181,21 @@ MAPS = np.ones((2, 3, 3, 4), np.float32)
         (lambda: interp_cnn.template_prior(3, 3, alpha=-0.1), "alpha"),
         (lambda: interp_cnn.template_prior(3, 3, alpha=float("nan")), "alpha"),
         (lambda: interp_cnn.template_mask(MAPS[0]), r"x must .*\(3, 3, 4\)"),
-        (lambda: interp_cnn.masked(MAPS[0]), "x must"),
-        (lambda: interp_cnn.masked(MAPS[:, :, :0]), "x must not be empty"),
-        (lambda: interp_cnn.masked(MAPS, norm="max"), "norm"),
-        (lambda: interp_cnn.masked(MAPS, position="mean"), "position"),
-        (lambda: interp_cnn.masked(MAPS, beta=np.ones(3)), r"beta .*4.*\(3,\)"),
-        (lambda: interp_cnn.masked(MAPS, beta=np.ones((4, 1))), "beta"),
+        (lambda: interp_cnn.template_bank(3, 3, beta=0.0), "beta must be above 0, got 0.0"),
+        (lambda: interp_cnn.template_mask(MAPS, beta=-4.0), "beta must be above 0, got -4.0"),
+        (lambda: interp_cnn.template_mask(MAPS, beta=np.array([1, 2, 3, np.nan])), "beta must be"),
+        (lambda: interp_cnn.apply_template_mask(MAPS, strength=2), r"strength .*\[0, 1\], got 2"),
+        (lambda: interp_cnn.apply_template_mask(MAPS, strength=np.nan), "strength must lie"),
+        (lambda: interp_cnn.peak_position(MAPS[0]), "x must"),
+        (lambda: interp_cnn.template_scores(MAPS, np.ones((5, 2, 2))), r"bank .*\(5, 2, 2\)"),
+        (lambda: interp_cnn.template_scores(MAPS, np.ones((3, 5, 3, 3))), "bank must have"),
+        (lambda: interp_cnn.template_scores(MAPS, np.ones(3)), "bank must have"),
+        (lambda: interp_cnn.apply_template_mask(MAPS[0]), "x must"),
+        (lambda: interp_cnn.apply_template_mask(MAPS[:, :, :0]), "x must not be empty"),
+        (lambda: interp_cnn.apply_template_mask(MAPS, norm="max"), "norm"),
+        (lambda: interp_cnn.apply_template_mask(MAPS, position="mean"), "position"),
+        (lambda: interp_cnn.apply_template_mask(MAPS, beta=np.ones(3)), r"beta .*4.*\(3,\)"),
+        (lambda: interp_cnn.apply_template_mask(MAPS, beta=np.ones((4, 1))), "beta"),
     ],
 )
 def test_bad_input_names_the_argument(call, words):

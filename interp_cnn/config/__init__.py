@@ -10,9 +10,11 @@ from interp_cnn.config.fields import (
     FIELDS,
     INTERPRETABLE,
     ORDINARY,
+    RENAMED_FIELDS,
     Field,
     check_fields,
     field_of,
+    renamed,
 )
 from interp_cnn.config.kinds import Flag, Number
 
@@ -48,7 +50,7 @@ def check_config(config: Mapping[str, Any], source: str = "config") -> None:
     Raises:
       ValueError: for a field that is unknown, missing, of another type or out of range.
     """
-    check_fields(flatten(config), source)
+    check_fields(renamed(flatten(config)), source)
 
 
 def set_field(config: ml_collections.ConfigDict, name: str, text: str) -> None:
@@ -57,9 +59,24 @@ def set_field(config: ml_collections.ConfigDict, name: str, text: str) -> None:
     Raises:
       ValueError: for an unknown field, or a value that it cannot have.
     """
+    ((name, text),) = renamed({name: text}).items()
     value = field_of(name).parse(text)
     with config.ignore_type():  # that of the value is checked; the file may have a list for a tuple
         config.update_from_flattened_dict({name: value})
+
+
+def with_present_names(config: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A configuration whose fields have their present names and values, see `renamed`."""
+    result = ml_collections.ConfigDict(config)
+    flat = flatten(config)
+    present = renamed(flat)
+    with result.unlocked(), result.ignore_type():
+        for former in flat.keys() & RENAMED_FIELDS.keys():
+            group, _, name = former.rpartition(".")
+            del result[group][name]
+            group, _, name = RENAMED_FIELDS[former][0].rpartition(".")
+            result[group][name] = present[RENAMED_FIELDS[former][0]]
+    return result
 
 
 # Fields that may differ when a run is taken up again: they change no result beyond rounding.
@@ -176,7 +193,7 @@ def first_difference(
       config: fields of another one.
       free: beginnings of the names of fields that may differ.
     """
-    old, new = flatten(saved), flatten(config)
+    old, new = renamed(flatten(saved)), renamed(flatten(config))
     for name in sorted(old.keys() | new.keys()):
         if name.startswith(free):
             continue

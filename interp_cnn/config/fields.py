@@ -311,15 +311,13 @@ FIELDS = (
         "filter_loss.weighting",
         "scale_free",
         Choice(("scale_free", "constant", "paper")),
-        "`scale_free`: the mean over filters of the loss of `scale_free` maps; `constant`: the sum"
-        " of the plain loss; `paper`: that with the authors' schedule.",
+        "`scale_free`: the mean over filters of the loss of maps whose scale is normalised;"
+        " `constant`: the sum of the plain loss; `paper`: that with the authors' schedule.",
     ),
     Field(
         "filter_loss.weight", 3.0, _NOT_NEGATIVE, "Factor of the filter loss; 0 leaves the masks."
     ),
-    Field(
-        "filter_loss.sharpness", 60.0, _POSITIVE, "Of `scale_free` maps: twice their typical size."
-    ),
+    Field("filter_loss.sharpness", 60.0, _POSITIVE, "Twice the typical size of normalised maps."),
     Field(
         "filter_loss.images",
         "all",
@@ -327,9 +325,9 @@ FIELDS = (
         "Images that it sees: all, or those of the filter's category.",
     ),
     Field(
-        "filter_loss.estimator",
+        "filter_loss.gradient",
         "paper",
-        Choice(("paper", "mi")),
+        Choice(("paper", "exact")),
         "The gradient of Eq. 4, or the exact one of Eq. 1.",
     ),
     Field(
@@ -377,16 +375,37 @@ FIELDS = (
     ),
 )
 
+# Fields by their former names: the present name, and the present values of those that changed.
+RENAMED_FIELDS: dict[str, tuple[str, dict[Any, Any]]] = {
+    "filter_loss.estimator": ("filter_loss.gradient", {"mi": "exact"}),
+}
+
+
+def renamed(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields under their present names; one under a former name counts before the present one.
+
+    >>> renamed({"filter_loss.estimator": "mi", "seed": 3})
+    {'seed': 3, 'filter_loss.gradient': 'exact'}
+    """
+    present = {name: value for name, value in flat.items() if name not in RENAMED_FIELDS}
+    for former, (name, values) in RENAMED_FIELDS.items():
+        if former in flat:
+            value = flat[former]
+            present[name] = values.get(value, value) if isinstance(value, str) else value
+    return present
+
+
 _BY_NAME = {field.name: field for field in FIELDS}
 _GROUPS = {name.rpartition(".")[0] for name in _BY_NAME} - {""}
 
 
 def field_of(name: str) -> Field:
-    """The field of a dotted name.
+    """The field of a dotted name, also of a former one.
 
     Raises:
       ValueError: where there is none; it names the closest one.
     """
+    name = RENAMED_FIELDS.get(name, (name,))[0]
     if name in _BY_NAME:
         return _BY_NAME[name]
     raise ValueError(f"{_unknown(name)}; {WHERE}")

@@ -18,7 +18,7 @@ from interp_cnn import hosts, metrics
 from interp_cnn.data.pipeline import Crop, CropWithParts, Split, eval_batches, join
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.strongest_images import Gallery, GalleryCollector
-from interp_cnn.losses import filter_diagnostics, scale_free
+from interp_cnn.losses import filter_diagnostics, normalize_scale
 from interp_cnn.metrics import ValidPositions
 from interp_cnn.models import Network
 from interp_cnn.training import parallel
@@ -180,8 +180,8 @@ class Evaluation:
 
 @jax.jit
 def _filter_terms(maps: jax.Array, where: jax.Array) -> dict[str, jax.Array]:
-    """`filter_diagnostics` of the scale-free maps [images, height, width, filters]."""
-    return filter_diagnostics(scale_free(maps, where=where), where=where)
+    """`filter_diagnostics` of maps of normalised scale [images, height, width, filters]."""
+    return filter_diagnostics(normalize_scale(maps, where=where), where=where)
 
 
 def _number(value: float) -> float | None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from interp_cnn.arguments import as_bools, check_landmarks_in_pixels
+from interp_cnn.arguments import as_bools, as_where, check_landmarks_in_pixels
 from interp_cnn.metrics.location import Bool, Float, as_landmarks, diagonal_of
 
 
@@ -44,10 +44,7 @@ def instability_controls(
     height, width = image_size
     present: Bool = np.logical_not(np.isnan(points).any(axis=-1))
     if where is not None:
-        used = as_bools("where", where)
-        if used.shape != (len(points),):
-            raise ValueError(f"where has shape {used.shape}; give [images] = ({len(points)},).")
-        present &= used[:, None]
+        present &= as_where(as_bools("where", where), len(points), 1)
     center, random = [], []
     for k in range(points.shape[1]):
         y, x = points[present[:, k], k].T

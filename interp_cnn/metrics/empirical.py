@@ -39,7 +39,7 @@ def top_images(peaks: ArrayLike, *, top: int) -> NDArray[np.bool_]:
 
     Args:
       peaks: value of each filter's peak, [images, filters].
-      top: number of images.
+      top: largest number of images.
 
     Returns:
       bool [images, filters]; only images with a peak above 0.
@@ -95,17 +95,17 @@ def empirical_receptive_field(
     positions (70 MB for 512 filters at 224 pixels), not with the images.
 
     Args:
-      predict_maps: maps after ReLU [batch, h, w, filters] of images [batch, height, width, 3]; it
-        is called with `batch_size` images.
-      images: as the network takes them, [height, width, 3] each, all of one size.
-      centers_y: [h], centres of the receptive fields in continuous pixels of the image.
-      centers_x: [w].
+      predict_maps: function of images [batch, height, width, 3] that returns maps after ReLU
+        [batch, h, w, filters]; it is called with `batch_size` images.
+      images: images as the network takes them, [height, width, 3] each, all of one size.
+      centers_y: centres of the receptive fields of the rows in continuous pixels of the image, [h].
+      centers_x: the same of the columns, [w].
       patch: side of the patch in pixels; 11 of 224 in Zhou et al.
       stride: pixels from one place of the patch to the next; 3 in Zhou et al.
       chosen: bool [images, filters], which images count for which filter, see `top_images`; all
         by default. A filter that does not fire on an image skips it.
       fill: colour of the patch, a number or [3]; 0 is the mean colour for an image minus its mean.
-      batch_size: occluded copies in one forward pass.
+      batch_size: number of occluded copies in one forward pass.
 
     Returns:
       An `EmpiricalField`; `effective_radius` makes numbers of it.
@@ -224,10 +224,10 @@ def effective_radius(field: EmpiricalField, *, threshold: float = 0.5) -> NDArra
     """Radius of the disc with the area in which a filter loses much: `sqrt(area / pi)`.
 
     Args:
-      field: of `empirical_receptive_field`.
-      threshold: of the fall, as a share of the largest one. A patch that is half over the border
-        of a receptive field with equal weights takes half of what it takes inside: 0.5 keeps the
-        size of the patch out of the result.
+      field: result of `empirical_receptive_field`.
+      threshold: fall that counts as much, as a share of the largest one. A patch that is half
+        over the border of a receptive field with equal weights takes half of what it takes inside:
+        0.5 keeps the size of the patch out of the result.
 
     Returns:
       float64 [filters] in pixels; NaN for a filter that loses nothing. Their mean over the
@@ -244,9 +244,9 @@ def empirical_pattern(field: EmpiricalField, unit: int, *, threshold: float = 0.
     """The shape of one filter's empirical receptive field, for `image_region`.
 
     Args:
-      field: of `empirical_receptive_field`.
+      field: result of `empirical_receptive_field`.
       unit: index of the filter.
-      threshold: as in `effective_radius`.
+      threshold: see `effective_radius`.
 
     Raises:
       ValueError: a threshold out of range.

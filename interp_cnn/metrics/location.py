@@ -9,8 +9,15 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from interp_cnn.arguments import as_count, as_size, check_landmarks_in_pixels, check_real
+from interp_cnn.arguments import (
+    as_count,
+    as_size,
+    check_landmarks_as_pixels,
+    check_landmarks_in_pixels,
+    check_real,
+)
 from interp_cnn.metrics.threshold import as_where
+from interp_cnn.templates import argmax_position
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -31,12 +38,13 @@ def peaks(
     are independent, so batches can be handed over one by one, also inside `jax.jit`.
 
     Args:
-      maps: after ReLU, [images, height, width, filters]. Without ReLU a peak may be negative, and
-        the filter counts as one that does not fire. PyTorch's [images, filters, height, width] are
-        `maps.transpose(0, 2, 3, 1)`.
-      centers_y: [height], centres of the receptive fields in continuous pixels of the input,
-        `ReceptiveField.centers`.
-      centers_x: [width].
+      maps: feature maps, [images, height, width, filters], after ReLU. Without it the result is the
+        same, but that the value of a peak may be negative, where the filter counts as one that does
+        not fire. PyTorch's [images, filters, height, width] are `maps.transpose(0, 2, 3, 1)`; axes
+        in another order that happen to fit cannot be recognised.
+      centers_y: centres of the receptive fields of the rows in continuous pixels of the input,
+        [height], see `ReceptiveField.centers`.
+      centers_x: the same of the columns, [width].
 
     Returns:
       (positions, values): float32 [images, filters, 2] as (y, x), and float32 [images, filters].
@@ -46,16 +54,18 @@ def peaks(
     """
     x = jnp.asarray(maps)
     if x.ndim != 4:
-        raise ValueError(f"maps has shape {x.shape}; give [images, height, width, filters].")
-    images, height, width, filters = x.shape
+        raise ValueError(
+            f"maps has shape {x.shape}; give [images, height, width, filters] of one layer."
+        )
+    _, height, width, _ = x.shape
     y_of, x_of = jnp.asarray(centers_y, jnp.float32), jnp.asarray(centers_x, jnp.float32)
     for name, centers, count in (("centers_y", y_of, height), ("centers_x", x_of, width)):
         if centers.shape != (count,):
             raise ValueError(f"{name} has shape {centers.shape}; the maps need ({count},).")
-    x = x.reshape(images, height * width, filters).astype(jnp.float32)
-    index = jnp.argmax(x, axis=1)
-    positions = jnp.stack([y_of[index // width], x_of[index % width]], axis=-1)
-    return positions, jnp.max(x, axis=1)
+    check_real("maps", x)
+    x = x.astype(jnp.float32)
+    row, column = argmax_position(x)
+    return jnp.stack([y_of[row], x_of[column]], axis=-1), x.max(axis=(1, 2))
 
 
 def _check_peaks(
@@ -163,8 +173,8 @@ def location_instability(
     Args:
       positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
       peaks: value of the peak, [images, filters].
-      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. A swapped (x, y)
-        cannot be told from a landmark elsewhere.
+      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. On a square image
+        a swapped (x, y) cannot be told from a landmark elsewhere.
       image_size: (h, w) of the input in pixels.
       top: largest number of images.
       where: bool [images] or [images, filters], which images count (for which filter); with
@@ -174,8 +184,8 @@ def location_instability(
       D, float64 [filters, landmarks]; NaN where fewer than two images are left.
 
     Raises:
-      ValueError: wrong shapes, NaN in positions or peaks, top below 2, landmarks that lie all in
-        0..1 or are (0, 0) where they are missing.
+      ValueError: wrong shapes, NaN in positions or peaks, top below 2; landmarks that lie all in
+        0..1, are (0, 0) where they are missing, or lie in the image only as (x, y).
     """
     places, values, usable = _check_peaks(positions, peaks, where)
     points = as_landmarks(landmarks, len(values))
@@ -205,8 +215,8 @@ def tracking_ratio(
     Args:
       positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
       peaks: value of the peak, [images, filters].
-      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. A swapped (x, y)
-        cannot be told from a landmark elsewhere.
+      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. On a square image
+        a swapped (x, y) cannot be told from a landmark elsewhere.
       top: largest number of images.
       where: bool [images] or [images, filters], which images count (for which filter).
 
@@ -215,10 +225,13 @@ def tracking_ratio(
       not move over them.
 
     Raises:
-      ValueError: wrong shapes, NaN in positions or peaks, or top below 2.
+      ValueError: as `location_instability`.
     """
     places, values, usable = _check_peaks(positions, peaks, where)
     points = as_landmarks(landmarks, len(values))
+    if usable.any():
+        # Without the image's size: positions that spread over more than 2 are pixels.
+        check_landmarks_as_pixels(points, float(places[usable].max()))
     result = np.full((values.shape[1], points.shape[1]), np.nan)
     for k, (point, offset, chosen) in enumerate(_offsets(places, values, usable, points, top)):
         moving = _variance(np.broadcast_to(point, offset.shape), chosen)
@@ -316,11 +329,11 @@ def summarize_location(
     Args:
       positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
       peaks: value of the peak, [images, filters].
-      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. A swapped (x, y)
-        cannot be told from a landmark elsewhere.
+      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. On a square image
+        a swapped (x, y) cannot be told from a landmark elsewhere.
       image_size: (h, w) of the input in pixels.
       top: largest number of images.
-      tolerance: as in `collapsed_filters`.
+      tolerance: see `collapsed_filters`.
       where: bool [images] or [images, filters], which images count (for which filter).
 
     Returns:

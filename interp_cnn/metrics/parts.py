@@ -76,12 +76,14 @@ def part_hits(
     batches give `part_interpretability` of all images.
 
     Args:
-      maps: feature maps [images, height, width, filters].
-      masks: part masks of the input's size, bool [images, parts, H, W]; an empty mask says the part
-        is absent.
+      maps: feature maps after ReLU, [images, height, width, filters]. Without it a threshold may
+        come to lie below 0, where a filter fires on less than a share `quantile` of the positions.
+      masks: part masks of the input's size (not of the maps'), bool [images, parts, H, W]; an
+        empty mask says the part is absent.
       thresholds: T_f, [filters].
-      centers_y: [height], centres of the receptive fields in continuous pixels of the masks.
-      centers_x: [width].
+      centers_y: centres of the receptive fields of the rows in continuous pixels of the masks,
+        [height], see `ReceptiveField.centers`.
+      centers_x: the same of the columns, [width].
       radius: radius of the discs in pixels; `default_radius` proposes one.
       iou: intersection over union to exceed, in [0, 1).
       where: bool [images] or [images, filters], which images count (for which filter).
@@ -164,11 +166,12 @@ def part_interpretability(
     as one that is not associated.
 
     Args:
-      maps: feature maps [images, height, width, filters].
-      masks: part masks of the input's size, bool [images, parts, H, W]; an empty mask says the part
-        is absent.
-      centers_y: [height], centres of the receptive fields in continuous pixels of the masks.
-      centers_x: [width].
+      maps: feature maps after ReLU, see `part_hits`.
+      masks: part masks of the input's size (not of the maps'), bool [images, parts, H, W]; an
+        empty mask says the part is absent.
+      centers_y: centres of the receptive fields of the rows in continuous pixels of the masks,
+        [height], see `ReceptiveField.centers`.
+      centers_x: the same of the columns, [width].
       radius: radius of a position's disc in pixels; `default_radius` proposes one.
       quantile: share of valid positions, P(x_ij > T_f).
       iou: intersection over union to exceed.
@@ -246,7 +249,7 @@ def part_boxes_to_masks(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.b
     Args:
       boxes: [images, parts, 4], (ymin, xmin, ymax, xmax) in continuous pixels, max exclusive; NaN
         where the part is absent.
-      size: (H, W) of the masks.
+      size: (H, W), the size of the masks in pixels.
 
     Returns:
       bool [images, parts, H, W]; empty where the part is absent, outside the image, or so thin

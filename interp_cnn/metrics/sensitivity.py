@@ -14,9 +14,10 @@ class PartShares:
 
     Args:
       thresholds: T_f of all images, [filters], see `ActivationThreshold`.
-      radii: in pixels of the masks.
-      centers_y: [height], centres of the receptive fields in continuous pixels of the masks.
-      centers_x: [width].
+      radii: radii in pixels of the masks.
+      centers_y: centres of the receptive fields of the rows in continuous pixels of the masks,
+        [height].
+      centers_x: the same of the columns, [width].
       iou: intersection over union to exceed.
     """
 
@@ -93,13 +94,14 @@ def radius_sensitivity(
     """Part interpretability P_{f,k} at several radii, in one pass over a stream of images.
 
     Args:
-      batches: of each batch the feature maps [images, height, width, filters], the part masks, bool
-        [images, parts, H, W], and which images count (for which filter), bool [images] or [images,
-        filters] or None.
+      batches: for each batch the feature maps [images, height, width, filters], the part masks,
+        bool [images, parts, H, W], and which images count (for which filter), bool [images] or
+        [images, filters] or None.
       thresholds: T_f of all images, [filters], see `ActivationThreshold`.
-      radii: in pixels of the masks.
-      centers_y: [height], centres of the receptive fields in continuous pixels of the masks.
-      centers_x: [width].
+      radii: radii in pixels of the masks.
+      centers_y: centres of the receptive fields of the rows in continuous pixels of the masks,
+        [height].
+      centers_x: the same of the columns, [width].
       iou: intersection over union to exceed.
 
     Returns:

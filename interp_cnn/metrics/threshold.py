@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from interp_cnn import arguments
 from interp_cnn.arguments import as_bools, as_count, check_real
 
 CHUNK = 32  # images handled at a time when whole arrays are given
@@ -24,15 +25,8 @@ def as_where(where: ArrayLike | None, images: int, filters: int) -> NDArray[np.b
     """Returns which images count for which filter, bool [images, filters], from [images] or all."""
     if where is None:
         return np.ones((images, filters), bool)
-    where = as_bools("where", where)
-    if where.shape == (images,):
-        return np.broadcast_to(where[:, None], (images, filters))
-    if where.shape == (images, filters):
-        return where
-    raise ValueError(
-        f"where has shape {where.shape}; give [images] = {(images,)} "
-        f"or [images, filters] = {(images, filters)}."
-    )
+    used = arguments.as_where(as_bools("where", where), images, filters)
+    return np.broadcast_to(used, (images, filters))
 
 
 class ActivationThreshold:

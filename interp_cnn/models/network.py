@@ -109,10 +109,11 @@ class Network(nn.Module):
       num_outputs: outputs of the last layer (1 for a single category).
       interpretable: whether the two masks are applied.
       width: factor of every number of features, for small machines.
-      dropout: rate after each hidden fully connected layer.
-      norm: norm of the masks.
-      beta: slope of the masks.
-      position: peak of the masks, `"argmax"` (paper) or `"centroid"` (authors' code).
+      dropout: dropout rate after each hidden fully connected layer.
+      norm: norm of the masks and of the filter loss' templates, see `template_bank`.
+      beta: slope of the masks and templates, see `template_bank`.
+      position: where masks and assigned templates sit, `"argmax"` (paper) or `"centroid"` (authors'
+        code), see `peak_position`.
       second_layer: `"before_pool"` puts interpretable layer (b), its mask and filter loss, before
         the last pooling as the paper does, `"after_pool"` behind it as the authors' code does.
       new_init_std: standard deviation of the new layers' kernels; 0.01 in the paper. None stands
@@ -120,7 +121,7 @@ class Network(nn.Module):
         steps need not unlearn random answers.
       frozen_through: name of the last convolution that is not trained: no gradient is computed for
         it and the layers before it. None trains all.
-      dtype: of the computation, float32 or bfloat16; parameters are float32.
+      dtype: dtype of the computation, float32 or bfloat16; parameters are float32.
 
     Raises:
       ValueError: for an attribute out of range.
@@ -194,9 +195,10 @@ class Network(nn.Module):
           images: RGB, 0..255 minus the mean, [batch, height, width, 3].
           features: in place of images, what `frozen_features` makes of them.
           train: whether dropout is on, which needs the random stream "dropout".
-          mask_strength: of both masks, see `masked`; below 1 only while they set in.
-          given_maps: by name, maps that stand in for those computed from the images: what the head
-            makes of other maps. `jax.jit` leaves out the layers whose result is not used then.
+          mask_strength: strength of both masks, see `apply_template_mask`; below 1 only while they
+            set in.
+          given_maps: maps by name that stand in for those computed from the images, to see what the
+            head makes of other maps. `jax.jit` leaves out the layers whose result is not used then.
 
         Returns:
           float32 logits [batch, num_outputs], and the maps of both interpretable layers before

@@ -87,9 +87,9 @@ def _training(run: Run) -> list[str]:
 def _loss(config: ml_collections.ConfigDict) -> list[str]:
     loss, begin = config.filter_loss, config.interpretable
     found = []
-    if (loss.weighting, loss.estimator) != ("paper", "paper"):
+    if (loss.weighting, loss.gradient) != ("paper", "paper"):
         found.append(
-            f"filter loss weighted by '{loss.weighting}', gradient '{loss.estimator}'; the paper"
+            f"filter loss weighted by '{loss.weighting}', gradient '{loss.gradient}'; the paper"
             " has Eq. 4 and a weight of (1/t) mean max x"
         )
     if begin.start_epoch or begin.ramp_epochs:

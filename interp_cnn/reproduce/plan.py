@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 
 from interp_cnn.config import check_config
-from interp_cnn.config.fields import field_of
+from interp_cnn.config.fields import field_of, renamed
 from interp_cnn.models import BACKBONES
 from interp_cnn.models.pretrained import load_weights
 from interp_cnn.report.paper_numbers import NETWORKS
@@ -161,6 +161,7 @@ def _setting(text: str) -> tuple[str, Any]:
         field = field_of(name)
         if name in _FLAGS:
             raise ValueError(f"config.{name} has a flag of its own; use {_FLAGS[name]}")
+        ((name, value),) = renamed({name: value}).items()
         return name, field.parse(value)
     except ValueError as error:
         raise ValueError(f"--set {text!r}: {error}") from None

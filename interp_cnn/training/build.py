@@ -14,7 +14,12 @@ import optax
 from etils import epath
 
 from interp_cnn import hosts, storage
-from interp_cnn.config import check_config, first_difference, is_interpretable
+from interp_cnn.config import (
+    check_config,
+    first_difference,
+    is_interpretable,
+    with_present_names,
+)
 from interp_cnn.models import Network, create_model
 from interp_cnn.models.pretrained import (
     Pretrained,
@@ -241,7 +246,7 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
             f"{file} is missing; is {workdir} the --workdir of a training run?"
         ) from None
     check_config(saved, source=f"{file}: config")
-    return ml_collections.ConfigDict(saved)
+    return with_present_names(saved)
 
 
 def _saved_config(file: epath.Path) -> dict[str, Any]:

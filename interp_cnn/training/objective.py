@@ -1,7 +1,6 @@
 """What a network is trained for: the log loss of the task, and the filter loss."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,8 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from interp_cnn.losses import Estimator, filter_loss, scale_free_filter_loss
+from interp_cnn.losses import Gradient, filter_loss
+from interp_cnn.metrics import accuracy
 from interp_cnn.models import Network
 from interp_cnn.training.filter_categories import Rule
 
@@ -28,21 +28,23 @@ class Objective:
 
     Attributes:
       task: `"logistic"` log loss with one output per category, or `"softmax"`.
-      class_weights: of the task, see `balanced_class_weights`; None weighs all alike.
-      weighting: of the filter loss. `"scale_free"`: its mean over filters, of `scale_free` maps;
-        `"constant"`: the plain loss summed over filters; `"paper"`: that times
-        `mean_x max_ij x_ij / t` of each filter in epoch t.
+      class_weights: weights of the task's loss, see `balanced_class_weights`; None weighs all
+        images alike.
+      weighting: how filters add up. `"scale_free"`: the mean over filters of the loss of maps whose
+        scale is normalised (`normalize_scale`); `"constant"`: the sum over filters of the loss of
+        the maps as they are; `"paper"`: the same, each filter times `mean_x max_ij x_ij / t` in
+        epoch t.
       weight: factor of the filter loss of each interpretable layer.
-      sharpness: see `scale_free`.
-      images: `"all"`: the filter loss sees all, and Eq. 4 assigns those of other categories to the
-        negative template; `"category"`: it sees those of the filter's category alone.
-      estimator: `"mi"` or `"paper"`.
-      alpha: see `template_prior`.
-      category_rule: of a filter's category, by its mean over images of `"sum"` (paper) or `"max"`
-        (authors' code) of the map.
+      sharpness: sharpness of the normalised maps, see `normalize_scale`.
+      images: images in the filter loss. `"all"`: all of them, and Eq. 4 assigns those of other
+        categories to the negative template; `"category"`: those of the filter's category alone.
+      gradient: `"paper"` (Eq. 4) or `"exact"`, see `filter_loss`.
+      alpha: prior probability of the part, see `template_prior`.
+      category_rule: activity whose mean over the images of a category decides on a filter's
+        category: the `"sum"` (paper) or the `"max"` (authors' code) of the map.
       start_epoch: number of epochs, also a fraction, before masks and filter loss set in.
       ramp_epochs: number of epochs in which they grow to their full strength.
-      steps_per_epoch: to count epochs.
+      steps_per_epoch: number of steps in an epoch.
     """
 
     task: str = LOGISTIC
@@ -51,7 +53,7 @@ class Objective:
     weight: float = 3.0
     sharpness: float = 60.0
     images: str = "all"
-    estimator: Estimator = "paper"
+    gradient: Gradient = "paper"
     alpha: float | None = None
     category_rule: Rule = "sum"
     start_epoch: float = 0.0
@@ -61,6 +63,7 @@ class Objective:
     def __post_init__(self) -> None:
         _one_of("train.task", self.task, LOGISTIC, SOFTMAX)
         _one_of("filter_loss.weighting", self.weighting, SCALE_FREE, "constant", "paper")
+        _one_of("filter_loss.gradient", self.gradient, "paper", "exact")
         _one_of("filter_loss.images", self.images, "category", "all")
         _one_of("filter_loss.category_rule", self.category_rule, "sum", "max")
         if self.weight < 0:
@@ -86,11 +89,13 @@ class Objective:
             losses = losses * jnp.asarray(self.class_weights)[labels]
         return losses.mean()
 
-    def answers_right(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    def accuracy(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """Share of right answers in a batch, float32 []."""
-        if self.task == SOFTMAX:
-            return (logits.argmax(axis=1) == labels - 1).mean()
-        return ((logits > 0) == (jax.nn.one_hot(labels - 1, logits.shape[1]) > 0)).mean()
+        answers = labels - 1
+        if self.task != SOFTMAX:
+            answers = jax.nn.one_hot(answers, logits.shape[1])  # zeros for "other"
+        right, number = accuracy(logits, answers)
+        return right / number
 
     def filter_loss(
         self, network: Network, maps: jax.Array, members: jax.Array, axis_name: str | None
@@ -98,24 +103,21 @@ class Objective:
         """Filter loss of a layer, float32 [filters].
 
         Args:
-          network: whose norm and slope the templates have.
-          maps: [batch, height, width, filters].
-          members: bool [batch, filters], whether the image is of the filter's category.
+          network: network of the layer; templates have the norm, slope and position of its masks.
+          maps: feature maps, [batch, height, width, filters].
+          members: whether the image is of the filter's category, bool [batch, filters].
           axis_name: mapped axis over the devices.
         """
-        paper = self.estimator == "paper"
-        where = members if self.images == "category" else None
-        loss = filter_loss
-        if self.weighting == SCALE_FREE:
-            loss = functools.partial(scale_free_filter_loss, sharpness=self.sharpness)
-        return loss(
+        return filter_loss(
             maps,
-            estimator=self.estimator,
-            target=members if paper else None,
+            gradient=self.gradient,
+            target=members if self.gradient == "paper" else None,
+            sharpness=self.sharpness if self.weighting == SCALE_FREE else None,
             norm=network.norm,
             beta=network.beta,
             alpha=self.alpha,
-            where=where,
+            position=network.position,
+            where=members if self.images == "category" else None,
             axis_name=axis_name,
         )
 
@@ -123,7 +125,7 @@ class Objective:
         """What one layer adds to the loss, float32 [].
 
         Args:
-          values: filter loss, [filters].
+          values: filter loss of each filter, [filters].
           peak: mean peak of the maps of each filter, [filters].
           step: number of steps before this one.
         """
@@ -145,7 +147,7 @@ def balanced_class_weights(
     with this category and without it (logistic), and the mean over the images is 1.
 
     Args:
-      labels: of all training images, int [images], 0 for "other".
+      labels: label of every training image, int [images], 0 for "other".
       categories: number of categories.
       task: `"logistic"` or `"softmax"`.
 

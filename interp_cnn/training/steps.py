@@ -43,16 +43,17 @@ def train_step(
     """Update the parameters and the activity of the filters.
 
     Args:
-      state: before the step, the same on all devices.
+      state: state before the step, the same on all devices.
       batch: this device's `image` uint8 [batch, size, size, 3], or in its place `features` as
         `frozen_step` returns them, and `label` int32 [batch], 0 for "other", 1, 2, ... for the
         categories.
-      network: ordinary networks have no filter loss.
-      optimizer: that made the state.
-      objective: the losses.
-      mean: RGB mean that is subtracted.
-      std: that it is divided by then; 1 for the published pretrained weights.
-      seed: of dropout.
+      network: network to train; an ordinary one has no filter loss.
+      optimizer: optimizer that made the state.
+      objective: losses and their weights.
+      mean: RGB mean that is subtracted from the images.
+      std: deviation that the images are divided by after that; 1 for the published pretrained
+        weights.
+      seed: seed of dropout.
       axis_name: mapped axis over the devices; the result is the same on all of them.
 
     Returns:
@@ -78,7 +79,7 @@ def train_step(
             rngs={"dropout": key},
         )
         total = task = objective.task_loss(logits, labels)
-        scalars = {"loss": task, "accuracy": objective.answers_right(logits, labels)}
+        scalars = {"loss": task, "accuracy": objective.accuracy(logits, labels)}
         activity = {}
         for name, x in maps.items():
             activity[name] = update_activity(
@@ -121,12 +122,13 @@ def predict_step(
     """Logits, maps and their peaks; needs no label and changes nothing.
 
     Args:
-      params: of the network.
+      params: parameters of the network.
       batch: this device's `image` uint8 [batch, size, size, 3], or in its place `features` as
         `frozen_step` returns them.
-      network: to apply.
-      mean: RGB mean that is subtracted.
-      std: that it is divided by then; 1 for the published pretrained weights.
+      network: network to apply.
+      mean: RGB mean that is subtracted from the images.
+      std: deviation that the images are divided by after that; 1 for the published pretrained
+        weights.
 
     Returns:
       `logits` float32 [batch, outputs]; for each layer in `maps` the maps before masking, float32
@@ -157,11 +159,12 @@ def frozen_step(
     """Output of the frozen layers: what the layers above them are trained on.
 
     Args:
-      params: of the frozen layers, or of the whole network.
+      params: parameters of the frozen layers, or of the whole network.
       batch: this device's `image` uint8 [batch, size, size, 3].
-      network: with frozen layers.
-      mean: RGB mean that is subtracted.
-      std: that it is divided by then; 1 for the published pretrained weights.
+      network: network with frozen layers.
+      mean: RGB mean that is subtracted from the images.
+      std: deviation that the images are divided by after that; 1 for the published pretrained
+        weights.
 
     Returns:
       `features` [batch, height, width, channels] in the dtype of the network.
