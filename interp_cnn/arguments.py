@@ -55,7 +55,7 @@ def as_where(where: Any, images: int, filters: int) -> Any:
     return where[:, None] if where.ndim == 1 else where
 
 
-def check_real(name: str, array: np.ndarray) -> None:
+def check_real(name: str, array: Any) -> None:
     """A ValueError for complex numbers, texts and objects."""
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise ValueError(f"{name} is {array.dtype}; give real numbers.")

@@ -197,7 +197,7 @@ WHOLE = "must be a whole number of at least"
         ("filter_loss.sharpness", "inf", r"=inf must be a finite number above 0"),
         ("filter_loss.alpha", "1", r"=1 must be a finite number above 0 and below 1, or none"),
         ("filter_loss.estimator", "foo", r"gradient=foo must be one of"),
-        ("filter_loss.gradient", "foo", r"kind=foo must be one of 'paper', 'mi'"),
+        ("filter_loss.gradient", "foo", r"gradient=foo must be one of 'paper', 'exact'"),
         ("data.mean", "1", r"config\.data\.mean=1 must be 3 numbers, each a finite number"),
         ("data.mean", "(1,2)", r"=\(1,2\) must be 3 numbers"),
         ("data.mean", "(1,2,'a')", r"must be 3 numbers"),

@@ -25,7 +25,7 @@ def modules_with_examples():
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("name", modules_with_examples())
+@pytest.mark.parametrize("name", list(modules_with_examples()))
 def test_examples_of_a_module(name):
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried and not failed

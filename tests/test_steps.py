@@ -10,9 +10,11 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 from tiny import leaves, quick_compilation  # noqa: F401
 
-from interp_cnn.losses import normalize_scale
+from interp_cnn.config import default_config, set_field
+from interp_cnn.losses import filter_loss, normalize_scale
 from interp_cnn.models import create_model
 from interp_cnn.training import parallel
+from interp_cnn.training.build import make_network
 from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
 from interp_cnn.training.objective import Objective, balanced_class_weights
 from interp_cnn.training.optim import learning_rate, make_optimizer, paper_schedule
@@ -167,6 +169,31 @@ def test_the_filter_loss_changes_the_step(one_device, batch):
     assert np.abs(difference).max() > 1e-4
 
 
+def test_the_filter_loss_has_the_position_of_the_masks():
+    random = np.random.default_rng(0)
+    maps = jnp.asarray(random.random((4, 5, 5, 3), np.float32)) ** 4
+    members = random.random((4, 3)) < 0.7
+    # As `make_network` gets it from the config.
+    config = default_config()
+    set_field(config, "model.position", "centroid")
+    network = make_network(config, "interpretable")
+
+    def gradient(loss):
+        return jax.grad(lambda x: loss(x).sum())(maps)
+
+    found = gradient(lambda x: Objective().filter_loss(network, x, members, None))
+    wanted, other = (
+        gradient(
+            lambda x, position=position: filter_loss(
+                x, target=members, sharpness=60.0, position=position
+            )
+        )
+        for position in ("centroid", "argmax")
+    )
+    np.testing.assert_array_equal(found, wanted)
+    assert np.abs(found - other).max() > 0.1 * np.abs(found).max()
+
+
 def test_ordinary_networks_have_no_filter_loss(batch):
     results = []
     for objective in (Objective(), Objective(weight=7.0, start_epoch=3.0, ramp_epochs=1.0)):
@@ -283,6 +310,7 @@ def test_shard_needs_a_divisible_batch():
         ({"weight": -1.0}, "must not be negative"),
         ({"task": "hinge"}, "task must be one of 'logistic', 'softmax', got 'hinge'"),
         ({"images": "some"}, "images must be"),
+        ({"gradient": "mi"}, "gradient must be one of 'paper', 'exact', got 'mi'"),
         ({"category_rule": "mean"}, "category_rule must be"),
     ],
 )

@@ -6,7 +6,7 @@ All are pure functions of feature maps `x` [batch, height, width, filters] after
 
 from interp_cnn.losses.categories import filter_categories
 from interp_cnn.losses.diagnostics import filter_diagnostics
-from interp_cnn.losses.filter_loss import Gradient, filter_loss
+from interp_cnn.losses.loss import Gradient, filter_loss
 from interp_cnn.losses.scale import normalize_scale, scale_free
 
 __all__ = [
