@@ -161,6 +161,6 @@ def test_the_site_is_built_and_leads_on(tmp_path):
     reference = "".join(text for path, text in pages.items() if path.parent.name == "api")
     for module in (interp_cnn, metrics, models):
         for name in module.__all__:
-            value = getattr(module, name)
-            if callable(value):
-                assert f'id="{module.__name__}.{name}"' in reference, name
+            if callable(getattr(module, name)):
+                homes = {module.__name__, "interp_cnn"}  # some are public in both
+                assert any(f'id="{home}.{name}"' in reference for home in homes), name
