@@ -19,8 +19,8 @@ from interp_cnn.attribution import contributions_by_part, filter_contributions
 from interp_cnn.data.pipeline import CropWithParts
 from interp_cnn.data.prepare import prepare
 from interp_cnn.evaluation.filter_parts import filter_parts, restore_network
-from interp_cnn.training import build
 from interp_cnn.training.steps import normalise
+from interp_cnn.workdir import read_config
 
 BATCH = 10
 
@@ -31,7 +31,7 @@ def erased(image: np.ndarray, mask: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def main(workdir: Path, variant: str, number: int) -> None:
-    config = build.read_config(workdir)
+    config = read_config(workdir)
     restored = restore_network(config, workdir, variant)
     network, params = restored.network, restored.params
     parts = filter_parts(config, workdir, variant, restored)

@@ -1,21 +1,18 @@
-"""The paper's experiments on ILSVRC Animal-Part, from ImageNet weights.
+"""ILSVRC Animal-Part, one category or several, from ImageNet weights: a copy to edit.
 
     python train.py --config configs/ilsvrc_animal_part.py:category=cat \
         --config.data.manual_dir=FOLDER --config.weights=WEIGHTS.h5
 
-Several categories: category=cat+elephant+fox or category=all, with task=logistic or task=softmax.
-Without manual_dir the authors' files are downloaded, without weights Keras' published ones. On two
-cores use frozen_through=conv4_3; on an accelerator train all layers as the paper does, with
-frozen_through=none,epochs=50,schedule=paper.
+What it starts from, and why, stands in `interp_cnn/configs/ilsvrc_animal_part.py`.
 """
 
 import ml_collections
 
-from interp_cnn.config import photo_config
+from interp_cnn.configs import ilsvrc_animal_part
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     """Arguments: category, negatives, task, epochs, schedule, frozen_through, seed."""
-    config = photo_config(text, name="ilsvrc_animal_part", category="cat")
-    config.eval.images = "all"  # every annotated object, as the authors do
+    config = ilsvrc_animal_part.get_config(text)
+    # Change fields here, such as config.train.batch_size = 64; docs/config.md lists all of them.
     return config

@@ -1,22 +1,18 @@
-"""The paper's experiments on Pascal VOC Part, from ImageNet weights.
+"""Pascal VOC Part, one category or several, from ImageNet weights: a copy to edit.
 
     python train.py --config configs/pascal_voc_part.py:category=cat \
         --config.data.manual_dir=FOLDER --config.weights=WEIGHTS.h5
 
-FOLDER holds VOCdevkit/VOC2010/JPEGImages/, Annotations_Part/ and neg/; `python -m interp_cnn.data
---name pascal_voc_part --manual_dir FOLDER` prepares all of it and says what is there. One category
-is told apart from the authors' photos, or with negatives=categories from the five others. On two
-cores use frozen_through=conv4_3; on an accelerator train all layers as the paper does, with
-frozen_through=none,epochs=50,schedule=paper.
+What it starts from, and why, stands in `interp_cnn/configs/pascal_voc_part.py`.
 """
 
 import ml_collections
 
-from interp_cnn.config import photo_config
+from interp_cnn.configs import pascal_voc_part
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     """Arguments: category, negatives, task, epochs, schedule, frozen_through, seed."""
-    config = photo_config(text, name="pascal_voc_part", category="cat")
-    config.eval.images = "all"  # every annotated object, as the authors do
+    config = pascal_voc_part.get_config(text)
+    # Change fields here, such as config.train.batch_size = 64; docs/config.md lists all of them.
     return config

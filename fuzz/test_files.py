@@ -21,13 +21,15 @@ import weight_files
 
 from interp_cnn.config import default_config, set_field
 from interp_cnn.config.fields import FIELDS
-from interp_cnn.data.photos import animal_part_files, cub_files, matlab, voc_part_files
+from interp_cnn.data.photos import animal_part_files, cub_files, voc_part_files
 from interp_cnn.evaluation.explanations import read_image
 from interp_cnn.evaluation.filter_parts import FilterParts, read_filter_parts, write_filter_parts
+from interp_cnn.matlab import read_structs
 from interp_cnn.models import SMALL
 from interp_cnn.models.pretrained import Pretrained, load_weights, save_weights
 from interp_cnn.models.pretrained.pretrained import kernel_shapes
 from interp_cnn.training import build
+from interp_cnn.workdir import read_config
 
 ANY_DAMAGE = st.one_of(DAMAGES, HEAD_DAMAGES)
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 17, 4)).astype(np.uint8)
@@ -192,7 +194,7 @@ def test_matlab_structs(folder, entries, new, damages):
     writer(file, "anno", entries)
     file.write_bytes(damaged(file.read_bytes(), damages))
     found = []
-    if not refused(lambda: found.append(matlab.read_structs(file, "anno"))):
+    if not refused(lambda: found.append(read_structs(file, "anno"))):
         assert all(isinstance(entry, dict) for entry in found[0])
 
 
@@ -262,7 +264,7 @@ _SAVED = default_config().to_json_best_effort()
 
 
 def read(folder):
-    config = build.read_config(folder)
+    config = read_config(folder)
     for variant in config.networks:
         build.make_network(config, variant)
 
@@ -314,6 +316,6 @@ def test_filters_npz(folder, damages):
 @cases(0.02, content=st.binary(max_size=400))
 def test_random_bytes(folder, content):
     file = write(folder, "random", content)
-    for reader in (read_image, load_weights, lambda file: matlab.read_structs(file, "anno")):
+    for reader in (read_image, load_weights, lambda file: read_structs(file, "anno")):
         with limited():
             assert refused(reader, file)

@@ -1,12 +1,9 @@
-"""The two jobs: train the networks of a configuration, and evaluate them."""
+"""What the commands do: train the networks of a configuration, and evaluate them."""
 
 import json
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 from etils import epath
 
@@ -14,7 +11,12 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluation.evaluator import Evaluator, data_record, experiment_record
-from interp_cnn.evaluation.filter_parts import filter_parts_of, restore_network, write_filter_parts
+from interp_cnn.evaluation.filter_parts import (
+    Restored,
+    filter_parts_of,
+    restore_network,
+    write_filter_parts,
+)
 from interp_cnn.evaluation.measured_radius import MeasuredRadius, measure_radius
 from interp_cnn.models import NEW_CONV
 from interp_cnn.preflight import check_run
@@ -25,24 +27,30 @@ from interp_cnn.report.page import write_report
 from interp_cnn.report.radius_plot import radius_figures
 from interp_cnn.report.table import markdown_table
 from interp_cnn.training import build
-from interp_cnn.training.filter_categories import FilterActivity
 from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.trainer import check_batch_size, train
-
-# Of each network its step, its parameters, and the activity of its filters in training.
-_States = dict[str, tuple[int, Any, Mapping[str, FilterActivity] | None]]
+from interp_cnn.workdir import (
+    FILTER_PARTS,
+    FILTERS_PICTURE,
+    PAGE,
+    REPORT,
+    RESULTS,
+    TABLE,
+    claim_workdir,
+    frozen_features_folder,
+)
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
-    """Train every network of a configuration, evaluate all, write table and figure.
+    """Train every network of a configuration, evaluate all, write table and picture.
 
     Args:
-      config: see `interp_cnn.config`.
-      workdir: gets everything that is written, on disk or in a bucket; a run that was interrupted
-        goes on.
+      config: the configuration of the run, see `interp_cnn.config`.
+      workdir: the directory for everything that is written, on disk or in a bucket; a run that was
+        interrupted goes on.
 
     Returns:
-      The figures, as in `metrics.json`.
+      The results, as in `metrics.json`.
 
     Raises:
       ValueError, FileNotFoundError, OSError, FloatingPointError: each with one sentence on what is
@@ -54,17 +62,18 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     check_batch_size(config)
     _same_config(config)
     if hosts.is_first():
-        build.claim_workdir(workdir, config)
+        claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
-    states: _States = {}
+    networks: dict[str, Restored] = {}
     here = hosts.is_first() and not storage.is_remote(workdir)
-    with FrozenCache(config, _frozen_folder(workdir), beside_checkpoints=here) as cache:
+    with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
         for variant in config.networks:
             state = train(config, variant, data, workdir / variant, cache)
-            states[variant] = (int(state.step), state.params, state.activity)
+            network = build.make_network(config, variant, len(data.categories))
+            networks[variant] = Restored(network, state.params, int(state.step), state.activity)
             del state  # frees the optimiser's memory
         hosts.end_on_sigterm()
-        return _measure(config, data, states, workdir, cache)
+        return _measure(config, data, networks, workdir, cache)
 
 
 def _same_config(config: ml_collections.ConfigDict) -> None:
@@ -77,37 +86,19 @@ def _same_config(config: ml_collections.ConfigDict) -> None:
     hosts.same_everywhere("the configuration", config.to_json_best_effort(), difference)
 
 
-def _frozen_folder(workdir: epath.Path) -> Path:
-    """Where the output of the frozen layers lies on disk; that of another number of hosts is gone.
-
-    Of several hosts each has its own, on its own disk.
-    """
-    name, number = "frozen_features", jax.process_count()
-    alone, several = storage.local_scratch(workdir), storage.temporary(workdir)
-    ending = f"_of_{number}" if number > 1 else name
-
-    def clear() -> None:
-        for folder in (*alone.glob(f"{name}*"), *several.glob(f"{name}*")):
-            if not folder.name.endswith(ending):
-                shutil.rmtree(folder, ignore_errors=True)
-
-    hosts.in_turn(clear)
-    return alone / name if number == 1 else several / f"{name}_{jax.process_index()}{ending}"
-
-
 def evaluate_workdir(
     config: ml_collections.ConfigDict, workdir: epath.Path, *, occlude: int = 0
 ) -> dict[str, Any]:
     """Evaluate the latest checkpoints of a work directory.
 
     Args:
-      config: of that directory, see `build.read_config`.
-      workdir: of a training run.
+      config: the configuration of that directory, see `workdir.read_config`.
+      workdir: the directory of a training run.
       occlude: number of images to measure the radius of the regions on, which is kept in the
         directory's configuration; 0 for the radius of the configuration.
 
     Returns:
-      The figures, as in `metrics.json`.
+      The results, as in `metrics.json`.
 
     Raises:
       FileNotFoundError: where a network has no checkpoint.
@@ -116,17 +107,23 @@ def evaluate_workdir(
     hosts.check_joined()
     hosts.end_on_sigterm()
     workdir = storage.as_path(workdir)
-    states: _States = {}
-    for variant in config.networks:
-        restored = restore_network(config, workdir, variant)
-        states[variant] = (restored.step, restored.params, restored.activity)
+    networks = {variant: restore_network(config, workdir, variant) for variant in config.networks}
     if hosts.is_first():
         storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
-    measured = _set_radius(config, data, states, occlude)
-    if measured and hosts.is_first():
-        build.claim_workdir(workdir, config)
-    return _measure(config, data, states, workdir, measured_radius=measured)
+    for variant, one in networks.items():
+        if one.network.num_outputs != len(data.categories):
+            raise ValueError(
+                f"the checkpoint of {variant} in {workdir} tells {one.network.num_outputs}"
+                f" categories apart and the data have {len(data.categories)}; use the data that it"
+                " was trained on"
+            )
+    measured = _measure_radius(config, data, networks, occlude)
+    if measured is not None:
+        config = _with_radius(config, measured)
+        if hosts.is_first():
+            claim_workdir(workdir, config)
+    return _measure(config, data, networks, workdir, measured_radius=measured)
 
 
 def evaluate_weights(
@@ -135,12 +132,12 @@ def evaluate_weights(
     """Evaluate the networks as they are before training, with the weights of the configuration.
 
     Args:
-      config: see `interp_cnn.config`.
-      workdir: gets table and figure.
-      occlude: as in `evaluate_workdir`.
+      config: the configuration of the run, see `interp_cnn.config`.
+      workdir: the directory for results, table, picture and report.
+      occlude: the number of images to measure the radius on, as in `evaluate_workdir`.
 
     Returns:
-      The figures, as in `metrics.json`.
+      The results, as in `metrics.json`.
 
     Raises:
       ValueError, FileNotFoundError: as `train_and_evaluate`.
@@ -153,73 +150,86 @@ def evaluate_weights(
     if hosts.is_first():
         storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
-    networks = {
-        variant: build.make_network(config, variant, len(data.categories))
-        for variant in config.networks
-    }
-    states: _States = {
-        variant: (0, build.starting_params(config, network), None)
-        for variant, network in networks.items()
-    }
-    measured = _set_radius(config, data, states, occlude)
-    return _measure(config, data, states, workdir, measured_radius=measured)
+    networks = {}
+    for variant in config.networks:
+        network = build.make_network(config, variant, len(data.categories))
+        networks[variant] = Restored(network, build.starting_params(config, network), 0, None)
+    measured = _measure_radius(config, data, networks, occlude)
+    if measured is not None:
+        config = _with_radius(config, measured)
+    return _measure(config, data, networks, workdir, measured_radius=measured)
 
 
-def _set_radius(
-    config: ml_collections.ConfigDict, data: Data, states: _States, images: int
-) -> dict[str, Any]:
-    """Make `config.eval.radius` the empirical one, the same for all networks; how it was measured.
+class _RadiusStudy(NamedTuple):
+    """Empirical radii of the networks of a run, measured on so many images."""
 
-    Nothing changes where the number of images is 0.
-    """
+    images: int
+    networks: dict[str, MeasuredRadius]
+
+    @property
+    def radius(self) -> float:
+        """The mean over the networks, which all of them take, in pixels."""
+        return round(sum(one.mean for one in self.networks.values()) / len(self.networks), 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """The study as it stands in the results."""
+        networks = {variant: one._asdict() for variant, one in self.networks.items()}
+        return {"images": self.images, "networks": networks}
+
+
+def _measure_radius(
+    config: ml_collections.ConfigDict, data: Data, networks: Mapping[str, Restored], images: int
+) -> _RadiusStudy | None:
+    """Measure the empirical radius of every network; None where the number of images is 0."""
     images = int(hosts.from_first(lambda: str(images)))
     if not images:
-        return {}
-    networks = {
-        variant: (build.make_network(config, variant, len(data.categories)), params)
-        for variant, (_, params, _) in states.items()
-    }
+        return None
+    pairs = {variant: (one.network, one.params) for variant, one in networks.items()}
     # The first host measures for all: their regions must be the same.
-    found = {
-        variant: MeasuredRadius(*one)
-        for variant, one in json.loads(
-            hosts.from_first(
-                lambda: json.dumps(measure_radius(config, data, networks, images=images))
-            )
-        ).items()
-    }
-    radius = round(sum(one.mean for one in found.values()) / len(found), 1)
-    config.eval.radius = radius
-    for variant, one in found.items():
+    found = json.loads(
+        hosts.from_first(lambda: json.dumps(measure_radius(config, data, pairs, images=images)))
+    )
+    study = _RadiusStudy(images, {variant: MeasuredRadius(*one) for variant, one in found.items()})
+    for variant, one in study.networks.items():
         hosts.say(
             f"{variant}: empirical radius {one.mean:.1f} pixels, standard deviation"
             f" {one.spread:.1f} over {one.filters} filters"
         )
+    radius = study.radius
     hosts.say(f"radius of the regions: {radius} (for other runs --config.eval.radius={radius})")
-    return {"images": images, "networks": {name: one._asdict() for name, one in found.items()}}
+    return study
+
+
+def _with_radius(
+    config: ml_collections.ConfigDict, measured: _RadiusStudy
+) -> ml_collections.ConfigDict:
+    """A copy of the configuration with the measured radius."""
+    copy = config.copy_and_resolve_references()
+    copy.eval.radius = measured.radius
+    return copy
 
 
 def _measure(
     config: ml_collections.ConfigDict,
     data: Data,
-    states: _States,
+    networks: Mapping[str, Restored],
     workdir: epath.Path,
     cache: FrozenCache | None = None,
-    measured_radius: Mapping[str, Any] | None = None,
+    measured_radius: _RadiusStudy | None = None,
 ) -> dict[str, Any]:
-    """Evaluate networks given as (step, params, activity); write table, figures and picture."""
+    """Evaluate networks; write results, table, picture and report."""
     results: dict[str, Any] = {"networks": {}}
     rows, filters, explained = [], [], []
-    for variant, (step, params, activity) in states.items():
-        network = build.make_network(config, variant, len(data.categories))
+    for variant, one in networks.items():
+        network, params = one.network, one.params
         known = data if cache is None else cache.attach(data, network, params, fill=False)
-        evaluation = Evaluator(config, known).evaluate(network, params, step, activity)
+        evaluation = Evaluator(config, known).evaluate(network, params, one.step, one.activity)
         results["networks"][variant] = evaluation.result
         results["controls"] = evaluation.controls._asdict()
         if hosts.is_first():
             storage.make_folder(workdir / variant)
             parts = filter_parts_of(evaluation, data)
-            write_filter_parts(workdir / variant / "filters.npz", step, parts)
+            write_filter_parts(workdir / variant / FILTER_PARTS, one.step, parts)
             if network.interpretable:
                 explained += explained_predictions(
                     config, variant, network, params, parts, evaluation.objects
@@ -230,17 +240,17 @@ def _measure(
             rows += filter_rows(variant, network, evaluation, data, NEW_CONV)
             filters.append(network_filters(variant, network, evaluation, data))
     if measured_radius:
-        results["empirical_radius"] = measured_radius
+        results["empirical_radius"] = measured_radius.as_json()
     if hosts.is_first():
         table = markdown_table(results)
-        storage.write(workdir / "metrics.json", json.dumps(results, indent=2) + "\n")
-        storage.write(workdir / "table.md", table)
+        storage.write(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
+        storage.write(workdir / TABLE, table)
         hosts.say("\n" + table)
-        with storage.staged_file(workdir / "filters.png") as picture:
+        with storage.staged_file(workdir / FILTERS_PICTURE) as picture:
             draw_filters(picture, rows, title=_title(config))
-        curves = read_curves({variant: workdir / variant for variant in states})
+        curves = read_curves({variant: workdir / variant for variant in networks})
         write_report(
-            workdir / "report",
+            workdir / REPORT,
             results,
             filters,
             curves,
@@ -248,7 +258,7 @@ def _measure(
             explained=explained,
             figures=radius_figures(results),
         )
-        hosts.say(f"written: {workdir}/report/index.html, table.md, metrics.json, filters.png")
+        hosts.say(f"written: {workdir}/{REPORT}/{PAGE}, {TABLE}, {RESULTS}, {FILTERS_PICTURE}")
     hosts.wait("report is written")
     return results
 

@@ -25,7 +25,7 @@ def check_run(
     """Refuse a configuration that would fail, or do nothing of what it says, later on.
 
     Args:
-      config: see `interp_cnn.config`.
+      config: the configuration of the run, see `interp_cnn.config`.
       training: whether the networks are trained, not just evaluated.
       read_weights: whether to read the file of pretrained weights.
 
@@ -129,7 +129,7 @@ def _check_start(config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f"config.interpretable.start_epoch={start:g} is not before the end of the training,"
             f" config.train.epochs={epochs}: no mask would ever set in; lower it, or give the"
-            " epochs to the config file (configs/NAME.py:epochs=N), which sets both"
+            " epochs to the configuration itself (--config NAME:epochs=N), which sets both"
         )
 
 

@@ -30,8 +30,8 @@ def as_path(name: str | os.PathLike[str], *, what: str = "--workdir") -> epath.P
     """A path on disk, `~` expanded, or in a bucket.
 
     Args:
-      name: as users write it.
-      what: what they call it.
+      name: the path or address, as users write it.
+      what: the name of the option that it comes from.
 
     Raises:
       ValueError: where it names no bucket, or one of a kind that cannot be reached from here.
@@ -98,7 +98,7 @@ def reaching(path: os.PathLike[str], *, writing: bool = False) -> Iterator[None]
     """What the client of a bucket raises inside becomes an OSError of one sentence.
 
     Args:
-      path: in a bucket, which the sentence names; for one on disk nothing changes.
+      path: a path in a bucket, which the sentence names; for one on disk nothing changes.
       writing: whether something is written, so that what is missing is the bucket. While reading, a
         FileNotFoundError is let through: the file is missing.
     """
@@ -243,7 +243,7 @@ class Mirror:
     Where the folder is on disk, it is that one, and nothing is copied.
 
     Args:
-      folder: where the files belong.
+      folder: the folder that the files belong in.
       fetch: names of files that are there already, and go on.
     """
 

@@ -3,4 +3,4 @@
 from interp_cnn.models.pretrained.__main__ import main
 
 if __name__ == "__main__":
-    main()
+    main(prog="python -m interp_cnn.weights")

@@ -11,14 +11,14 @@ from etils import epath
 from interp_cnn.data.prepare import prepare
 from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.filter_parts import restore_network
-from interp_cnn.training import build
+from interp_cnn.workdir import read_config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 
 
 def main(argv: Sequence[str]) -> None:
     workdir = epath.Path(_WORKDIR.value)
-    config = build.read_config(workdir)
+    config = read_config(workdir)
     config.eval.images = "all"
     restored = restore_network(config, workdir, "interpretable")
     data = prepare(config.data, seed=config.seed)

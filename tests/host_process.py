@@ -35,10 +35,10 @@ def _tiny_data():
         categories=("cat",), num_per_category=24, num_other=24, image_size=64, seed=seed
     )
 
-    def builder(config, data_dir):
+    def builder(name, category, *, data_dir, skip_damaged):
         return EmbeddedAnimals(config=what, data_dir=data_dir)
 
-    prepare._builder = builder
+    prepare.open_builder = builder
 
 
 def _signalled(number, at_step):
@@ -64,7 +64,5 @@ if __name__ == "__main__":
         _signalled(getattr(signal, name), int(step))
     _tiny_data()
     script = importlib.import_module(Path(sys.argv[1]).stem)
-    from interp_cnn import cli
-
     sys.argv[:2] = [sys.argv[1]]
-    cli.run(script.main)
+    script.main()

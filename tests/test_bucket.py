@@ -25,11 +25,13 @@ from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data import prepare
 from interp_cnn.evaluation.explanations import explain_image
 from interp_cnn.reproduce import execute, write
-from interp_cnn.reproduce.plan import plan, read_wishes
-from interp_cnn.training import build, parallel
+from interp_cnn.reproduce.plan import plan
+from interp_cnn.reproduce.request import read_request
+from interp_cnn.training import parallel
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.trainer import Interrupted, train
 from interp_cnn.training.writers import MetricWriter
+from interp_cnn.workdir import claim_workdir, read_config
 
 ROOT = Path(__file__).parent.parent
 NO_BUCKET = "cannot be written (there is no such bucket); make gs://nothere, or choose another"
@@ -47,7 +49,7 @@ def tiny_config():
 def tiny(tmp_path_factory):
     builder = tiny_builder(tmp_path_factory.mktemp("data"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+        patch.setattr(prepare, "open_builder", lambda *_, **__: builder)
         yield
 
 
@@ -127,7 +129,7 @@ def test_the_same_figures_table_and_report(local, remote, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((remote / "report" / name).read_bytes())
     check_page(tmp_path / "index.html")
-    assert build.read_config(remote).to_dict() == build.read_config(local).to_dict()
+    assert read_config(remote).to_dict() == read_config(local).to_dict()
     # Nothing half written, and nothing of the bucket on this disk.
     assert not [name for name in files_of(remote) if ".partial" in name or ".probe" in name]
     assert not (ROOT / "gs:").exists() and not Path("gs:").exists()
@@ -140,7 +142,7 @@ def test_evaluated_again(remote):
     (remote / "metrics.json").unlink()
     storage.write(remote / "report" / "filters" / "of-an-earlier-report.html", "")
     storage.write(remote / "report" / "other" / "old.html", "")
-    config = build.read_config(remote)
+    config = read_config(remote)
     config.networks = (INTERPRETABLE,)  # is enough
     commands.evaluate_workdir(config, remote)
     after = json.loads((remote / "metrics.json").read_text())
@@ -191,7 +193,7 @@ def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
     def train_and_evaluate(config, workdir):
         names.append(workdir.name)
         results = made_results(config)
-        build.claim_workdir(workdir, config)
+        claim_workdir(workdir, config)
         for variant in config.networks:
             storage.write(workdir / variant / "metrics.jsonl", "")
         storage.write(workdir / "metrics.json", json.dumps(results))
@@ -200,16 +202,16 @@ def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
     monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)
     workdir = storage.as_path(f"{bucket}/reproduce")
     how = {"tables": ["embedded"], "categories": ["cat"]}
-    wishes = read_wishes(**how, seeds=2)
-    planned = plan(wishes)
+    request = read_request(**how, seeds=2)
+    planned = plan(request)
     for _ in range(2):
         outcomes = execute.execute(planned, workdir)
         assert names == [run.name for run in planned]
         assert execute.measured_seconds(planned[0], workdir) is not None
-    paths = write.write_tables(wishes, planned, outcomes, workdir)
+    paths = write.write_tables(request, planned, outcomes, workdir)
     assert all(path.exists() and storage.is_remote(path) for path in paths)
     assert "2 of 2 runs are done." in paths[3].read_text()
-    other = plan(read_wishes(**how, seeds=2, settings=["train.epochs=9"]))
+    other = plan(read_request(**how, seeds=2, settings=["train.epochs=9"]))
     with pytest.raises(ValueError, match=r"gs://.*seed0 belongs to a run of another config"):
         execute.execute(other, workdir)
 
@@ -232,17 +234,17 @@ def test_no_such_bucket(bucket, tmp_path):  # noqa: F811
 
 def test_no_such_bucket_for_the_other_jobs(bucket, monkeypatch):  # noqa: F811
     workdir = storage.as_path("gs://nothere/dir")
-    monkeypatch.setattr(prepare, "_builder", lambda *_: pytest.fail("data are prepared"))
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: pytest.fail("data are prepared"))
     with pytest.raises(OSError, match=rf"^gs://nothere/dir {re.escape(NO_BUCKET)}"):
         commands.evaluate_weights(tiny_config(), workdir)
-    wishes = read_wishes(tables=["embedded"], categories=["cat"], seeds=1)
-    planned = plan(wishes)
+    request = read_request(tables=["embedded"], categories=["cat"], seeds=1)
+    planned = plan(request)
     with pytest.raises(OSError, match=rf"^gs://nothere/dir/tables.md {re.escape(NO_BUCKET)}"):
         execute.execute(
-            planned, workdir, after=lambda o: write.write_tables(wishes, planned, o, workdir)
+            planned, workdir, after=lambda o: write.write_tables(request, planned, o, workdir)
         )
     with pytest.raises(FileNotFoundError, match=r"^gs://nothere/dir/config.json is missing; is gs"):
-        build.read_config(workdir)
+        read_config(workdir)
 
 
 class _Forbidden(http.server.BaseHTTPRequestHandler):
@@ -271,7 +273,7 @@ def test_a_bucket_that_may_not_be_written():
             with served_at(f"http://127.0.0.1:{server.server_address[1]}"):
                 workdir = storage.as_path("gs://bucket/dir")
                 for claim in (
-                    lambda: build.claim_workdir(workdir, tiny_config()),
+                    lambda: claim_workdir(workdir, tiny_config()),
                     lambda: commands.evaluate_weights(tiny_config(), workdir),
                 ):
                     with pytest.raises(OSError, match=r"^gs://bucket/dir.* cannot be ") as caught:

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from interp_cnn import cli, commands, losses, templates
+from interp_cnn import commands, configs, losses, templates
+from interp_cnn.cli.config_flag import read_named_config
 from interp_cnn.config import (
     check_config,
     default_config,
     fields,
     first_difference,
     flatten,
+    merge_with_defaults,
     parse_arguments,
     set_field,
 )
@@ -25,8 +27,9 @@ from interp_cnn.data import pipeline
 from interp_cnn.data.prepare import EMBEDDED, PUBLISHED
 from interp_cnn.models import BACKBONES
 from interp_cnn.preflight import check_run
-from interp_cnn.training import build, filter_categories, objective
+from interp_cnn.training import filter_categories, objective
 from interp_cnn.training.build import make_network
+from interp_cnn.workdir import read_config
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -91,6 +94,19 @@ def test_embedded_config(text, epochs, negatives):
     assert config.interpretable.start_epoch == 0.375 * epochs
 
 
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_each_file_is_a_configuration_of_the_package_to_edit(file):
+    assert file.stem in configs.NAMES and len(CONFIGS) == len(configs.NAMES)
+    text = "category=rabbit,epochs=3"
+    packaged = read_named_config(f"{file.stem}:{text}")
+    assert packaged.to_dict() == load(file).get_config(text).to_dict()
+    assert load(file).get_config().to_dict() == configs.get_config(file.stem).to_dict()
+    with pytest.raises(ValueError, match="is unknown"):
+        read_named_config(f"{file.stem}:nonsense=1")
+    with pytest.raises(ValueError, match=rf"^{file.stem}: config\.train\.epochs=0 must be"):
+        read_named_config(f"{file.stem}:epochs=0")
+
+
 def test_first_difference():
     config, other = default_config(), default_config()
     other.data.threads = 1
@@ -102,6 +118,31 @@ def test_first_difference():
     assert first_difference(config.to_dict(), other.to_dict()) == (
         "config.train.momentum is 0.9 there and 0.5 here"
     )
+
+
+def test_a_field_that_is_missing_has_its_default():
+    saved = default_config().to_dict()
+    del saved["train"]["momentum"], saved["eval"]
+    whole = lists(default_config().to_dict())
+    assert lists(merge_with_defaults(saved).to_dict()) == whole
+    assert first_difference(saved, default_config().to_dict()) is None
+    now = default_config()
+    now.train.momentum = 0.5
+    assert first_difference(saved, now.to_dict()) == (
+        "config.train.momentum is 0.9 there and 0.5 here"
+    )
+    saved["train"]["clip_norm"] = 2.0
+    config = merge_with_defaults(saved)
+    assert (config.train.clip_norm, config.train.momentum) == (2.0, 0.9)
+    saved["train"]["speed"] = 3
+    with pytest.raises(ValueError, match=r"there: config has no field 'train.speed'"):
+        merge_with_defaults(saved, source="there: config")
+    assert "config.train.speed is 3 there" in first_difference(saved, config.to_dict())
+
+
+def lists(value):
+    """Nested fields as JSON gives them back."""
+    return json.loads(json.dumps(value))
 
 
 def run(script, *arguments, cwd):
@@ -132,7 +173,7 @@ def test_the_command_line_ends_with_one_sentence(tmp_path, script, arguments, me
 
 def test_help_lists_the_flags_of_a_script(tmp_path):
     result = run("train.py", "--help", cwd=tmp_path)
-    assert "--config: Python file with get_config()" in result.stdout
+    assert "--config: One of embedded, " in result.stdout
     assert "--workdir" in result.stdout and "--[no]traceback" in result.stdout
 
 
@@ -348,7 +389,7 @@ def test_bad_config_files(tmp_path, content, message):
     file = tmp_path / "config.py"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
-        cli.read_config_file(str(file))
+        read_named_config(str(file))
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -362,15 +403,18 @@ def test_a_config_file_of_ones_own(tmp_path):
         "  config.seed = int(text or 0)\n"
         "  return config.to_dict()\n"
     )
-    config = cli.read_config_file(f"{file}:7")
+    config = read_named_config(f"{file}:7")
     assert config.seed == 7
     set_field(config, "data.mean", "4,5,6")
     assert tuple(config.data.mean) == (4, 5, 6)
-    with pytest.raises(FileNotFoundError, match=r"nowhere.py does not exist; the project's"):
-        cli.read_config_file("nowhere.py")
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"nowhere.py does not exist; give --config a file",
+    ):
+        read_named_config("nowhere.py")
     with pytest.raises(ValueError, match="cannot be called with 1 arguments"):
         file.write_text("def get_config(): pass")
-        cli.read_config_file(f"{file}:7")
+        read_named_config(f"{file}:7")
 
 
 def of_former_names(value="mi"):
@@ -383,7 +427,7 @@ def of_former_names(value="mi"):
 
 def test_a_saved_config_with_a_former_name(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(of_former_names()))
-    config = build.read_config(epath.Path(tmp_path))
+    config = read_config(epath.Path(tmp_path))
     assert config.filter_loss.gradient == "exact" and "estimator" not in config.filter_loss
     check_config(config)
     present = default_config()
@@ -408,5 +452,5 @@ def test_a_command_line_and_a_file_with_a_former_name(tmp_path):
         "    config.filter_loss.estimator = 'mi'\n"
         "    return config\n"
     )
-    config = cli.read_config_file(str(file))
+    config = read_named_config(str(file))
     assert config.filter_loss.gradient == "exact" and "estimator" not in config.filter_loss

@@ -21,8 +21,9 @@ from interp_cnn.evaluation.explanations import explain_image
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
 from interp_cnn.report.explanation_picture import Highlight, draw_explanation
 from interp_cnn.training import trainer
-from interp_cnn.training.build import check_params, claim_workdir, make_network
+from interp_cnn.training.build import check_params, make_network
 from interp_cnn.training.checkpoint import Checkpoints
+from interp_cnn.workdir import claim_workdir
 
 ROOT = Path(__file__).parent.parent
 
@@ -218,7 +219,7 @@ def run(tmp_path_factory):
     config.train.epochs = 1
     claim_workdir(folder, config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+        patch.setattr(prepare, "open_builder", lambda *_, **__: builder)
         data = prepare.prepare(config.data, seed=0)
         trainer.train(config, "interpretable", data, folder / "interpretable")
     image = folder / "a <cat>.png"
@@ -228,7 +229,7 @@ def run(tmp_path_factory):
 
 def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
     workdir, builder, image = run
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     text = explain_image(image, workdir)
     sentence, _, heading, *filters, _, last = text.splitlines()
     assert re.match(r"(not )?cat", sentence) and "logit" in heading and 0 < len(filters) <= 5
@@ -236,7 +237,7 @@ def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
     picture = workdir / "explained" / "a <cat>.png-interpretable.png"
     assert last == f"written: {picture}" and picture.read_bytes().startswith(b"\x89PNG")
 
-    monkeypatch.setattr(prepare, "_builder", None)  # the data are not needed again
+    monkeypatch.setattr(prepare, "open_builder", None)  # the data are not needed again
     assert explain_image(image, workdir) == text
     assert explain_image(image, workdir, box=(5, 5, 40, 50)) != text
     other = workdir / "a <cat>.jpg"  # another suffix
@@ -255,7 +256,7 @@ def test_explain_an_image_then_again_from_what_was_kept(run, monkeypatch):
 
 def test_the_parts_of_an_evaluation(run, monkeypatch):
     workdir, builder, _ = run
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     config = tiny_config()
     restored = filter_parts.restore_network(config, workdir, "interpretable")
     data = prepare.prepare(config.data, seed=0)

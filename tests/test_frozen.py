@@ -166,6 +166,22 @@ def test_a_half_written_file_and_one_of_other_parameters_are_made_anew(data, tmp
     assert cache.attach(turned, network, params, fill=False) is turned
 
 
+def test_other_images_under_the_same_names_are_computed_anew(data, tmp_path):
+    copies = tuple(tmp_path / file.name for file in data.files)
+    for file, copy in zip(data.files, copies, strict=True):
+        shutil.copy(file, copy)
+    same = dataclasses.replace(data, files=copies)
+    cache = FrozenCache(frozen_config(), tmp_path / "cache")
+    cache.attach(data, *start())
+    assert cache.attach(same, *start(), fill=False).train.features is not None
+    content = bytearray(copies[-1].read_bytes())
+    content[len(content) // 2] ^= 1
+    copies[-1].write_bytes(content)
+    drawn_anew = dataclasses.replace(data, files=copies)
+    assert len(data.files) >= 2 and drawn_anew.fingerprint != same.fingerprint == data.fingerprint
+    assert cache.attach(drawn_anew, *start(), fill=False) is drawn_anew
+
+
 def test_bfloat16_is_kept_as_it_is(data, tmp_path):
     config = frozen_config()
     config.model.dtype = "bfloat16"
@@ -228,7 +244,7 @@ def test_networks_without_frozen_layers_have_none(data, tmp_path):
 
 def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeypatch):
     builder = tiny_builder(tmp_path / "data")
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     config = frozen_config()
     config.networks = ("ordinary", "interpretable")
     config.eval.images = "all"

@@ -7,8 +7,8 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from interp_cnn.data.photos.matlab import read_structs
-from interp_cnn.mat5_check import check_mat5
+from interp_cnn.matlab import read_structs
+from interp_cnn.matlab.check import check_mat5
 
 
 def content():

@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 from animal_part_folder import PART, part_entry, write_matlab5, write_matlab73
 
-from interp_cnn.data.photos.matlab import read_structs
+from interp_cnn.matlab import read_structs, read_variables
 
 
 def test_matlab5_and_73_read_alike(tmp_path):
@@ -33,6 +33,34 @@ def test_numbers_keep_their_type(tmp_path):
         (found,) = read_structs(tmp_path / name, "anno")
         np.testing.assert_array_equal(found["mask"], mask)
         assert found["mask"].dtype == np.uint8  # float64 would take eight times the memory
+
+
+def test_cells_structs_and_what_is_empty(tmp_path):
+    cells = np.empty((1, 2), object)
+    cells[0] = [{"name": "conv1"}, {"name": ""}]
+    scipy.io.savemat(tmp_path / "5.mat", {"net": {"layers": cells, "size": np.zeros((0, 0))}})
+    with h5py.File(tmp_path / "73.mat", "w") as file:
+        for k, text in enumerate(("conv1", "")):
+            data = [ord(letter) for letter in text] or [0, 0]
+            node = file.create_dataset(f"#refs#/{k}/name", data=np.array(data, "u2")[:, None])
+            node.attrs["MATLAB_class"] = np.bytes_("char")
+            node.attrs["MATLAB_empty"] = np.uint8(not text)
+        references = [[file["#refs#/0"].ref], [file["#refs#/1"].ref]]
+        node = file.create_dataset("net/layers", data=np.array(references, h5py.ref_dtype))
+        node.attrs["MATLAB_class"] = np.bytes_("cell")
+        file["net/size"] = np.zeros(2, "u8")
+        file["net/size"].attrs["MATLAB_empty"] = np.uint8(1)
+        file.create_group("bare")
+    for name in ("5.mat", "73.mat"):
+        net = read_variables(tmp_path / name, ["net", "other"])["net"]
+        assert net["layers"] == [{"name": "conv1"}, {"name": ""}]
+        assert net["size"].shape == (0, 0)
+        (struct,) = read_structs(tmp_path / name, "net")
+        assert struct == {"layers": [[{"name": "conv1"}], [{"name": None}]], "size": None}
+        with pytest.raises(ValueError, match="there is no variable of that name"):
+            read_structs(tmp_path / name, "other")
+    with pytest.raises(ValueError, match=r"73\.mat cannot be read .*\(a struct has no fields"):
+        read_structs(tmp_path / "73.mat", "bare")
 
 
 @pytest.mark.parametrize("write", [write_matlab5, write_matlab73])

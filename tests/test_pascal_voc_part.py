@@ -355,7 +355,7 @@ def test_archives_unpack_into_the_layout(published, everything, tmp_path, monkey
 
 def test_part_helper_makes_what_matlab_does(tmp_path):
     """A single part is a 1x1 struct and no part an empty array, as in the published files."""
-    from interp_cnn.data.photos.matlab import read_structs
+    from interp_cnn.matlab import read_structs
 
     one = entry("cat", [part("head", 20, 30, 30, 40)])
     write_annotation(tmp_path, "one", [one, entry("dog")])

@@ -13,9 +13,9 @@ from interp_cnn.evaluation import measured_radius
 from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.filter_parts import restore_network
 from interp_cnn.models import NEW_CONV
-from interp_cnn.training.build import claim_workdir, read_config
 from interp_cnn.training.steps import normalise
 from interp_cnn.training.trainer import train
+from interp_cnn.workdir import claim_workdir, read_config
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def run(tmp_path_factory):
     config.networks = ("ordinary", "interpretable")
     claim_workdir(folder, config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+        patch.setattr(prepare, "open_builder", lambda *_, **__: builder)
         data = prepare.prepare(config.data, seed=0)
         for variant in config.networks:
             train(config, variant, data, folder / variant)
@@ -71,7 +71,9 @@ def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
     monkeypatch.setattr(
         measured_radius, "empirical_field", lambda *given, **how: wanted(*given, **how, stride=16)
     )
-    results = commands.evaluate_workdir(read_config(folder), folder, occlude=2)
+    given = read_config(folder)
+    results = commands.evaluate_workdir(given, folder, occlude=2)
+    assert given.eval.radius is None  # the caller's stays as it is
     measured = results["empirical_radius"]
     assert measured["images"] == 2 and set(measured["networks"]) == set(config.networks)
     means = [one["mean"] for one in measured["networks"].values()]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from interp_cnn.report import paper_numbers
 from interp_cnn.report.filters_picture import FilterRow, draw_filters
-from interp_cnn.report.paper_numbers import paper_figure
+from interp_cnn.report.paper_numbers import paper_number
 from interp_cnn.report.table import markdown_table
 
 
@@ -281,7 +281,7 @@ def test_table_needs_no_matplotlib():
 
 def test_paper_figures():
     def figure(metric, network, dataset, category=None, task="single"):
-        return paper_figure(metric, network=network, dataset=dataset, category=category, task=task)
+        return paper_number(metric, network=network, dataset=dataset, category=category, task=task)
 
     voc, ilsvrc = "pascal_voc_part", "ilsvrc_animal_part"
     assert figure("location_instability", "vgg16", voc, "cat") == (0.133, 0.098, "cat")
@@ -307,7 +307,7 @@ def test_paper_figures():
 @pytest.mark.parametrize("network", paper_numbers.NETWORKS)
 def test_paper_means_are_those_of_its_categories(metric, network):
     def figure(category):
-        return paper_figure(metric, network=network, dataset="pascal_voc_part", category=category)
+        return paper_number(metric, network=network, dataset="pascal_voc_part", category=category)
 
     each = [figure(category)[:2] for category in paper_numbers.VOC_CATEGORIES]
     # The paper rounds the categories and their mean to .001 each.

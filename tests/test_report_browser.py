@@ -11,7 +11,8 @@ from made_results import made_results as results_of_runs
 
 from interp_cnn.report.page import ExplainedPrediction, write_report
 from interp_cnn.reproduce.execute import Outcome
-from interp_cnn.reproduce.plan import plan, read_wishes
+from interp_cnn.reproduce.plan import plan
+from interp_cnn.reproduce.request import read_request
 from interp_cnn.reproduce.write import write_tables
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -202,8 +203,8 @@ def test_without_scripts_all_filters_are_there(browser, report):
 def overview(tmp_path_factory):
     """The page of the tables, of two finished runs and two that were left empty."""
     workdir = tmp_path_factory.mktemp("tables") / 'a <b> "folder" #1'
-    wishes = read_wishes(tables=["4"], nets=["vgg16"], categories=["cat", "dog"], seeds=2)
-    planned, outcomes = plan(wishes), {}
+    request = read_request(tables=["4"], nets=["vgg16"], categories=["cat", "dog"], seeds=2)
+    planned, outcomes = plan(request), {}
     for run in planned:
         results = results_of_runs(run.config)
         if run.job.category == "cat":
@@ -212,7 +213,7 @@ def overview(tmp_path_factory):
         else:
             results = None
         outcomes[run.job, run.seed] = Outcome(results, "" if results else f"no {NASTY}" * 20)
-    return write_tables(wishes, planned, outcomes, workdir)[3]
+    return write_tables(request, planned, outcomes, workdir)[3]
 
 
 @pytest.mark.parametrize("width", [400, 1400])

@@ -1,4 +1,4 @@
-"""Wishes -> runs -> figures -> tables, with results written by hand."""
+"""Request -> runs -> numbers -> tables, with results written by hand."""
 
 import csv
 import io
@@ -10,16 +10,17 @@ import pytest
 from made_results import made_results
 from pages import check_page
 
-from interp_cnn.report.paper_numbers import paper_figure
+from interp_cnn.report.paper_numbers import paper_number
 from interp_cnn.reproduce.execute import NOT_YET, Outcome
-from interp_cnn.reproduce.numbers import figures_of
-from interp_cnn.reproduce.plan import plan, read_wishes
-from interp_cnn.reproduce.tables import CATEGORIES, EMBEDDED, TABLES, VOC, Job, columns
+from interp_cnn.reproduce.numbers import measurements_of
+from interp_cnn.reproduce.plan import plan
+from interp_cnn.reproduce.request import read_request
+from interp_cnn.reproduce.tables import CATEGORIES, EMBEDDED, TABLES, VOC, Experiment, columns
 from interp_cnn.reproduce.write import write_tables
 
 
-def wishes_of(tables, **changes):
-    return read_wishes(tables=tables.split(","), **{"nets": ["vgg16"], "seeds": 2} | changes)
+def request_of(tables, **changes):
+    return read_request(tables=tables.split(","), **{"nets": ["vgg16"], "seeds": 2} | changes)
 
 
 @pytest.mark.parametrize(
@@ -42,79 +43,82 @@ def wishes_of(tables, **changes):
         ({"settings": ["seed=3"]}, "config.seed has a flag of its own; use --seeds"),
     ],
 )
-def test_wrong_wishes(changes, message):
+def test_wrong_requests(changes, message):
     wanted = {"tables": ["1"], "nets": ["vgg16"]} | changes
     with pytest.raises(ValueError) as error:
-        read_wishes(**wanted)
+        read_request(**wanted)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_one_run_serves_several_tables():
-    runs = plan(wishes_of("1,2,4,5,7", categories=["dog", "cat"]))
+    runs = plan(request_of("1,2,4,5,7", categories=["dog", "cat"]))
     names = [run.name for run in runs]
     assert len(names) == len(set(names))
-    first = [run.job for run in runs if run.seed == 0]
-    assert [run.job for run in runs] == 2 * first
+    first = [run.experiment for run in runs if run.seed == 0]
+    assert [run.experiment for run in runs] == 2 * first
     assert set(first) == {
-        Job("pascal_voc_part", "single", "cat", "vgg16"),
-        Job("pascal_voc_part", "single", "dog", "vgg16"),
-        Job("pascal_voc_part", "multi_logistic", "cat+dog", "vgg16"),
-        Job("pascal_voc_part", "multi_softmax", "cat+dog", "vgg16"),
-        Job("cub_200_2011", "single", "bird", "vgg16"),
-        Job("ilsvrc_animal_part", "single", "cat", "vgg16"),
-        Job("ilsvrc_animal_part", "single", "dog", "vgg16"),
-        Job("ilsvrc_animal_part", "multi_logistic", "dog+cat", "vgg16"),
+        Experiment("pascal_voc_part", "single", "cat", "vgg16"),
+        Experiment("pascal_voc_part", "single", "dog", "vgg16"),
+        Experiment("pascal_voc_part", "multi_logistic", "cat+dog", "vgg16"),
+        Experiment("pascal_voc_part", "multi_softmax", "cat+dog", "vgg16"),
+        Experiment("cub_200_2011", "single", "bird", "vgg16"),
+        Experiment("ilsvrc_animal_part", "single", "cat", "vgg16"),
+        Experiment("ilsvrc_animal_part", "single", "dog", "vgg16"),
+        Experiment("ilsvrc_animal_part", "multi_logistic", "dog+cat", "vgg16"),
     }
 
 
 def test_everything_is_planned_by_default():
-    runs = plan(read_wishes(tables=list(TABLES), seeds=1))
-    jobs = [run.job for run in runs]
+    runs = plan(read_request(tables=list(TABLES), seeds=1))
+    experiments = [run.experiment for run in runs]
     voc, ilsvrc, cub, embedded = 6 + 2, 30 + 1, 1, len(CATEGORIES[EMBEDDED]) + 2
-    assert len(jobs) == 4 * (voc + ilsvrc + cub) + embedded
-    assert Job("pascal_voc_part", "multi_softmax", "all", "alexnet") in jobs
-    assert all((job.network == "small") == (job.dataset == EMBEDDED) for job in jobs)
+    assert len(experiments) == 4 * (voc + ilsvrc + cub) + embedded
+    assert Experiment("pascal_voc_part", "multi_softmax", "all", "alexnet") in experiments
+    assert all(
+        (experiment.network == "small") == (experiment.dataset == EMBEDDED)
+        for experiment in experiments
+    )
 
 
 def test_configurations():
-    wishes = wishes_of(
+    request = request_of(
         "2,4,embedded",
         nets=["alexnet", "vgg16"],
         manual_dir="published",
         weights=["vgg16=none.h5"],
         settings=["train.epochs=7", "model.frozen_through=none", "train.clip_norm=2"],
     )
-    configs = {(run.job, run.seed): run.config for run in plan(wishes)}
-    config = configs[Job(VOC, "multi_softmax", "all", "vgg16"), 1]
+    configs = {(run.experiment, run.seed): run.config for run in plan(request)}
+    config = configs[Experiment(VOC, "multi_softmax", "all", "vgg16"), 1]
     assert (config.seed, config.train.task, config.data.negatives) == (1, "softmax", "none")
     assert (config.data.name, config.data.category) == (VOC, "all")
     assert (config.weights, config.data.manual_dir) == ("none.h5", "published")
     assert (config.train.epochs, config.model.frozen_through) == (7, None)
     assert config.train.clip_norm == 2.0 and config.eval.images == "all"
-    config = configs[Job(VOC, "single", "cow", "alexnet"), 0]
+    config = configs[Experiment(VOC, "single", "cow", "alexnet"), 0]
     assert (config.model.name, config.weights, config.train.task) == (
         *("alexnet", "download"),
         "logistic",
     )
     assert config.data.negatives == "photos"
-    config = configs[Job(EMBEDDED, "multi_logistic", "all", "small"), 0]
+    config = configs[Experiment(EMBEDDED, "multi_logistic", "all", "small"), 0]
     assert (config.model.name, config.weights, config.data.negatives) == ("small", "", "none")
 
 
 def test_the_number_of_epochs_moves_what_hangs_on_it():
-    wishes = wishes_of("embedded", categories=["cat"], settings=["train.epochs=2"])
-    (config, _) = (run.config for run in plan(wishes))
+    request = request_of("embedded", categories=["cat"], settings=["train.epochs=2"])
+    (config, _) = (run.config for run in plan(request))
     assert (config.train.epochs, config.interpretable.start_epoch) == (2, 0.75)
-    wishes = wishes_of(
+    request = request_of(
         "embedded",
         categories=["cat"],
         settings=["interpretable.start_epoch=0.5", "train.epochs=2"],
     )
-    assert plan(wishes)[0].config.interpretable.start_epoch == 0.5
+    assert plan(request)[0].config.interpretable.start_epoch == 0.5
 
 
-def test_frozen_layers_of_vgg16_are_no_wish_for_another_network():
-    by_name = {run.job.network: run.config for run in plan(wishes_of("5", nets=[]))}
+def test_frozen_layers_of_vgg16_are_not_asked_of_another_network():
+    by_name = {run.experiment.network: run.config for run in plan(request_of("5", nets=[]))}
     assert by_name["vgg16"].model.frozen_through == "conv4_3"
     assert all(by_name[name].model.frozen_through is None for name in by_name if name != "vgg16")
 
@@ -129,38 +133,42 @@ def test_columns():
     assert columns(TABLES["ilsvrc"][0], ["cow"])[0].reason.startswith("none of the chosen")
 
 
-def cells(table, wishes, values):
+def cells(table, request, values):
     """Figures of a table by (metric, variant, layer, column) where `values` are of each run."""
-    planned = plan(wishes)
+    planned = plan(request)
     outcomes = {
-        (run.job, run.seed): value
+        (run.experiment, run.seed): value
         if isinstance(value := values(run), Outcome)
         else Outcome(made_results(run.config, **value))
         for run in planned
     }
-    found = figures_of(TABLES[table][0], wishes, planned, outcomes)
+    found = measurements_of(TABLES[table][0], request, planned, outcomes)
     return {(f.metric, f.variant, f.layer, f.column): f for f in found}
 
 
 def by_seed(run):
     """.10 and .12 for cats, .20 and .22 for others."""
-    value = (0.1 if run.job.category == "cat" else 0.2) + 0.02 * run.seed
+    value = (0.1 if run.experiment.category == "cat" else 0.2) + 0.02 * run.seed
     return {"value": value, "accuracy": 0.8, "filters": 512 - run.seed}
 
 
 def test_mean_spread_and_what_is_behind():
-    found = cells("4", wishes_of("4", categories=["cat", "dog"]), by_seed)
-    figure = found["location_instability", "interpretable", "new_conv", "cat"]
-    assert figure.values == pytest.approx((0.15, 0.17))
-    assert figure.mean == pytest.approx(0.16)
-    assert figure.spread == pytest.approx(statistics.stdev([0.15, 0.17]))
-    assert (figure.filters, figure.images, figure.seeds) == ((512, 511), (100, 100), (0, 1))
-    assert (figure.paper, figure.paper_scope) == (0.098, "cat")
+    found = cells("4", request_of("4", categories=["cat", "dog"]), by_seed)
+    found_value = found["location_instability", "interpretable", "new_conv", "cat"]
+    assert found_value.values == pytest.approx((0.15, 0.17))
+    assert found_value.mean == pytest.approx(0.16)
+    assert found_value.spread == pytest.approx(statistics.stdev([0.15, 0.17]))
+    assert (found_value.filters, found_value.images, found_value.seeds) == (
+        (512, 511),
+        (100, 100),
+        (0, 1),
+    )
+    assert (found_value.paper, found_value.paper_scope) == (0.098, "cat")
     mean = found["location_instability", "ordinary", "top_conv", "mean"]
     assert mean.values == pytest.approx((0.16, 0.18))
     assert (mean.filters, mean.images) == ((1024, 1022), (200, 200))
     assert (mean.paper, mean.paper_scope) == (0.139, "mean of 6")
-    assert "mean over 2 of 6 categories (cat, dog)" in mean.marks
+    assert "mean over 2 of 6 categories (cat, dog)" in mean.differences
     tracking = found["tracking_ratio", "ordinary", "new_conv", "dog"]
     assert tracking.values == pytest.approx((0.4, 0.44)) and tracking.paper is None
     control = found["location_instability", "center", "", "mean"]
@@ -168,22 +176,24 @@ def test_mean_spread_and_what_is_behind():
 
 
 def test_one_seed_has_no_spread():
-    found = cells("4", wishes_of("4", categories=["cat"], seeds=1), by_seed)
-    figure = found["location_instability", "ordinary", "new_conv", "cat"]
-    assert figure.mean == pytest.approx(0.1) and figure.spread is None
+    found = cells("4", request_of("4", categories=["cat"], seeds=1), by_seed)
+    found_value = found["location_instability", "ordinary", "new_conv", "cat"]
+    assert found_value.mean == pytest.approx(0.1) and found_value.spread is None
 
 
 def test_every_figure_of_the_paper_stands_beside_its_cell():
-    found = cells("1", wishes_of("1", seeds=1), lambda run: {})
+    found = cells("1", request_of("1", seeds=1), lambda run: {})
     for category in (*CATEGORIES[VOC], "mean"):
-        wanted = paper_figure(
+        wanted = paper_number(
             "part_interpretability", network="vgg16", dataset=VOC, category=category
         )
         for variant in ("ordinary", "interpretable"):
-            figure = found["part_interpretability", variant, "new_conv", category]
-            assert figure.paper == getattr(wanted, variant)
-    found = cells("7", wishes_of("7", seeds=1), lambda run: {"categories": ("a", "b")})
-    row = {key[3]: figure.paper for key, figure in found.items() if key[1] == "interpretable"}
+            found_value = found["part_interpretability", variant, "new_conv", category]
+            assert found_value.paper == getattr(wanted, variant)
+    found = cells("7", request_of("7", seeds=1), lambda run: {"categories": ("a", "b")})
+    row = {
+        key[3]: found_value.paper for key, found_value in found.items() if key[1] == "interpretable"
+    }
     assert row == {
         "ILSVRC Animal-Part, multi, logistic": None,
         "VOC Part, multi, logistic": 0.9850,
@@ -195,60 +205,60 @@ def test_every_figure_of_the_paper_stands_beside_its_cell():
 
 
 def test_a_mean_of_the_paper_does_not_stand_beside_one_category():
-    found = cells("ilsvrc", wishes_of("ilsvrc", categories=["fox"], seeds=1), lambda run: {})
+    found = cells("ilsvrc", request_of("ilsvrc", categories=["fox"], seeds=1), lambda run: {})
     one = found["location_instability", "ordinary", "new_conv", "fox"]
     mean = found["location_instability", "ordinary", "new_conv", "mean"]
     assert one.paper is None and one.mean == mean.mean
     assert (mean.paper, mean.paper_scope) == (0.144, "mean of 30")
-    assert "mean over 1 of 30 categories (fox)" in mean.marks
+    assert "mean over 1 of 30 categories (fox)" in mean.differences
 
 
 def test_missing_runs_leave_cells_empty_and_say_why():
     def values(run):
-        if run.job.category == "dog":
+        if run.experiment.category == "dog":
             return Outcome(None, "the folder is missing")
         return Outcome(None, "not run yet") if run.seed else by_seed(run)
 
-    found = cells("4", wishes_of("4", categories=["cat", "dog"]), values)
+    found = cells("4", request_of("4", categories=["cat", "dog"]), values)
     dog = found["location_instability", "ordinary", "new_conv", "dog"]
-    assert dog.mean is None and dog.marks == ()
+    assert dog.mean is None and dog.differences == ()
     assert {(m.category, m.seed, m.reason) for m in dog.missing} == {
         ("dog", 0, "the folder is missing"),
         ("dog", 1, "the folder is missing"),
     }
     mean = found["location_instability", "ordinary", "new_conv", "mean"]
     assert mean.seeds == (0,) and mean.mean == pytest.approx(0.1)
-    assert "mean over 1 of 6 categories (cat)" in mean.marks
+    assert "mean over 1 of 6 categories (cat)" in mean.differences
     assert ("cat", 1, "not run yet") in mean.missing
 
 
 def test_a_mean_has_the_same_categories_for_every_seed():
     def values(run):
-        cat = run.job.category == "cat"
+        cat = run.experiment.category == "cat"
         return Outcome(None, "no") if cat and run.seed == 1 else by_seed(run)
 
-    found = cells("4", wishes_of("4", categories=["cat", "dog"]), values)
+    found = cells("4", request_of("4", categories=["cat", "dog"]), values)
     mean = found["location_instability", "ordinary", "new_conv", "mean"]
     assert mean.seeds == (0,) and mean.values == pytest.approx((0.15,))
 
     def apart(run):
-        there = (run.job.category == "cat") == (run.seed == 0)
+        there = (run.experiment.category == "cat") == (run.seed == 0)
         return by_seed(run) if there else Outcome(None, "no")
 
-    found = cells("4", wishes_of("4", categories=["cat", "dog"]), apart)
+    found = cells("4", request_of("4", categories=["cat", "dog"]), apart)
     mean = found["location_instability", "ordinary", "new_conv", "mean"]
     assert mean.mean is None and any("no seed has all" in m.reason for m in mean.missing)
 
 
 def test_figures_that_a_run_does_not_have():
-    wishes = wishes_of("1", categories=["cat"], seeds=1)
-    (run,) = plan(wishes)
+    request = request_of("1", categories=["cat"], seeds=1)
+    (run,) = plan(request)
     results = made_results(run.config)
     del results["networks"]["ordinary"]
     results["networks"]["interpretable"]["layers"]["new_conv"]["part_interpretability"]["value"] = (
         None
     )
-    found = figures_of(TABLES["1"][0], wishes, [run], {(run.job, 0): Outcome(results)})
+    found = measurements_of(TABLES["1"][0], request, [run], {(run.experiment, 0): Outcome(results)})
     reasons = {(f.variant, f.layer): [m.reason for m in f.missing] for f in found}
     assert reasons["ordinary", "new_conv"] == [
         "part_interpretability ordinary new_conv: network not trained"
@@ -257,17 +267,17 @@ def test_figures_that_a_run_does_not_have():
     assert reasons["interpretable", "top_conv"] == []
 
 
-def marks_of(variant="interpretable", metric="part_interpretability", table="1", **changes):
-    wishes = wishes_of(table, **{"categories": ["cat"], "seeds": 1} | changes)
-    found = cells(table, wishes, lambda run: {})
+def differences_of(variant="interpretable", metric="part_interpretability", table="1", **changes):
+    request = request_of(table, **{"categories": ["cat"], "seeds": 1} | changes)
+    found = cells(table, request, lambda run: {})
     layer = "" if metric == "accuracy" else "new_conv"
     return " | ".join(
-        next(f for key, f in found.items() if key[:3] == (metric, variant, layer)).marks
+        next(f for key, f in found.items() if key[:3] == (metric, variant, layer)).differences
     )
 
 
 def test_marks_of_the_two_core_configuration():
-    marks = marks_of()
+    different = differences_of()
     for text in (
         "Keras' ImageNet weights",
         "layers up to conv4_3 not trained",
@@ -278,9 +288,13 @@ def test_marks_of_the_two_core_configuration():
         "filter loss weighted by 'scale_free'",
         "our own split by photo",
     ):
-        assert text in marks
-    assert "batches" not in marks and "measured on" not in marks and "other images" not in marks
-    assert "filter loss" not in marks_of(variant="ordinary")
+        assert text in different
+    assert (
+        "batches" not in different
+        and "measured on" not in different
+        and "other images" not in different
+    )
+    assert "filter loss" not in differences_of(variant="ordinary")
 
 
 def test_nothing_but_the_split_differs_where_all_is_as_in_the_paper(monkeypatch):
@@ -295,52 +309,54 @@ def test_nothing_but_the_split_differs_where_all_is_as_in_the_paper(monkeypatch)
         *("interpretable.ramp_epochs=0", "model.frozen_through=none"),
     )
     settings = {"settings": settings, "weights": ["imagenet.mat"]}
-    assert marks_of(**settings) == (
+    assert differences_of(**settings) == (
         "our own split by photo; the authors' is not published as a list"
     )
-    found = marks_of(
+    found = differences_of(
         **settings | {"settings": (*settings["settings"], "eval.images=test", "model.width=0.5")}
     )
     assert "measured on test images; the authors took all annotated images" in found
     assert "all layers at 0.5 of the paper's width" in found
-    assert "measured on" not in marks_of(metric="accuracy", table="7", **settings)
+    assert "measured on" not in differences_of(metric="accuracy", table="7", **settings)
     negatives = (*settings["settings"], "data.negatives_per_positive=1")
-    found = marks_of(**settings | {"settings": negatives})
+    found = differences_of(**settings | {"settings": negatives})
     assert "other images: photos, 1 for each object; the paper has: photos" in found
 
 
 def test_marks_of_weights(monkeypatch, tmp_path):
     from interp_cnn.reproduce import differences, plan
 
-    assert "w.h5, which cannot be read now" in marks_of(weights=[str(tmp_path / "w.h5")])
+    assert "w.h5, which cannot be read now" in differences_of(weights=[str(tmp_path / "w.h5")])
     facts = {"mean": (120.0, 116.8, 103.9), "source": "w.pth (torchvision)"}
     for module in (differences, plan):
         monkeypatch.setattr(module, "weights_facts", lambda file, network: facts)
-    assert "weights w.pth (torchvision); the paper" in marks_of(weights=["w.pth"])
-    (run,) = plan.plan(wishes_of("1", categories=["cat"], seeds=1, weights=["w.pth"]))
+    assert "weights w.pth (torchvision); the paper" in differences_of(weights=["w.pth"])
+    (run,) = plan.plan(request_of("1", categories=["cat"], seeds=1, weights=["w.pth"]))
     assert run.config.data.mean == facts["mean"]  # or the run would refuse the weights
 
 
 def test_marks_of_several_categories_and_of_cub():
     found = cells(
         "2",
-        wishes_of("2", categories=["cat", "dog"], seeds=1),
+        request_of("2", categories=["cat", "dog"], seeds=1),
         lambda run: {"categories": ("cat", "dog")},
     )
-    marks = " | ".join(
-        found["part_interpretability", "ordinary", "new_conv", "VOC Part, multi, softmax"].marks
+    different = " | ".join(
+        found[
+            "part_interpretability", "ordinary", "new_conv", "VOC Part, multi, softmax"
+        ].differences
     )
-    assert "2 of the paper's 6 categories" in marks and "are on both sides" in marks
-    found = cells("5", wishes_of("5", seeds=1), lambda run: {})
-    marks = found["location_instability", "ordinary", "new_conv", "bird"].marks
-    assert "40 of the 5794 official test birds" in marks
-    assert not any("split" in mark or "categories" in mark for mark in marks)
+    assert "2 of the paper's 6 categories" in different and "are on both sides" in different
+    found = cells("5", request_of("5", seeds=1), lambda run: {})
+    different = found["location_instability", "ordinary", "new_conv", "bird"].differences
+    assert "40 of the 5794 official test birds" in different
+    assert not any("split" in text or "categories" in text for text in different)
 
 
-def written(tmp_path, wishes, values):
-    planned = plan(wishes)
-    outcomes = {(run.job, run.seed): values(run) for run in planned}
-    paths = write_tables(wishes, planned, outcomes, tmp_path)
+def written(tmp_path, request, values):
+    planned = plan(request)
+    outcomes = {(run.experiment, run.seed): values(run) for run in planned}
+    paths = write_tables(request, planned, outcomes, tmp_path)
     names = ["tables.md", "tables.csv", "tables.json", "report/index.html"]
     assert paths == [tmp_path / name for name in names]
     return [path.read_text(encoding="utf-8") for path in paths]
@@ -348,12 +364,12 @@ def written(tmp_path, wishes, values):
 
 def test_written_tables(tmp_path):
     def values(run):
-        if run.job.category == "dog":
+        if run.experiment.category == "dog":
             return Outcome(None, "no <folder> | here")
         return Outcome(made_results(run.config, **by_seed(run)))
 
-    wishes = wishes_of("4,7", categories=["cat", "dog"])
-    markdown, table, content, _ = written(tmp_path, wishes, values)
+    request = request_of("4,7", categories=["cat", "dog"])
+    markdown, table, content, _ = written(tmp_path, request, values)
     lines = markdown.splitlines()
     assert "## Table 4: Location instability, VOC Part" in lines
     row = next(line for line in lines if line.startswith("| VGG-16, ordinary, new conv"))
@@ -381,7 +397,7 @@ def test_written_tables(tmp_path):
     )
     assert float(cat["mean"]) == pytest.approx(0.11) and float(cat["paper"]) == 0.133
     assert (cat["seeds"], cat["filters"], cat["images"]) == ("2", "511-512", "100")
-    assert "Keras' ImageNet weights" in cat["marks"] and cat["missing"] == ""
+    assert "Keras' ImageNet weights" in cat["differences"] and cat["missing"] == ""
 
     read = json.loads(content)
     assert [one["name"] for one in read["tables"]] == ["4", "7"]
@@ -400,7 +416,7 @@ def test_written_tables(tmp_path):
 def test_accuracy_is_written_in_percent(tmp_path):
     markdown, *_ = written(
         tmp_path,
-        wishes_of("7", categories=["cat", "dog"]),
+        request_of("7", categories=["cat", "dog"]),
         lambda run: Outcome(made_results(run.config, accuracy=0.9 + 0.01 * run.seed)),
     )
     row = next(line for line in markdown.splitlines() if line.startswith("| VGG-16, ordinary"))
@@ -410,7 +426,7 @@ def test_accuracy_is_written_in_percent(tmp_path):
 def test_the_embedded_tables_need_no_paper(tmp_path):
     markdown, _, content, _ = written(
         tmp_path,
-        wishes_of("embedded", categories=["cat", "bird"], nets=[]),
+        request_of("embedded", categories=["cat", "bird"], nets=[]),
         lambda run: Outcome(made_results(run.config)),
     )
     assert "Table embedded 1" in markdown
@@ -428,7 +444,7 @@ def test_the_page_of_the_tables(tmp_path):
     reason = 'no <folder> | here & "nowhere"'
 
     def values(run):
-        if run.job.category == "dog":
+        if run.experiment.category == "dog":
             return Outcome(None, reason)
         folder = tmp_path / "runs" / run.name
         if run.seed:
@@ -439,8 +455,8 @@ def test_the_page_of_the_tables(tmp_path):
         results["experiment"] |= {"date": "2026-11-23T10:00:00+00:00", "device": "8 x <cpu>"}
         return Outcome(results)
 
-    wishes = wishes_of("4,7", categories=["cat", "dog"], settings=["train.epochs=3"])
-    markdown, *_ = written(tmp_path, wishes, values)
+    request = request_of("4,7", categories=["cat", "dog"], settings=["train.epochs=3"])
+    markdown, *_ = written(tmp_path, request, values)
     page = check_page(tmp_path / "report" / "index.html")
     assert page.texts.count("Table 4: Location instability, VOC Part") == 1
     assert "0.110 ± 0.014" in page.texts and "(0.133)" in page.texts
@@ -460,7 +476,7 @@ def test_the_page_of_the_tables(tmp_path):
 
 
 def test_the_page_before_the_first_run(tmp_path):
-    written(tmp_path, wishes_of("1", categories=["cat"]), lambda run: NOT_YET)
+    written(tmp_path, request_of("1", categories=["cat"]), lambda run: NOT_YET)
     page = check_page(tmp_path / "report" / "index.html")
     assert "0 of 2 runs are done." in page.texts and page.texts.count("not run yet") == 2
     assert not page.all("a", href="#marks")
@@ -469,5 +485,5 @@ def test_the_page_before_the_first_run(tmp_path):
 def test_a_page_that_cannot_be_written_leaves_the_tables(tmp_path):
     (tmp_path / "report").write_text("")
     with pytest.raises(OSError, match=r"report cannot be written to .*report \(File exists\)"):
-        written(tmp_path, wishes_of("1", categories=["cat"]), lambda run: NOT_YET)
+        written(tmp_path, request_of("1", categories=["cat"]), lambda run: NOT_YET)
     assert (tmp_path / "tables.md").exists() and (tmp_path / "tables.json").exists()

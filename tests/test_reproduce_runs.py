@@ -18,10 +18,11 @@ from voc_part_folder import write_published
 from interp_cnn import commands
 from interp_cnn.data import prepare
 from interp_cnn.reproduce import estimate, execute, possible, write
-from interp_cnn.reproduce.plan import plan, read_wishes
+from interp_cnn.reproduce.plan import plan
+from interp_cnn.reproduce.request import read_request
 
 ROOT = Path(__file__).parent.parent
-WISHES = {"tables": ["embedded"], "categories": ["cat"], "seeds": 2}
+REQUEST = {"tables": ["embedded"], "categories": ["cat"], "seeds": 2}
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def trained(monkeypatch):
 
 
 def test_finished_runs_are_kept(trained, tmp_path):
-    planned = plan(read_wishes(**WISHES))
+    planned = plan(read_request(**REQUEST))
     assert [run.name for run in planned] == [
         "embedded_animals-cat-single-small-seed0",
         "embedded_animals-cat-single-small-seed1",
@@ -57,14 +58,14 @@ def test_finished_runs_are_kept(trained, tmp_path):
     )
     assert trained == [run.name for run in planned] and seen == [0, 1, 2]
     assert all(outcome.results for outcome in outcomes.values())
-    more = plan(read_wishes(**WISHES | {"seeds": 3}))
+    more = plan(read_request(**REQUEST | {"seeds": 3}))
     again = execute.execute(more, tmp_path)
     assert trained[2:] == ["embedded_animals-cat-single-small-seed2"]
-    assert again[planned[0].job, 0] == outcomes[planned[0].job, 0]
+    assert again[planned[0].experiment, 0] == outcomes[planned[0].experiment, 0]
 
 
 def test_a_run_without_figures_or_with_half_a_file_is_taken_up_again(trained, tmp_path):
-    planned = plan(read_wishes(**WISHES))
+    planned = plan(read_request(**REQUEST))
     execute.execute(planned, tmp_path)
     first, second = (execute.folder_of(run, tmp_path) / "metrics.json" for run in planned)
     first.unlink()
@@ -75,13 +76,13 @@ def test_a_run_without_figures_or_with_half_a_file_is_taken_up_again(trained, tm
 
 
 def test_another_evaluation_is_done_anew_and_another_training_refused(trained, tmp_path):
-    planned = plan(read_wishes(**WISHES))
+    planned = plan(read_request(**REQUEST))
     execute.execute(planned, tmp_path)
-    other = plan(read_wishes(**WISHES, settings=["eval.top=7"]))
+    other = plan(read_request(**REQUEST, settings=["eval.top=7"]))
     trained.clear()
     execute.execute(other, tmp_path)
     assert len(trained) == 2
-    other = plan(read_wishes(**WISHES, settings=["train.epochs=9", "eval.top=7"]))
+    other = plan(read_request(**REQUEST, settings=["train.epochs=9", "eval.top=7"]))
     with pytest.raises(ValueError, match=r"seed0 belongs to a run of another config \(config\."):
         execute.execute(other, tmp_path)
     assert len(trained) == 2
@@ -98,8 +99,8 @@ def test_another_evaluation_is_done_anew_and_another_training_refused(trained, t
 def test_what_cannot_be_run_is_left_empty_and_the_rest_is_done(
     trained, tmp_path, monkeypatch, error, tried
 ):
-    wishes = read_wishes(**WISHES | {"categories": ["bird", "cat"]})
-    planned = plan(wishes)
+    request = read_request(**REQUEST | {"categories": ["bird", "cat"]})
+    planned = plan(request)
     train, refused = commands.train_and_evaluate, []
 
     def some(config, workdir):
@@ -110,22 +111,25 @@ def test_what_cannot_be_run_is_left_empty_and_the_rest_is_done(
 
     monkeypatch.setattr(commands, "train_and_evaluate", some)
     outcomes = execute.execute(planned, tmp_path)
-    reasons = {(run.job.category, run.seed): outcomes[run.job, run.seed].reason for run in planned}
+    reasons = {
+        (run.experiment.category, run.seed): outcomes[run.experiment, run.seed].reason
+        for run in planned
+    }
     assert reasons["bird", 0] == reasons["bird", 1] == str(error)
     assert reasons["cat", 0] == reasons["cat", 1] == ""
     assert len(refused) == tried  # another seed finds neither the data nor other data
-    paths = write.write_tables(wishes, planned, outcomes, tmp_path)
+    paths = write.write_tables(request, planned, outcomes, tmp_path)
     assert f"small bird (seed 0, 1): {error}" in paths[0].read_text(encoding="utf-8")
 
 
 def test_weights_may_come_later(trained, tmp_path):
     how = {"tables": ["5"], "nets": ["vgg16"], "seeds": 1}
-    (without,) = plan(read_wishes(**how))
+    (without,) = plan(read_request(**how))
     folder = execute.folder_of(without, tmp_path)
     folder.mkdir(parents=True)
     # As a run leaves it that found no weights: its configuration, and nothing trained.
     (folder / "config.json").write_text(without.config.to_json_best_effort())
-    planned = plan(read_wishes(**how, weights=["some.h5"]))
+    planned = plan(read_request(**how, weights=["some.h5"]))
     execute.execute(planned, tmp_path)
     assert trained == [without.name]
 
@@ -134,21 +138,21 @@ def test_a_folder_may_lack_a_data_set_and_the_rest_is_done(tmp_path):
     (tmp_path / "files").mkdir()
     write_published(tmp_path / "files")
     how = {"nets": ["vgg16"], "seeds": 2, "manual_dir": str(tmp_path / "files")}
-    wishes = read_wishes(tables=["4", "5"], categories=["cat"], **how)
-    reasons = possible.impossible_jobs(wishes, plan(wishes), tmp_path / "out")
-    assert {job.dataset: reason.split(":")[0] for job, reason in reasons.items()} == {
+    request = read_request(tables=["4", "5"], categories=["cat"], **how)
+    reasons = possible.impossible_experiments(request, plan(request), tmp_path / "out")
+    assert {experiment.dataset: reason.split(":")[0] for experiment, reason in reasons.items()} == {
         "cub_200_2011": f"The folder {tmp_path}/files/CUB_200_2011 (the data set) is missing"
     }
-    costs = estimate.estimate(plan(wishes)[1:2], tmp_path / "out", reasons)
+    costs = estimate.estimate(plan(request)[1:2], tmp_path / "out", reasons)
     assert [cost.state for cost in costs] == ["impossible"]
     assert "unknown (The folder" in estimate.as_text(costs)
     shutil.rmtree(tmp_path / "files" / "neg")
     with pytest.raises(ValueError, match=r"none of the 4 runs can be done: The folder .*neg .phot"):
-        possible.impossible_jobs(wishes, plan(wishes), tmp_path / "out")
+        possible.impossible_experiments(request, plan(request), tmp_path / "out")
 
 
 def test_damaged_records_of_runs_count_as_none(tmp_path):
-    (run, _) = plan(read_wishes(**WISHES))
+    (run, _) = plan(read_request(**REQUEST))
     folder = execute.folder_of(run, tmp_path)
     folder.mkdir(parents=True)
     for content in (b"[]", b"{}", b"3", b"\xff", b'{"seconds": "x"}', b""):
@@ -165,12 +169,12 @@ def test_a_full_disk_stops_everything(tmp_path, monkeypatch):
 
     monkeypatch.setattr(commands, "train_and_evaluate", full)
     with pytest.raises(OSError, match="no space left"):
-        execute.execute(plan(read_wishes(**WISHES)), tmp_path)
+        execute.execute(plan(read_request(**REQUEST)), tmp_path)
 
 
 def test_estimate_from_a_finished_run(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(estimate, "_probe", lambda run: pytest.fail("nothing to probe"))
-    planned = plan(read_wishes(**WISHES, settings=["train.epochs=3"]))
+    planned = plan(read_request(**REQUEST, settings=["train.epochs=3"]))
     execute.execute(planned[:1], tmp_path)
     folder = execute.folder_of(planned[0], tmp_path)
     (folder / "time.json").write_text('{"seconds": 160.0}')  # 200 images, 3 + 1 epochs, 2 networks
@@ -186,17 +190,17 @@ def test_estimate_from_a_finished_run(trained, tmp_path, monkeypatch):
 
 def test_estimate_by_a_probe(tmp_path, monkeypatch):
     how = {"settings": ["model.width=0.1", "train.batch_size=8", "networks=('ordinary',)"]}
-    planned = plan(read_wishes(**WISHES, **how))
+    planned = plan(read_request(**REQUEST, **how))
     costs = estimate.estimate(planned, tmp_path)
     assert not any(tmp_path.iterdir())
     assert [cost.state for cost in costs] == ["new", "new"]
     assert costs[0].seconds > 0 and "probe of a few steps" in costs[0].how
     assert costs[0].disk == checkpoint_bytes(planned[0].config)
     (run, _) = plan(
-        read_wishes(**WISHES, settings=[*how["settings"], "model.frozen_through=conv2"])
+        read_request(**REQUEST, settings=[*how["settings"], "model.frozen_through=conv2"])
     )
     assert 0 < estimate._probe(run).frozen
-    broken = plan(read_wishes(**WISHES, settings=["model.frozen_through=conv9"]))
+    broken = plan(read_request(**REQUEST, settings=["model.frozen_through=conv9"]))
     (cost, _) = estimate.estimate(broken, tmp_path)
     assert cost.seconds is None and "frozen_through names no convolution" in cost.how
     assert "unknown (frozen_through" in estimate.as_text([cost])
@@ -210,16 +214,16 @@ def test_estimate_with_frozen_layers(tmp_path, monkeypatch):
         (frozen, lambda n: 0.75 * (2 * n + n // 2) + 0.25 * 4 * 2 * n),
         ([*frozen, "data.cache_gib=0.01"], lambda n: 4 * 2 * n),
     ):
-        (cost, _) = estimate.estimate(plan(read_wishes(**WISHES, settings=settings)), tmp_path)
+        (cost, _) = estimate.estimate(plan(read_request(**REQUEST, settings=settings)), tmp_path)
         assert cost.seconds == pytest.approx(wanted(int(cost.how.split(", ")[1].split()[0])))
 
 
 def test_estimate_counts_the_images_that_are_trained_on(tmp_path, monkeypatch):
     monkeypatch.setattr(estimate, "_probe", lambda run: estimate._Probed(step=1.0, frozen=0.0))
     empty = [f"data.data_dir={tmp_path}"]
-    planned = plan(read_wishes(tables=["embedded"], seeds=1, settings=empty))
-    (several,) = (run for run in planned if run.job.task == "multi_softmax")
-    (single,) = (run for run in planned if run.job.category == "cat")
+    planned = plan(read_request(tables=["embedded"], seeds=1, settings=empty))
+    (several,) = (run for run in planned if run.experiment.task == "multi_softmax")
+    (single,) = (run for run in planned if run.experiment.category == "cat")
 
     def images():
         costs = estimate.estimate([several, single], tmp_path)
@@ -250,14 +254,14 @@ def checkpoint_bytes(config):
 
 def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     builder = tiny_builder(tmp_path_factory.mktemp("data"))
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     small = ("model.width=0.1", "train.batch_size=8", "train.epochs=1", "eval.batch_size=8")
-    wishes = read_wishes(**WISHES | {"seeds": 1}, settings=small)
-    planned = plan(wishes)
+    request = read_request(**REQUEST | {"seeds": 1}, settings=small)
+    planned = plan(request)
     outcomes = execute.execute(planned, tmp_path)
     assert execute.measured_seconds(planned[0], tmp_path) > 0
     assert execute.finished(planned[0], tmp_path) is not None
-    paths = write.write_tables(wishes, planned, outcomes, tmp_path)
+    paths = write.write_tables(request, planned, outcomes, tmp_path)
     cells = [c for table in json.loads(paths[2].read_text())["tables"] for c in table["cells"]]
     (accuracy,) = (
         c

@@ -8,7 +8,9 @@ from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
 from interp_cnn import commands
 from interp_cnn.data import prepare
-from interp_cnn.training.build import claim_workdir, make_network, read_config, starting_params
+from interp_cnn.evaluation.filter_parts import Restored
+from interp_cnn.training.build import make_network, starting_params
+from interp_cnn.workdir import claim_workdir, read_config
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,7 @@ def builder(tmp_path_factory):
 
 @pytest.fixture
 def tiny(builder, monkeypatch):
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
 
 
 def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
@@ -51,7 +53,7 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
 def test_several_categories(tmp_path, monkeypatch, task):
     builder = tiny_builder(tmp_path / "data", ("cat", "rabbit"))
     builder.parts = ()  # as where parts are points
-    monkeypatch.setattr(prepare, "_builder", lambda config, data_dir: builder)
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     config = tiny_config()
     config.data.category = "cat+rabbit"
     config.train.epochs = 1
@@ -101,42 +103,11 @@ def test_nothing_to_evaluate(tiny, tmp_path):
         commands.evaluate_workdir(tiny_config(), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", r"is damaged \(Expecting value"),
-        (b"[]", r"is damaged \(it holds a list\)"),
-        (b"3", r"is damaged \(it holds a int\)"),
-        (b"\xff\xfe", r"is damaged \(.* can't decode"),
-        (b"[" * 100_000, "is damaged"),
-        (b"{}", "config lacks the field 'seed'"),
-        (b'{"train": 3}', r"config\.train is a group of fields"),
-    ],
-)
-def test_a_damaged_configuration(tmp_path, content, message):
-    (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
-        read_config(tmp_path)
-    if "lacks" not in message and "group" not in message:
-        with pytest.raises(ValueError, match=rf"config\.json {message}"):
-            claim_workdir(tmp_path, tiny_config())
-
-
-def test_a_configuration_of_an_older_version(tmp_path):
-    claim_workdir(tmp_path, tiny_config())
-    saved = json.loads((tmp_path / "config.json").read_text())
-    for change, message in (
-        (lambda: saved["eval"].update(bins=3), "config has no field 'eval.bins'"),
-        (lambda: saved["eval"].pop("bins"), None),
-        (lambda: saved["data"].pop("threads"), r"lacks the field 'data.threads'; .* default is 4"),
-    ):
-        change()
-        (tmp_path / "config.json").write_text(json.dumps(saved))
-        if message is None:
-            assert read_config(tmp_path).train.batch_size == 8
-            continue
-        with pytest.raises(ValueError, match=message):
-            read_config(tmp_path)
+def test_a_checkpoint_of_other_categories_than_the_data(tiny, tmp_path, monkeypatch):
+    network = make_network(tiny_config(), "interpretable", 2)
+    monkeypatch.setattr(commands, "restore_network", lambda *_: Restored(network, None, 1, None))
+    with pytest.raises(ValueError, match="tells 2 categories apart and the data have 1; use the"):
+        commands.evaluate_workdir(tiny_config(), tmp_path)
 
 
 def test_unknown_names(tmp_path):

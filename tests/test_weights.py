@@ -24,6 +24,7 @@ from interp_cnn.models.pretrained import (
 )
 from interp_cnn.models.pretrained.__main__ import main, summary
 from interp_cnn.models.pretrained.pretrained import kernel_shapes
+from interp_cnn.training import build
 from interp_cnn.training.build import make_network, starting_params
 from interp_cnn.training.state import init_params
 
@@ -228,6 +229,23 @@ def test_a_run_starts_from_the_weights(tmp_path, pretrained):
         assert all(
             jax.tree.leaves(jax.tree.map(lambda a, b: (a == b).all(), params[name], fresh[name]))
         )
+
+
+def test_a_file_is_read_once_for_all_networks_unless_it_changes(tmp_path, pretrained, monkeypatch):
+    path = tmp_path / "small.safetensors"
+    save_weights(path, pretrained)
+    read = []
+    monkeypatch.setattr(build, "load_weights", lambda *a: read.append(a) or load_weights(*a))
+    config = small_config(path, pretrained.mean)
+    build.check_weights(config, make_network(config, "ordinary"))
+    first = [starting_params(config, make_network(config, name)) for name in config.networks]
+    assert len(read) == 1
+    layers = jax.tree.map(lambda array: array + 1, pretrained.layers)
+    save_weights(path, pretrained._replace(layers=layers, source="another one"))
+    again = starting_params(config, make_network(config, "ordinary"))
+    assert len(read) == 2
+    name = next(iter(layers))
+    assert not np.array_equal(again[name]["kernel"], first[0][name]["kernel"])
 
 
 def test_a_run_prepares_images_as_the_weights_want_them(tmp_path, pretrained):

@@ -9,7 +9,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from interp_cnn.config import default_config
 from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 from interp_cnn.data.pipeline import read_split
-from interp_cnn.data.prepare import Data
+from interp_cnn.data.prepare import Data, record_files
 
 
 def tiny_builder(folder, categories=("cat",)) -> EmbeddedAnimals:
@@ -28,6 +28,7 @@ def tiny_data(folder) -> Data:
         parts=builder.parts,
         landmarks=builder.landmarks,
         has_masks=True,
+        files=record_files(builder),
     )
 
 

@@ -27,7 +27,6 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-import interp_cnn
 from interp_cnn.config import default_config
 from interp_cnn.config.fields import FIELDS, Field
 from interp_cnn.config.kinds import Choice, Choices, Factors, Flag, Number, Numbers, Text
@@ -413,8 +412,6 @@ def run(case: Case) -> Outcome:
     errors = io.StringIO()
     script, _, module = case.command.partition("-m ")
     argv = [str(ROOT / case.command) if script else module, *case.arguments]
-    sys.modules.pop("interp_cnn.cli", None)  # it defines flags
-    vars(interp_cnn).pop("cli", None)
     try:
         with (
             mock.patch.object(sys, "argv", argv),

@@ -18,11 +18,11 @@ from interp_cnn.config.fields import (
 )
 from interp_cnn.config.kinds import Flag, Number
 
-__all__ = ["INTERPRETABLE", "ORDINARY", "default_config"]
+__all__ = ["INTERPRETABLE", "ORDINARY", "default_config", "parse_arguments"]
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """Fields of a run with the paper's values; the files in configs/ start from it."""
+    """Fields of a run with the paper's values; every configuration starts from it."""
     config = ml_collections.ConfigDict()
     for field in FIELDS:
         *groups, name = field.name.split(".")
@@ -44,7 +44,7 @@ def check_config(config: Mapping[str, Any], source: str = "config") -> None:
     """Check every field of a configuration by itself.
 
     Args:
-      config: as `default_config` makes it, or as read from a config.json.
+      config: the nested fields, as `default_config` makes them or as read from a config.json.
       source: what the message calls it by.
 
     Raises:
@@ -79,19 +79,20 @@ def with_present_names(config: Mapping[str, Any]) -> ml_collections.ConfigDict:
     return result
 
 
-# Fields that may differ when a run is taken up again: they change no result beyond rounding.
-_FREE_PREFIXES = (
+# Beginnings of the names of fields that may differ when a run is taken up again: they change no
+# result of training beyond rounding.
+FREE_FIELDS = (
     *("networks", "data.data_dir", "data.manual_dir", "data.threads", "data.cache_gib"),
     *("log_every_steps", "eval.", "checkpoint."),
 )
 
 
 def parse_arguments(text: str | None, **defaults: Any) -> Any:
-    """The part of `--config=FILE.py:name=value,...` behind the colon.
+    """The part of `--config=NAME:name=value,...` behind the colon.
 
     Args:
       text: `"name=value,..."`, or None.
-      **defaults: the names that are allowed, with default values whose type is kept. A type in
+      **defaults: the names that are allowed, with default values whose type is kept; a type in
         place of a value stands for None.
 
     Returns:
@@ -124,54 +125,6 @@ def parse_arguments(text: str | None, **defaults: Any) -> Any:
     return ml_collections.FrozenConfigDict(values)
 
 
-def default_negatives(task: str) -> str:
-    """Of a task: the softmax tells categories from each other alone."""
-    return "none" if task == "softmax" else "photos"
-
-
-def photo_config(text: str | None, *, name: str, category: str) -> ml_collections.ConfigDict:
-    """What the configurations of published photos share: VGG-16 from ImageNet weights.
-
-    Args:
-      text: of the arguments category, negatives, task, epochs, schedule, frozen_through and seed,
-        see `parse_arguments`.
-      name: of the data set.
-      category: that is the default.
-    """
-    arguments = parse_arguments(
-        text,
-        category=category,
-        negatives="",
-        task="logistic",
-        epochs=8,
-        schedule="cosine",
-        frozen_through="conv4_3",
-        seed=0,
-    )
-    config = default_config()
-    config.seed = arguments.seed
-    config.model.dropout = 0.5
-    config.model.new_init_std = 0.01
-    frozen = arguments.frozen_through
-    config.model.frozen_through = None if frozen == "none" else frozen
-    config.weights = "download"
-    config.data.name = name
-    config.data.category = arguments.category
-    config.data.negatives = arguments.negatives or default_negatives(arguments.task)
-    config.train.task = arguments.task
-    config.train.epochs = arguments.epochs
-    config.train.schedule = arguments.schedule
-    if arguments.schedule != "paper":
-        # The gradient of new layers on ImageNet maps is huge at first: unclipped it kills filters.
-        config.train.learning_rate = 5e-3
-        config.train.clip_norm = 5.0
-    config.train.warmup_steps = 10
-    config.interpretable.ramp_epochs = 1.0
-    config.checkpoint.every_steps = 50
-    config.log_every_steps = 5
-    return config
-
-
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested fields as one level of dotted names."""
     flat: dict[str, Any] = {}
@@ -183,17 +136,44 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def merge_with_defaults(
+    saved: Mapping[str, Any], source: str = "config"
+) -> ml_collections.ConfigDict:
+    """A saved configuration, perhaps of an older release, with the defaults of what it lacks.
+
+    A field that is added later needs a default with which nothing changes.
+
+    Args:
+      saved: the nested fields, as read from a config.json.
+      source: what the message calls them by.
+
+    Raises:
+      ValueError: for a field that is unknown, of another type or out of range.
+    """
+    flat = _complete(saved)
+    check_fields(flat, source)
+    config = default_config()
+    with config.ignore_type():  # JSON has lists for tuples
+        config.update_from_flattened_dict(flat)
+    return config
+
+
+def _complete(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a saved configuration by dotted name, with the defaults of those it lacks."""
+    return flatten(default_config()) | renamed(flatten(saved))
+
+
 def first_difference(
-    saved: Mapping[str, Any], config: Mapping[str, Any], free: tuple[str, ...] = _FREE_PREFIXES
+    saved: Mapping[str, Any], config: Mapping[str, Any], free: tuple[str, ...] = FREE_FIELDS
 ) -> str | None:
     """A sentence on the first field that makes two runs different, or None.
 
     Args:
-      saved: fields of a run that is there.
-      config: fields of another one.
+      saved: the fields of a run that is there; those that it lacks count as their defaults.
+      config: the fields of another run.
       free: beginnings of the names of fields that may differ.
     """
-    old, new = renamed(flatten(saved)), renamed(flatten(config))
+    old, new = _complete(saved), _complete(config)
     for name in sorted(old.keys() | new.keys()):
         if name.startswith(free):
             continue

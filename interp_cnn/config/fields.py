@@ -24,11 +24,11 @@ class Field:
     """One field of a configuration.
 
     Attributes:
-      name: dotted.
-      default: of `default_config`; None stands for unset.
+      name: the dotted name.
+      default: the value in `default_config`; None stands for unset.
       kind: what it may hold.
-      meaning: of it, one sentence.
-      unit: of a number.
+      meaning: what the field means, one sentence.
+      unit: the unit of a number.
       unset: what None stands for; a field without this text cannot be None.
     """
 
@@ -457,13 +457,13 @@ def as_markdown(fields: Iterable[Field] = FIELDS) -> str:
     lines = [
         "# Configuration",
         "",
-        "Every field of a run. A file in `configs/` starts from these defaults, which are the"
-        " paper's, and sets",
-        "what it says; `--config.FIELD=VALUE` of `train.py` and `eval.py` and `--set FIELD=VALUE`"
-        " of `reproduce.py`",
-        "come last. `none` unsets a field that may be unset. All values are checked before data"
-        " are prepared. This",
-        "page is printed by `python -m interp_cnn.config`.",
+        "Every field of a run. The configurations of the package and the files in `configs/` start"
+        " from these",
+        "defaults, which are the paper's; `--config.FIELD=VALUE` of `train.py` and `eval.py` and"
+        " `--set FIELD=VALUE`",
+        "of `reproduce.py` come last. `none` unsets a field that may be unset. All values are"
+        " checked before data are",
+        "prepared. This page is printed by `python -m interp_cnn.config`.",
     ]
     group = None
     for field in fields:

@@ -1,6 +1,6 @@
 """Prepares a data set and prints what it found.
 
-python -m interp_cnn.data --name pascal_voc_part --category all --manual_dir DIR
+interp-cnn data --name pascal_voc_part --category all --manual_dir DIR
 """
 
 import argparse
@@ -14,9 +14,9 @@ from interp_cnn.data.categories import ALL
 from interp_cnn.data.prepare import EMBEDDED, PUBLISHED, open_builder
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> None:
     """Run the command; what a user can set right ends it with one sentence."""
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     try:
         builder = open_builder(
             options.name,
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(report(builder))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m interp_cnn.data", description=__doc__)
+def _parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--name", required=True, choices=[EMBEDDED, *PUBLISHED])
     parser.add_argument(
         "--category", default=ALL, help='a name, several joined by "+", or "all" (the default)'
@@ -68,4 +68,4 @@ def report(builder: tfds.core.DatasetBuilder) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog="python -m interp_cnn.data")

@@ -14,7 +14,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     applied, since the published annotations count stored pixels.
 
     Args:
-      image: of any mode.
+      image: an image of any mode.
 
     Raises:
       ValueError: for pixels of 32 bits, which have no white.

@@ -43,7 +43,7 @@ class Features:
     """What stands for the images of some examples: the output of layers that are not trained.
 
     Attributes:
-      array: of all examples, [rows, height, width, channels]; may lie on disk.
+      array: the features of all examples, [rows, height, width, channels]; may lie on disk.
       rows: where the examples are in it, int [examples, orientations]: as they are, and, for
         training, mirrored.
     """
@@ -63,8 +63,8 @@ class Split:
     Attributes:
       source: random access to the stored examples, images still encoded.
       indices: the examples that belong to the task, in a fixed order.
-      labels: of these examples in the task, 0 for "other".
-      features: that stand for the images of these examples, if there are any.
+      labels: the labels of these examples in the task, 0 for "other".
+      features: what stands for the images of these examples, if anything does.
     """
 
     source: Source
@@ -123,14 +123,15 @@ def read_split(
     """Open one split of a prepared data set.
 
     Args:
-      builder: of a data set that is prepared.
+      builder: the builder of a data set that is prepared.
       split: `"train"` or `"test"`.
-      categories: of the task, in the order of their labels 1, 2, ...; None for all that are stored.
+      categories: those of the task, in the order of their labels 1, 2, ...; None for all that are
+        stored.
       negatives: what gets label 0: `"photos"` the images of other things that the data set has,
         `"categories"` the objects of all other categories, `"none"` nothing.
       negatives_per_positive: keep this many examples with label 0 for each object, chosen by the
         seed; None keeps all.
-      seed: of that choice.
+      seed: the seed of that choice.
 
     Raises:
       ValueError: where the arguments do not fit the data set or each other, or the split has no
@@ -353,10 +354,10 @@ def train_batches(
       split: examples.
       crop: transformation to network input.
       batch_size: examples of one batch over all processes.
-      seed: of order and flips.
+      seed: the seed of order and flips.
       first_batch: number of the batch to begin with, to go on after so many.
       shards: index and number of the processes that share the data.
-      threads: that read and transform.
+      threads: the number of threads that read and transform.
 
     Returns:
       Batches with `image` uint8 [batch / processes, size, size, 3] and `label` int32. Where the
@@ -405,7 +406,7 @@ def eval_batches(
       split: examples.
       crop: transformation to network input; None reads no photo and leaves `image` out.
       batch_size: examples of one batch. The last one is padded.
-      threads: that read and transform.
+      threads: the number of threads that read and transform.
 
     Returns:
       Batches with what `crop` makes of the examples, `label` int32, `weight` float32, 0 for padding

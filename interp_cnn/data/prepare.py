@@ -1,6 +1,7 @@
 """Name of a data set -> prepared splits of the task."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ class Data:
       parts: names of the parts for part interpretability; empty where parts are points.
       landmarks: names of the parts whose centres the location metrics use.
       has_masks: whether the parts have masks, else boxes.
+      files: the record files that all examples are read from.
     """
 
     train: Split
@@ -44,6 +46,16 @@ class Data:
     parts: tuple[str, ...]
     landmarks: tuple[str, ...]
     has_masks: bool
+    files: tuple[Path, ...] = ()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the record files, so of every image; other files have another one."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+        return digest.hexdigest()
 
 
 def open_builder(
@@ -52,9 +64,9 @@ def open_builder(
     """The builder of a data set, not prepared.
 
     Args:
-      name: of the data set.
+      name: the name of the data set.
       category: a name, several joined by `+`, or `"all"`.
-      data_dir: where prepared data sets are kept; None is tfds' own default.
+      data_dir: the folder for prepared data sets; None is tfds' own default.
       skip_damaged: leave damaged and missing images out instead of stopping.
 
     Raises:
@@ -69,12 +81,6 @@ def open_builder(
     )
 
 
-def _builder(config: Mapping[str, Any], data_dir: str | None) -> tfds.core.DatasetBuilder:
-    return open_builder(
-        config["name"], config["category"], data_dir=data_dir, skip_damaged=config["skip_damaged"]
-    )
-
-
 def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     """Prepare the data set of a configuration, unless that is done, and open its splits.
 
@@ -82,19 +88,27 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
       config: the fields of `config.data`. Its `negatives`, what gets label 0, are `"photos"`
         (images of other things), `"categories"` (the objects of the
         other categories of the data set, which are all prepared then) or `"none"`.
-      seed: of the choice of negatives.
+      seed: the seed of the choice of negatives.
 
     Raises:
       ValueError: for an unknown data set or category, or damaged source files.
       FileNotFoundError: where source files are missing.
     """
-    data_dir = config["data_dir"] or None
-    wanted = config
-    task = source = _builder(config, data_dir)
+
+    def opened(category: str) -> tfds.core.DatasetBuilder:
+        return open_builder(
+            config["name"],
+            category,
+            data_dir=config["data_dir"] or None,
+            skip_damaged=config["skip_damaged"],
+        )
+
+    wanted = config["category"]
+    task = source = opened(wanted)
     negatives, folder = config["negatives"], config["manual_dir"] or None
     if negatives == CATEGORIES:
-        wanted = {**config, "category": ALL}
-        source = _builder(wanted, data_dir)
+        wanted = ALL
+        source = opened(wanted)
         if config["name"] == Cub2002011.name and task.categories == (BIRD,):
             raise ValueError(
                 f"negatives={CATEGORIES!r} needs a category beside those of the task, and"
@@ -105,9 +119,7 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         source.check_others(Path(folder).expanduser())
     download = tfds.download.DownloadConfig(manual_dir=folder)
     # On a common disk the first host prepares and the others wait; on its own disk each prepares.
-    source = hosts.in_turn(
-        lambda: _prepare_once(source, lambda: _builder(wanted, data_dir), download)
-    )
+    source = hosts.in_turn(lambda: _prepare_once(source, lambda: opened(wanted), download))
     # The categories of "all" may be known only now.
     categories = task.categories or source.categories
     how: dict[str, Any] = {
@@ -130,6 +142,14 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         parts=task.parts,
         landmarks=task.landmarks,
         has_masks="mask" in source.info.features["parts"],
+        files=record_files(source),
+    )
+
+
+def record_files(builder: tfds.core.DatasetBuilder) -> tuple[Path, ...]:
+    """The files with the examples of a prepared data set, in the order of their names."""
+    return tuple(
+        sorted(Path(file) for split in builder.info.splits.values() for file in split.filepaths)
     )
 
 

@@ -28,9 +28,9 @@ from interp_cnn.data.pipeline import Crop
 from interp_cnn.evaluation.filter_parts import FilterParts, filter_parts, restore_network
 from interp_cnn.models import NEW_CONV, Network
 from interp_cnn.report.explanation_picture import Highlight, draw_explanation
-from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.steps import normalise, predict_step
+from interp_cnn.workdir import EXPLAINED, read_config
 
 
 def explain_image(
@@ -63,8 +63,8 @@ def explain_image(
     image, workdir = storage.as_path(image, what="IMAGE"), storage.as_path(workdir)
     photo = read_image(image)
     _check_box(box, image, photo)
-    config = build.read_config(workdir)
-    picture = workdir / "explained" / _picture_name(image, variant, box)
+    config = read_config(workdir)
+    picture = workdir / EXPLAINED / _picture_name(image, variant, box)
     _make_folder(picture.parent)
     restored = restore_network(config, workdir, variant)
     network, params = restored.network, restored.params

@@ -20,6 +20,7 @@ from interp_cnn.training import build
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.filter_categories import FilterActivity
 from interp_cnn.training.state import init_params, no_activities
+from interp_cnn.workdir import CHECKPOINTS, FILTER_PARTS
 
 
 class Restored(NamedTuple):
@@ -29,13 +30,13 @@ class Restored(NamedTuple):
       network: itself.
       params: its parameters.
       step: number of training steps.
-      activity: of its filters in training.
+      activity: activity of its filters in training; None before it.
     """
 
     network: Network
     params: Any
     step: int
-    activity: Mapping[str, FilterActivity]
+    activity: Mapping[str, FilterActivity] | None
 
 
 def restore_network(
@@ -56,12 +57,12 @@ def restore_network(
     if found is None:
         params = init_params(network, config.seed)
         found = Restored(network, params, step, no_activities(network))
-    params, activity = hosts.broadcast((found.params, dict(found.activity)))
+    params, activity = hosts.broadcast((found.params, dict(found.activity or {})))
     return Restored(network, params, step, activity)
 
 
 def _read_network(config: ml_collections.ConfigDict, workdir: epath.Path, variant: str) -> Restored:
-    folder = workdir / variant / "checkpoints"
+    folder = workdir / variant / CHECKPOINTS
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
     checkpoints = Checkpoints(folder)
@@ -135,11 +136,13 @@ def filter_parts(
       variant: of the network.
       restored: the network, from there.
     """
-    file = workdir / variant / "filters.npz"
+    file = workdir / variant / FILTER_PARTS
     found = read_filter_parts(file, restored.step)
     if found is None:
         data = prepare(config.data, seed=config.seed)
-        evaluation = Evaluator(config, data).evaluate(*restored)
+        evaluation = Evaluator(config, data).evaluate(
+            restored.network, restored.params, restored.step, restored.activity
+        )
         found = filter_parts_of(evaluation, data)
         write_filter_parts(file, restored.step, found)
     return found

@@ -170,7 +170,7 @@ def gather(tree: Any) -> list[Any]:
     """What each host gives: a list of trees of NumPy arrays, to the bit, in order of the hosts.
 
     Args:
-      tree: of the same structure on all hosts; shapes may differ.
+      tree: a tree of the same structure on all hosts; shapes may differ.
     """
     if jax.process_count() == 1:
         return [jax.tree.map(np.asarray, tree)]
@@ -222,8 +222,8 @@ def same_everywhere(what: str, text: str, compare: Callable[[str, str], str | No
     """Raise a ValueError where hosts differ.
 
     Args:
-      what: is compared, for the message.
-      text: this host's.
+      what: the name of what is compared, for the message.
+      text: the text of this host.
       compare: says in half a sentence what differs between the first host's text and another's;
         None where the difference does not matter.
     """

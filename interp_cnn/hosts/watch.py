@@ -166,7 +166,7 @@ class Client:
     Args:
       host: number of this one.
       hosts: number of hosts.
-      address: of the server, as it gives it.
+      address: the address of the server, as it gives it.
     """
 
     def __init__(self, host: int, hosts: int, address: str):

@@ -11,6 +11,8 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
+from interp_cnn.workdir import TRAINING_METRICS
+
 Curves = Mapping[str, Sequence[Mapping[str, float]]]  # of each network, a mapping each step
 
 # Blue and vermilion of Okabe and Ito, which all kinds of colour vision tell apart; dashes too.
@@ -38,7 +40,7 @@ def read_curves(folders: Mapping[str, epath.Path]) -> dict[str, list[dict[str, f
     """What training wrote to `metrics.jsonl` in the folder of each network that has one."""
     curves = {}
     for network, folder in folders.items():
-        file = folder / "metrics.jsonl"
+        file = folder / TRAINING_METRICS
         if file.is_file():
             # A run that was killed can leave half a line.
             lines = [line for line in file.read_text().splitlines() if line.endswith("}")]

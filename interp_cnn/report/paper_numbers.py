@@ -86,7 +86,7 @@ _MEANS: dict[tuple[str, str, str], tuple[Pair | None, ...]] = {
     ),
 }
 
-# VOC, single category: the figures of the categories in the order of VOC_CATEGORIES.
+# VOC, single category: the numbers of the categories in the order of VOC_CATEGORIES.
 _VOC_SINGLE: dict[tuple[str, str], tuple[tuple[float, ...], tuple[float, ...]]] = {
     ("location_instability", "alexnet"): (
         (0.153, 0.131, 0.141, 0.128, 0.145, 0.140),
@@ -129,7 +129,7 @@ _SINGLE_SCOPES = {
 }
 
 
-class PaperFigure(NamedTuple):
+class PaperNumber(NamedTuple):
     """One number of the paper for both networks, and what it covers."""
 
     ordinary: float
@@ -137,34 +137,34 @@ class PaperFigure(NamedTuple):
     scope: str  # the category, or "mean of 30" categories, "all birds", "all categories"
 
 
-def paper_figure(
+def paper_number(
     metric: str,
     *,
     network: str,
     dataset: str,
     category: str | None = None,
     task: str = "single",
-) -> PaperFigure | None:
+) -> PaperNumber | None:
     """The paper's number for a network and a data set: of the category where the paper has it.
 
     Args:
       metric: one of `METRICS`; the accuracy is a share in [0, 1], as the others are.
-      network: a key of `NETWORKS`; there are no figures for another one.
-      dataset: a key of `DATASETS`; there are no figures for another one.
-      category: name of the category; the mean over categories where it is None or has no figure
+      network: a key of `NETWORKS`; there are no numbers for another one.
+      dataset: a key of `DATASETS`; there are no numbers for another one.
+      category: name of the category; the mean over categories where it is None or has no number
         of its own.
       task: one of `TASKS`.
 
     Returns:
-      The figure, or None where the paper has none.
+      The number, or None where the paper has none.
 
     Raises:
       ValueError: for an unknown metric or task.
 
-    >>> paper_figure(
+    >>> paper_number(
     ...     "location_instability", network="vgg16", dataset="pascal_voc_part", category="cat"
     ... )
-    PaperFigure(ordinary=0.133, interpretable=0.098, scope='cat')
+    PaperNumber(ordinary=0.133, interpretable=0.098, scope='cat')
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}.")
@@ -176,7 +176,7 @@ def paper_figure(
     own = _VOC_SINGLE.get((metric, network))
     if own and category in VOC_CATEGORIES and (dataset, task) == ("pascal_voc_part", "single"):
         index = VOC_CATEGORIES.index(category)
-        return PaperFigure(own[0][index], own[1][index], category)
+        return PaperNumber(own[0][index], own[1][index], category)
     pair = means[list(NETWORKS).index(network)]
     scope = _SINGLE_SCOPES[dataset] if task == "single" else "all categories"
-    return None if pair is None else PaperFigure(*pair, scope)
+    return None if pair is None else PaperNumber(*pair, scope)

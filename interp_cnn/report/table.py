@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from interp_cnn.report.paper_numbers import DATASETS, NETWORKS, PaperFigure, paper_figure
+from interp_cnn.report.paper_numbers import DATASETS, NETWORKS, PaperNumber, paper_number
 
 Tree = Mapping[str, Any]
 Get = Callable[[Tree], Any]
@@ -271,9 +271,9 @@ def _plain(text: object) -> str:
 # The paper's side.
 
 
-def _paper_figure(results: Tree, metric: str) -> PaperFigure | None:
+def _paper_figure(results: Tree, metric: str) -> PaperNumber | None:
     experiment = results["experiment"]
-    return paper_figure(
+    return paper_number(
         metric,
         network=experiment["network"],
         dataset=experiment["dataset"],

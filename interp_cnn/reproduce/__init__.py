@@ -1,1 +1,1 @@
-"""The paper's tables: tables -> plan -> execute -> figures -> write, and the estimate of a plan."""
+"""The paper's tables: request, plan, execute, numbers, layout, write; and what a plan will cost."""

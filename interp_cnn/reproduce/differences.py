@@ -22,15 +22,15 @@ _BATCH_AND_FACTOR = {
 
 
 def differences(run: Run, results: Mapping[str, Any], metric: str, variant: str) -> list[str]:
-    """What differs from the paper in one figure of a run; nothing where the paper has no data.
+    """What differs from the paper in one number of a run; nothing where the paper has no data.
 
     Args:
-      run: that was done.
-      results: its figures.
-      metric: of the figure.
-      variant: the network.
+      run: the run that was done.
+      results: the results of the run, as in its metrics.json.
+      metric: the metric of the number.
+      variant: `"ordinary"` or `"interpretable"`.
     """
-    if run.job.dataset == EMBEDDED:
+    if run.experiment.dataset == EMBEDDED:
         return []
     config, data = run.config, results["data"]
     found = [
@@ -59,8 +59,8 @@ def _weights(config: ml_collections.ConfigDict) -> str:
 
 def _training(run: Run) -> list[str]:
     model, train = run.config.model, run.config.train
-    epochs = _EPOCHS[run.job.task == SINGLE]
-    batch, factor = _BATCH_AND_FACTOR[run.job.network]
+    epochs = _EPOCHS[run.experiment.task == SINGLE]
+    batch, factor = _BATCH_AND_FACTOR[run.experiment.network]
     found = []
     if model.frozen_through:
         found.append(f"layers up to {model.frozen_through} not trained; the paper trains all")
@@ -70,7 +70,7 @@ def _training(run: Run) -> list[str]:
         found.append(f"{train.epochs} epochs; the paper has {epochs}")
     paper_rate = train.schedule == "paper" and train.paper_factor == factor
     # The schedule of several categories falls over all of its 80 epochs and has their number in k.
-    if not paper_rate or run.job.task != SINGLE:
+    if not paper_rate or run.experiment.task != SINGLE:
         rate = f"{train.learning_rate:g}, {train.schedule}"
         if train.schedule == "paper":
             rate = f"the paper's for one category, k = {train.paper_factor:g}"
@@ -101,9 +101,9 @@ def _loss(config: ml_collections.ConfigDict) -> list[str]:
 
 
 def _split(run: Run) -> str:
-    if run.job.dataset == CUB:
+    if run.experiment.dataset == CUB:
         return ""  # the official split
-    if run.job.task == SINGLE:
+    if run.experiment.task == SINGLE:
         return "our own split by photo; the authors' is not published as a list"
     return (
         "our own split by photo; in the authors' one crops of a photo, or their mirror images, are"
@@ -113,19 +113,19 @@ def _split(run: Run) -> str:
 
 def _objects(run: Run, data: Mapping[str, Any]) -> str:
     """Where a part of the data set is missing."""
-    dataset, have = run.job.dataset, len(data["categories"])
+    dataset, have = run.experiment.dataset, len(data["categories"])
     if dataset == CUB:
         birds = data["test_objects"]
         if birds < _CUB_TEST_BIRDS:
             return f"{birds} of the {_CUB_TEST_BIRDS} official test birds"
         return ""
-    if run.job.task != SINGLE and have < len(CATEGORIES[dataset]):
+    if run.experiment.task != SINGLE and have < len(CATEGORIES[dataset]):
         return f"{have} of the paper's {len(CATEGORIES[dataset])} categories"
     return ""
 
 
 def _measured_on(run: Run, data: Mapping[str, Any]) -> str:
-    authors = "test" if run.job.dataset == CUB else "all"
+    authors = "test" if run.experiment.dataset == CUB else "all"
     if data["location_split"] == authors:
         return ""
     images = {"test": "test images", "all": "all annotated images"}
@@ -137,7 +137,7 @@ def _negatives(run: Run) -> str:
     found = data.negatives
     if data.negatives_per_positive is not None:
         found += f", {data.negatives_per_positive:g} for each object"
-    paper = "photos" if run.job.task == SINGLE else "none"
+    paper = "photos" if run.experiment.task == SINGLE else "none"
     if found == paper:
         return ""
     return f"other images: {found}; the paper has: {paper}"

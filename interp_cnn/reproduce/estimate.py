@@ -19,7 +19,7 @@ from interp_cnn.data.prepare import EMBEDDED, open_builder
 from interp_cnn.models import Network
 from interp_cnn.reproduce.execute import begun, finished, measured_seconds
 from interp_cnn.reproduce.plan import Run
-from interp_cnn.reproduce.tables import CATEGORIES, Job
+from interp_cnn.reproduce.tables import CATEGORIES, Experiment
 from interp_cnn.training import build, parallel
 from interp_cnn.training.frozen_cache import output_bytes
 from interp_cnn.training.optim import make_optimizer
@@ -34,9 +34,9 @@ class Cost(NamedTuple):
     """Of one run.
 
     Attributes:
-      name: of the run.
+      name: the name of the run.
       state: "done", "begun", "new" or "impossible".
-      seconds: that a run from the start takes; 0 where it is done, None where it cannot be told.
+      seconds: the time of a run from the start; 0 where it is done, None where it cannot be told.
       disk: bytes of its checkpoints; None where it cannot be told.
       how: where the seconds are from, or why there are none.
     """
@@ -58,7 +58,7 @@ class _Probed(NamedTuple):
 def estimate(
     planned: Sequence[Run],
     workdir: epath.Path,
-    impossible: Mapping[Job, str] = MappingProxyType({}),
+    impossible: Mapping[Experiment, str] = MappingProxyType({}),
 ) -> list[Cost]:
     """Time and disk of every run.
 
@@ -68,8 +68,8 @@ def estimate(
     will keep the output of the frozen layers, they cost their time once for each image.
 
     Args:
-      planned: see `plan`.
-      workdir: with the runs that are done.
+      planned: the runs, from `plan`.
+      workdir: the folder with the runs that are done.
       impossible: what cannot be trained, with the reason.
     """
     done = {run.name: finished(run, workdir) for run in planned}
@@ -81,8 +81,8 @@ def estimate(
         if done[run.name] is not None:
             costs.append(Cost(run.name, "done", 0.0, _disk(run), "finished"))
             continue
-        if run.job in impossible:
-            costs.append(Cost(run.name, "impossible", None, None, impossible[run.job]))
+        if run.experiment in impossible:
+            costs.append(Cost(run.name, "impossible", None, None, impossible[run.experiment]))
             continue
         if network in measured:
             of_image, how = _Probed(measured[network], 0.0), "time of a finished run"
@@ -107,8 +107,8 @@ def as_text(costs: Sequence[Cost]) -> str:
     lines = []
     for cost in costs:
         known = cost.seconds is not None and cost.disk is not None
-        figures = f"{_hours(cost.seconds)}, {_gib(cost.disk)}" if known else "unknown"
-        lines.append(f"{cost.name}: {cost.state}, {figures} ({cost.how})")
+        cost_text = f"{_hours(cost.seconds)}, {_gib(cost.disk)}" if known else "unknown"
+        lines.append(f"{cost.name}: {cost.state}, {cost_text} ({cost.how})")
     left = [cost for cost in costs if cost.state in ("begun", "new")]
     seconds = sum(cost.seconds or 0 for cost in left)
     disk = sum(cost.disk or 0 for cost in left)
@@ -152,9 +152,9 @@ def _measured(
     """Seconds for one image of each network, of the last finished run that was timed."""
     result = {}
     for run in planned:
-        figures, seconds = done[run.name], measured_seconds(run, workdir)
-        if figures is not None and seconds is not None:
-            seen = _images_seen(run, figures["data"]["train_images"])
+        results, seconds = done[run.name], measured_seconds(run, workdir)
+        if results is not None and seconds is not None:
+            seen = _images_seen(run, results["data"]["train_images"])
             result[run.config.model.name] = seconds / seen
     return result
 
@@ -180,7 +180,7 @@ def _training_images(run: Run) -> tuple[int, str]:
 
 
 def _outputs(run: Run) -> int:
-    return len(named_categories(run.job.category, CATEGORIES[run.job.dataset]))
+    return len(named_categories(run.experiment.category, CATEGORIES[run.experiment.dataset]))
 
 
 def _optimizer(run: Run, network: Network) -> optax.GradientTransformation:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from interp_cnn.report.paper_numbers import NETWORKS
-from interp_cnn.reproduce.numbers import CONTROLS, Figure
+from interp_cnn.reproduce.numbers import CONTROLS, Measurement
 from interp_cnn.reproduce.tables import (
     ACCURACY,
     INSTABILITY,
@@ -15,13 +15,13 @@ from interp_cnn.reproduce.tables import (
     Table,
 )
 
-Cells = tuple[Table, list[Figure]]
+Cells = tuple[Table, list[Measurement]]
 
 TITLE = "The paper's tables"
 ABOUT = (
-    "Each cell: mean ± standard deviation over seeds, (the paper's figure), and letters where"
+    "Each cell: mean ± standard deviation over seeds, (the paper's number), and letters where"
     " data, split, weights or training differ from the paper's, explained at the end. ↑ higher"
-    " is better, ↓ lower is better, — nothing measured. The paper has one figure for a"
+    " is better, ↓ lower is better, — nothing measured. The paper has one number for a"
     " network: it stands beside both layers; the authors' code measures the new conv."
 )
 _METRICS = {
@@ -36,7 +36,7 @@ _NOTES = {
     " position and lower where a filter follows a part.",
     INTERPRETABILITY: "The regions' radius is not in the paper: ours is 0.16 of the image's side,"
     " or config.eval.radius, the same for all networks. The report of each run shows how the"
-    " figure moves with it.",
+    " number moves with it.",
 }
 _OF_THE_IMAGES = (
     "Of the images the strongest of each filter and landmark count for location instability and"
@@ -50,16 +50,16 @@ class Cell(NamedTuple):
 
     Attributes:
       ours: mean and spread, or a dash.
-      paper: the paper's figure.
-      marks: letters.
-      filters: their number behind the figure.
-      images: alike.
-      seeds: alike.
+      paper: the paper's number.
+      letters: the letters of what differs from the paper.
+      filters: how many filters are behind the mean.
+      images: how many images are behind it.
+      seeds: how many seeds are behind it.
     """
 
     ours: str
     paper: str
-    marks: tuple[str, ...]
+    letters: tuple[str, ...]
     filters: str
     images: str
     seeds: int
@@ -73,14 +73,14 @@ class Grid(NamedTuple):
     rows: list[tuple[str, list[Cell]]]
 
 
-class LaidOut(NamedTuple):
+class TableText(NamedTuple):
     """One table.
 
     Attributes:
-      title: with its number.
-      notes: what its figures mean.
-      behind: which of the images behind the figures count, "" for all.
-      grids: one for each metric.
+      title: the title of the table, with its number.
+      notes: what its numbers mean.
+      behind: which of the images behind the numbers count, "" for all.
+      grids: a grid for each metric.
       reasons: why something is empty.
     """
 
@@ -91,58 +91,69 @@ class LaidOut(NamedTuple):
     reasons: list[str]
 
 
-def letters(tables: Sequence[Cells]) -> dict[str, str]:
+def assign_letters(tables: Sequence[Cells]) -> dict[str, str]:
     """A letter for each difference from the paper that some cell has."""
-    marks = dict.fromkeys(m for _, figures in tables for figure in figures for m in figure.marks)
-    return {text: _letter(number) for number, text in enumerate(marks)}
+    different = dict.fromkeys(
+        text
+        for _, measurements in tables
+        for measurement in measurements
+        for text in measurement.differences
+    )
+    return {text: _letter(number) for number, text in enumerate(different)}
 
 
-def lay_out(table: Table, figures: Sequence[Figure], marks: dict[str, str]) -> LaidOut:
-    """The text of one table, with the letters of `letters`."""
+def lay_out(
+    table: Table, measurements: Sequence[Measurement], letters: dict[str, str]
+) -> TableText:
+    """The text of one table, with the letters of `assign_letters`."""
     title = f"Table {table.name}: {table.title}"
     if table.by_category:
         title += f", {TITLES[table.tasks[0][0]]}"
-    return LaidOut(
+    return TableText(
         title=title,
         notes=[_NOTES[metric] for metric in table.metrics if metric in _NOTES],
         behind=_OF_THE_IMAGES if INSTABILITY in table.metrics else "",
         grids=[
-            _grid([figure for figure in figures if figure.metric == metric], metric, marks)
+            _grid(
+                [measurement for measurement in measurements if measurement.metric == metric],
+                metric,
+                letters,
+            )
             for metric in table.metrics
         ],
-        reasons=reasons(figures),
+        reasons=reasons(measurements),
     )
 
 
-def _grid(figures: Sequence[Figure], metric: str, marks: dict[str, str]) -> Grid:
+def _grid(measurements: Sequence[Measurement], metric: str, letters: dict[str, str]) -> Grid:
     rows: dict[str, list[Cell]] = {}
-    for figure in figures:
-        rows.setdefault(_row_title(figure), []).append(_cell(figure, marks))
-    columns = list(dict.fromkeys(figure.column for figure in figures))
+    for measurement in measurements:
+        rows.setdefault(_row_title(measurement), []).append(_cell(measurement, letters))
+    columns = list(dict.fromkeys(measurement.column for measurement in measurements))
     return Grid(_METRICS[metric], columns, list(rows.items()))
 
 
-def _row_title(figure: Figure) -> str:
-    network = NETWORKS.get(figure.network, figure.network)
-    what = CONTROLS.get(figure.variant, figure.variant)
-    layer = figure.layer.replace("_", " ")
+def _row_title(measurement: Measurement) -> str:
+    network = NETWORKS.get(measurement.network, measurement.network)
+    what = CONTROLS.get(measurement.variant, measurement.variant)
+    layer = measurement.layer.replace("_", " ")
     return ", ".join(filter(None, (network, what, layer)))
 
 
-def _cell(figure: Figure, marks: dict[str, str]) -> Cell:
+def _cell(measurement: Measurement, letters: dict[str, str]) -> Cell:
     ours = _DASH
-    if figure.mean is not None:
-        ours = _number(figure.mean, figure.metric)
-        if figure.spread is not None:
-            ours += f" ± {_number(figure.spread, figure.metric)}"
-    order = list(marks)
+    if measurement.mean is not None:
+        ours = _number(measurement.mean, measurement.metric)
+        if measurement.spread is not None:
+            ours += f" ± {_number(measurement.spread, measurement.metric)}"
+    order = list(letters)
     return Cell(
         ours=ours,
-        paper="" if figure.paper is None else _number(figure.paper, figure.metric),
-        marks=tuple(marks[mark] for mark in sorted(figure.marks, key=order.index)),
-        filters=number_range(figure.filters) if any(figure.filters) else "",
-        images=number_range(figure.images),
-        seeds=len(figure.seeds),
+        paper="" if measurement.paper is None else _number(measurement.paper, measurement.metric),
+        letters=tuple(letters[text] for text in sorted(measurement.differences, key=order.index)),
+        filters=number_range(measurement.filters) if any(measurement.filters) else "",
+        images=number_range(measurement.images),
+        seeds=len(measurement.seeds),
     )
 
 
@@ -150,12 +161,12 @@ def _number(value: float, metric: str) -> str:
     return f"{100 * value:.2f}" if metric == ACCURACY else f"{value:.3f}"
 
 
-def reasons(figures: Sequence[Figure]) -> list[str]:
+def reasons(measurements: Sequence[Measurement]) -> list[str]:
     """Each reason once, with the networks, categories and seeds that it holds for."""
     found: dict[str, dict[tuple[str, str], set[int]]] = {}
-    for figure in figures:
-        network = NETWORKS.get(figure.network, figure.network)
-        for category, seed, reason in figure.missing:
+    for measurement in measurements:
+        network = NETWORKS.get(measurement.network, measurement.network)
+        for category, seed, reason in measurement.missing:
             seeds = found.setdefault(reason, {}).setdefault((network, category), set())
             seeds |= set() if seed is None else {seed}
     lines = []

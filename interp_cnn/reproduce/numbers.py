@@ -1,4 +1,4 @@
-"""From the outcomes of the runs to the figures of a table: mean, spread, and what is behind."""
+"""From the outcomes of the runs to the numbers of a table: mean, spread, and what is behind."""
 
 import dataclasses
 import statistics
@@ -7,17 +7,18 @@ from typing import Any, NamedTuple
 
 from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.models import NEW_CONV, TOP_CONV
-from interp_cnn.report.paper_numbers import METRICS, paper_figure
+from interp_cnn.report.paper_numbers import METRICS, paper_number
 from interp_cnn.reproduce.differences import differences
 from interp_cnn.reproduce.execute import NOT_YET, Outcomes
-from interp_cnn.reproduce.plan import Run, Wishes
+from interp_cnn.reproduce.plan import Run
+from interp_cnn.reproduce.request import Request
 from interp_cnn.reproduce.tables import (
     ACCURACY,
     CATEGORIES,
     INSTABILITY,
     SINGLE,
     Column,
-    Job,
+    Experiment,
     Table,
     columns,
     networks,
@@ -27,7 +28,7 @@ CONTROLS = {"center": "control: always at the centre", "random": "control: rando
 
 
 class Missing(NamedTuple):
-    """What a figure lacks: a run, given by category and seed, or all (empty and None)."""
+    """What a measurement lacks: a run, given by category and seed, or all (empty and None)."""
 
     category: str
     seed: int | None
@@ -35,25 +36,25 @@ class Missing(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One cell of a table.
 
     Attributes:
-      table: name of the table.
+      table: the name of the table.
       metric: what was measured.
-      network: name of the network.
+      network: the name of the architecture.
       variant: `"ordinary"`, `"interpretable"`, or a key of `CONTROLS`.
-      layer: name of the maps, or "".
-      dataset: of the column.
-      task: of the column.
-      column: its title.
-      seeds: behind the figure.
-      values: one for each seed.
-      filters: their number for each seed; 0 where the metric has none.
-      images: their number for each seed.
-      paper: the paper's figure, or None.
-      paper_scope: what that covers.
-      marks: where the data, the split, the weights or the training differ from the paper's.
+      layer: the name of the maps, or "".
+      dataset: the data set of the column.
+      task: the task of the column.
+      column: the title of the column.
+      seeds: the seeds that were measured.
+      values: a value for each seed.
+      filters: the number of filters for each seed; 0 where the metric has none.
+      images: the number of images for each seed.
+      paper: the paper's number, or None.
+      paper_scope: what the paper's number covers.
+      differences: where data, split, weights or training differ from the paper's.
       missing: why the cell, or a part of it, is empty.
     """
 
@@ -71,7 +72,7 @@ class Figure:
     images: tuple[int, ...]
     paper: float | None
     paper_scope: str
-    marks: tuple[str, ...]
+    differences: tuple[str, ...]
     missing: tuple[Missing, ...]
 
     @property
@@ -91,16 +92,16 @@ class _Read(NamedTuple):
     images: int
 
 
-def figures_of(
-    table: Table, wishes: Wishes, planned: Sequence[Run], outcomes: Outcomes
-) -> list[Figure]:
+def measurements_of(
+    table: Table, request: Request, planned: Sequence[Run], outcomes: Outcomes
+) -> list[Measurement]:
     """The cells of a table, row by row."""
-    runs = {(run.job, run.seed): run for run in planned}
+    runs = {(run.experiment, run.seed): run for run in planned}
     return [
-        _figure(table, wishes, column, network, row, runs, outcomes)
-        for network in networks(table, wishes.nets)
+        _measurement(table, request, column, network, row, runs, outcomes)
+        for network in networks(table, request.nets)
         for row in _rows(table)
-        for column in columns(table, wishes.categories)
+        for column in columns(table, request.categories)
     ]
 
 
@@ -122,22 +123,22 @@ def _rows(table: Table) -> list[_Row]:
     return rows
 
 
-def _figure(
+def _measurement(
     table: Table,
-    wishes: Wishes,
+    request: Request,
     column: Column,
     network: str,
     row: _Row,
-    runs: Mapping[tuple[Job, int], Run],
+    runs: Mapping[tuple[Experiment, int], Run],
     outcomes: Outcomes,
-) -> Figure:
-    found: dict[str, dict[int, _Read]] = {}  # category -> seed -> figure
-    marks: dict[str, None] = {}  # a set that keeps its order
+) -> Measurement:
+    found: dict[str, dict[int, _Read]] = {}  # category -> seed -> value
+    different: dict[str, None] = {}  # a set that keeps its order
     missing = [Missing("", None, column.reason)] if column.reason else []
     for category in column.categories:
-        job = Job(column.dataset, column.task, category, network)
-        for seed in range(wishes.seeds):
-            outcome = outcomes.get((job, seed), NOT_YET)
+        experiment = Experiment(column.dataset, column.task, category, network)
+        for seed in range(request.seeds):
+            outcome = outcomes.get((experiment, seed), NOT_YET)
             if outcome.results is None:
                 missing.append(Missing(category, seed, outcome.reason))
                 continue
@@ -149,9 +150,9 @@ def _figure(
                 continue
             found.setdefault(category, {})[seed] = read
             if row.variant not in CONTROLS:
-                run = runs[job, seed]
+                run = runs[experiment, seed]
                 new = differences(run, outcome.results, row.metric, row.variant)
-                marks |= dict.fromkeys(new)
+                different |= dict.fromkeys(new)
     # Each seed has to have the same categories, or the spread would be one of categories.
     seeds = sorted(set.intersection(*map(set, found.values()))) if found else []
     if found and not seeds:
@@ -159,9 +160,9 @@ def _figure(
     paper = _paper(column, network, row)
     whole = CATEGORIES[column.dataset]
     if seeds and column.task == SINGLE and not column.one and len(found) < len(whole):
-        marks[f"mean over {len(found)} of {len(whole)} categories ({', '.join(found)})"] = None
+        different[f"mean over {len(found)} of {len(whole)} categories ({', '.join(found)})"] = None
     reads = [[by_seed[seed] for by_seed in found.values()] for seed in seeds]
-    return Figure(
+    return Measurement(
         table=table.name,
         metric=row.metric,
         network=network,
@@ -178,13 +179,13 @@ def _figure(
         images=tuple(sum(read.images for read in of) for of in reads),
         paper=paper[0],
         paper_scope=paper[1],
-        marks=tuple(marks) if seeds else (),
+        differences=tuple(different) if seeds else (),
         missing=tuple(missing),
     )
 
 
 def _read(results: Mapping[str, Any], row: _Row) -> _Read | None:
-    """One figure of a metrics.json; None where the network is not in it."""
+    """One value of a metrics.json; None where the variant is not in it."""
     if row.variant in CONTROLS:
         controls = results["controls"]
         return _Read(controls[row.variant], 0, controls["images"])
@@ -193,16 +194,16 @@ def _read(results: Mapping[str, Any], row: _Row) -> _Read | None:
         return None
     if row.metric == ACCURACY:
         return _Read(network[ACCURACY]["value"], 0, network[ACCURACY]["images"])
-    figures = network["layers"][row.layer][row.metric]
-    return _Read(figures["value"], figures["filters"], results["data"]["location_images"])
+    measured = network["layers"][row.layer][row.metric]
+    return _Read(measured["value"], measured["filters"], results["data"]["location_images"])
 
 
 def _paper(column: Column, network: str, row: _Row) -> tuple[float | None, str]:
-    """The paper's figure for a cell and what it covers, or None and ""."""
+    """The paper's number for a cell and what it covers, or None and ""."""
     if row.variant in CONTROLS or row.metric not in METRICS:
         return None, ""
     category = column.categories[0] if column.one else None
-    figure = paper_figure(
+    number = paper_number(
         row.metric,
         network=network,
         dataset=column.dataset,
@@ -210,6 +211,6 @@ def _paper(column: Column, network: str, row: _Row) -> tuple[float | None, str]:
         task=column.task,
     )
     # A mean does not stand beside one category.
-    if figure is None or (column.one and figure.scope != category):
+    if number is None or (column.one and number.scope != category):
         return None, ""
-    return getattr(figure, row.variant), figure.scope
+    return getattr(number, row.variant), number.scope

@@ -11,17 +11,19 @@ from interp_cnn.report.site import environment, writing_to
 from interp_cnn.reproduce import layout
 from interp_cnn.reproduce.execute import Outcome, Outcomes, folder_of, measured_seconds
 from interp_cnn.reproduce.layout import Cells
-from interp_cnn.reproduce.plan import Run, Wishes
+from interp_cnn.reproduce.plan import Run
+from interp_cnn.reproduce.request import Request
+from interp_cnn.workdir import PAGE, REPORT, RUNS
 
 
 class RunLine(NamedTuple):
     """A run in the list.
 
     Attributes:
-      name: of the run.
+      name: the name of the run.
       state: done, or why there is nothing.
       report: link to its own report, relative to the page; "" where there is none.
-      minutes: that it took, or None where it was interrupted.
+      minutes: the time that it took, or None where it was interrupted.
     """
 
     name: str
@@ -32,7 +34,7 @@ class RunLine(NamedTuple):
 
 def write_overview(
     tables: Sequence[Cells],
-    wishes: Wishes,
+    request: Request,
     planned: Sequence[Run],
     outcomes: Outcomes,
     workdir: epath.Path,
@@ -42,8 +44,8 @@ def write_overview(
     Raises:
       OSError: where it cannot be written.
     """
-    folder = workdir / "report"
-    marks = layout.letters(tables)
+    folder = workdir / REPORT
+    letters = layout.assign_letters(tables)
     done = [outcome.results for outcome in outcomes.values() if outcome.results is not None]
     page = (
         environment()
@@ -51,35 +53,35 @@ def write_overview(
         .render(
             title=layout.TITLE,
             about=layout.ABOUT,
-            tables=[layout.lay_out(table, figures, marks) for table, figures in tables],
-            marks=[(letter, text) for text, letter in marks.items()],
-            runs=[_line(run, outcomes[run.job, run.seed], workdir) for run in planned],
+            tables=[layout.lay_out(table, measurements, letters) for table, measurements in tables],
+            letters=[(letter, text) for text, letter in letters.items()],
+            runs=[_line(run, outcomes[run.experiment, run.seed], workdir) for run in planned],
             done=len(done),
-            asked=_asked(wishes),
+            asked=_asked(request),
             made=_made(done),
         )
     )
     with writing_to(folder) as local:
-        (local / "index.html").write_text(page, encoding="utf-8")
-    return folder / "index.html"
+        (local / PAGE).write_text(page, encoding="utf-8")
+    return folder / PAGE
 
 
 def _line(run: Run, outcome: Outcome, workdir: epath.Path) -> RunLine:
     name, seconds = run.name, measured_seconds(run, workdir)
     if outcome.results is None:
         return RunLine(name, outcome.reason, "", None)
-    there = (folder_of(run, workdir) / "report" / "index.html").is_file()
+    there = (folder_of(run, workdir) / REPORT / PAGE).is_file()
     return RunLine(
         name=name,
         state="done",
-        report=f"../runs/{name}/report/index.html" if there else "",
+        report=f"../{RUNS}/{name}/{REPORT}/{PAGE}" if there else "",
         minutes=None if seconds is None else seconds / 60,
     )
 
 
-def _asked(wishes: Wishes) -> list[tuple[str, str]]:
+def _asked(request: Request) -> list[tuple[str, str]]:
     """What the command line said, as pairs of a name and a text."""
-    return [(name, _text(value)) for name, value in dataclasses.asdict(wishes).items()]
+    return [(name, _text(value)) for name, value in dataclasses.asdict(request).items()]
 
 
 def _made(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -107,22 +107,22 @@ TABLES: dict[str, tuple[Table, ...]] = {
 }
 
 
-class Job(NamedTuple):
+class Experiment(NamedTuple):
     """What is trained, with several seeds: both networks of one task on one data set."""
 
     dataset: str
     task: str
     category: str  # as in config.data.category
-    network: str
+    network: str  # the architecture
 
 
 class Column(NamedTuple):
     """One column of a table.
 
     Attributes:
-      title: above it.
-      dataset: of its figures.
-      task: of its figures.
+      title: what stands above the column.
+      dataset: the data set that is measured.
+      task: the task that is measured.
       categories: texts for config.data.category; the column is the mean over them.
       one: whether it shows one category of several columns.
       reason: why it cannot be filled, or "".
@@ -176,10 +176,12 @@ def networks(table: Table, wanted: Sequence[str]) -> tuple[str, ...]:
     return ("small",) if table.tasks[0][0] == EMBEDDED else tuple(wanted)
 
 
-def jobs(table: Table, *, nets: Sequence[str], wanted: Sequence[str] | None) -> list[Job]:
+def experiments(
+    table: Table, *, nets: Sequence[str], wanted: Sequence[str] | None
+) -> list[Experiment]:
     """What has to be trained for a table."""
     return [
-        Job(column.dataset, column.task, category, network)
+        Experiment(column.dataset, column.task, category, network)
         for network in networks(table, nets)
         for column in columns(table, wanted)
         for category in column.categories

@@ -1,7 +1,6 @@
 """From a configuration to the objects that training and evaluation share."""
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,9 @@ import numpy as np
 import optax
 from etils import epath
 
-from interp_cnn import hosts, storage
-from interp_cnn.config import (
-    check_config,
-    first_difference,
-    is_interpretable,
-    with_present_names,
-)
-from interp_cnn.models import Network, create_model
+from interp_cnn import hosts
+from interp_cnn.config import is_interpretable
+from interp_cnn.models import Backbone, Network, create_model
 from interp_cnn.models.pretrained import (
     Pretrained,
     download_keras_vgg16,
@@ -37,7 +31,7 @@ def make_network(config: ml_collections.ConfigDict, variant: str, outputs: int =
     """The ordinary or the interpretable network of a configuration.
 
     Args:
-      config: see `interp_cnn.config`.
+      config: the configuration of the run, see `interp_cnn.config`.
       variant: `"ordinary"` or `"interpretable"`.
       outputs: number of categories.
 
@@ -55,10 +49,10 @@ def make_objective(
     """What the networks of a configuration are trained for.
 
     Args:
-      config: see `interp_cnn.config`.
-      labels: of all training images, 0 for "other".
+      config: the configuration of the run, see `interp_cnn.config`.
+      labels: the labels of all training images, 0 for "other".
       categories: number of categories.
-      steps_per_epoch: to count epochs.
+      steps_per_epoch: the number of steps of an epoch.
 
     Raises:
       ValueError: for a field out of range, or a task that the labels do not fit.
@@ -72,14 +66,23 @@ def make_objective(
             f" and {int((labels == 0).sum())}; set config.data.negatives='none' and name several"
             " categories in config.data.category, or set config.train.task='logistic'"
         )
+    balanced = weights == "balanced"
+    start, loss = config.interpretable, config.filter_loss
     return Objective(
         task=task,
         class_weights=balanced_class_weights(labels, categories=categories, task=task)
-        if weights == "balanced"
+        if balanced
         else None,
+        weighting=loss.weighting,
+        weight=loss.weight,
+        sharpness=loss.sharpness,
+        images=loss.images,
+        gradient=loss.gradient,
+        alpha=loss.alpha,
+        category_rule=loss.category_rule,
+        start_epoch=start.start_epoch,
+        ramp_epochs=start.ramp_epochs,
         steps_per_epoch=steps_per_epoch,
-        **config.interpretable,
-        **config.filter_loss,
     )
 
 
@@ -94,11 +97,11 @@ def make_step(
     """`step(state, sharded batch)` of a configuration on all devices, see `train_step`.
 
     Args:
-      config: see `interp_cnn.config`.
-      network: to train.
-      optimizer: that made the state.
+      config: the configuration of the run, see `interp_cnn.config`.
+      network: the network to train.
+      optimizer: the optimiser that made the state.
       objective: the losses.
-      devices: see `parallel_step`.
+      devices: the devices to compile for, see `parallel_step`.
     """
     return parallel.parallel_step(
         functools.partial(
@@ -119,8 +122,8 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Cal
     """`(params, sharded batch) -> ` see `frozen_step`, on all local devices.
 
     Args:
-      config: see `interp_cnn.config`.
-      network: with frozen layers.
+      config: the configuration of the run, see `interp_cnn.config`.
+      network: a network with frozen layers.
     """
     return parallel.parallel_map(
         functools.partial(
@@ -150,7 +153,7 @@ def _with_pretrained(config: ml_collections.ConfigDict, network: Network, params
     path = config.weights
     if path == "download":
         path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
-    pretrained = load_weights(path, network.backbone)
+    pretrained = _read_weights(path, network.backbone)
     _check_input(config.data, pretrained)
     return merge_pretrained(params, pretrained.layers)
 
@@ -163,7 +166,21 @@ def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
     """
     _check_published(config, network)
     if config.weights not in ("", "download"):
-        _check_input(config.data, load_weights(config.weights, network.backbone))
+        _check_input(config.data, _read_weights(config.weights, network.backbone))
+
+
+def _read_weights(path: str | Path, backbone: Backbone) -> Pretrained:
+    """`load_weights`, which reads a file once for all networks as long as it stays the same."""
+    file = Path(path)
+    if not file.is_file():
+        return load_weights(file, backbone)  # which says what is missing
+    state = file.stat()
+    return _read_once(file, backbone, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_once(file: Path, backbone: Backbone, changed: int, size: int) -> Pretrained:
+    return load_weights(file, backbone)
 
 
 def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:
@@ -194,9 +211,9 @@ def check_params(network: Network, params: Any, source: epath.Path) -> None:
     """Check that parameters are those of a network.
 
     Args:
-      network: that they should fit.
-      params: from a checkpoint.
-      source: what the message calls them by.
+      network: the network that they should fit.
+      params: the parameters of a checkpoint.
+      source: the folder that the message names.
 
     Raises:
       ValueError: where one is missing, superfluous or of another shape.
@@ -208,67 +225,3 @@ def check_params(network: Network, params: Any, source: epath.Path) -> None:
             f"the checkpoint in {source} is of another network: {difference} in"
             f" {network.backbone.name}; use the config it was trained with"
         )
-
-
-def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
-    """Make the work directory of a configuration, or check that it is its own.
-
-    Raises:
-      ValueError: where the directory belongs to another configuration.
-      OSError: where it cannot be written.
-    """
-    file = workdir / "config.json"
-    with storage.reaching(file):
-        claimed = file.exists()
-    if claimed:
-        difference = first_difference(_saved_config(file), config.to_dict())
-        if difference:
-            raise ValueError(
-                f"{workdir} belongs to a run of another config ({difference});"
-                " choose another --workdir, or delete that one"
-            )
-    storage.make_folder(workdir)
-    storage.write(file, config.to_json_best_effort(indent=2) + "\n")
-
-
-def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
-    """The configuration of a work directory.
-
-    Raises:
-      FileNotFoundError: where it holds none.
-      ValueError: where it is damaged, or has a field that is unknown or out of range.
-    """
-    file = workdir / "config.json"
-    try:
-        saved = _saved_config(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{file} is missing; is {workdir} the --workdir of a training run?"
-        ) from None
-    check_config(saved, source=f"{file}: config")
-    return with_present_names(saved)
-
-
-def _saved_config(file: epath.Path) -> dict[str, Any]:
-    """The content of a config.json.
-
-    Raises:
-      FileNotFoundError: where it is missing.
-      ValueError: where it is damaged.
-    """
-    try:
-        saved = json.loads(storage.read(file).decode())
-        if not isinstance(saved, dict):
-            raise ValueError(f"it holds a {type(saved).__name__}")
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{file} is damaged ({error}); write the config of the run there, or train it again"
-            " in another --workdir"
-        ) from error
-    return saved
-
-
-def read_config_everywhere(workdir: epath.Path) -> ml_collections.ConfigDict:
-    """`read_config` by the first of several hosts, for all."""
-    text = hosts.from_first(lambda: read_config(workdir).to_json_best_effort())
-    return ml_collections.ConfigDict(json.loads(text))

@@ -30,7 +30,7 @@ class Checkpoints:
     """The checkpoints of one network in a folder, read and written by the first host alone.
 
     Args:
-      folder: where they are; it is made.
+      folder: the folder of the checkpoints; it is made.
       keep: number of latest checkpoints that are kept.
     """
 
@@ -115,7 +115,7 @@ class Checkpoints:
         A checkpoint that is damaged is said and set aside, so that its step can be saved again.
 
         Args:
-          state: of the same shapes.
+          state: a state of the same shapes.
 
         Raises:
           ValueError: where the latest is of another network, or none can be read.

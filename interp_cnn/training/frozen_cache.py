@@ -53,8 +53,8 @@ class FrozenCache:
     can be taken up again.
 
     Args:
-      config: see `interp_cnn.config`.
-      folder: that belongs to the cache alone.
+      config: the configuration of the run, see `interp_cnn.config`.
+      folder: a folder that belongs to the cache alone.
       beside_checkpoints: whether checkpoints will take space on the same disk.
     """
 
@@ -85,8 +85,9 @@ class FrozenCache:
 
         Args:
           data: prepared data.
-          network: any; with other frozen parameters than before everything is computed again.
-          params: its parameters.
+          network: any network; with other frozen parameters than before everything is computed
+            again.
+          params: the parameters of the network.
           fill: whether to compute what is not there yet.
 
         Returns:
@@ -133,7 +134,8 @@ class FrozenCache:
         fields = self.config.data
         what = (
             (checksum(frozen), network.backbone.name, one.shape, one.dtype.name),
-            (fields.name, fields.category, fields.crop, tuple(fields.mean), fields.std),
+            (data.fingerprint, fields.name, fields.category),
+            (fields.crop, tuple(fields.mean), fields.std),
         )
         digest = hashlib.sha256(repr(what).encode())
         for split in (data.train, data.test):

@@ -31,7 +31,7 @@ def learning_rate(
     Args:
       schedule: `"paper"` (see `paper_schedule`), `"constant"`, or `"cosine"` down to zero.
       base: peak learning rate of the constant and cosine schedules.
-      factor: of the paper's schedule.
+      factor: the factor k of the paper's schedule.
       epochs: length of the run.
       steps_per_epoch: length of an epoch.
       warmup: steps of linear warm-up of the cosine schedule.
@@ -72,8 +72,8 @@ def make_optimizer(
     Args:
       rate: learning rate as a function of the step.
       frozen: layers that are not trained; they have no momentum and no weight decay.
-      momentum: of the gradients.
-      weight_decay: of all trained parameters but the biases of the new layers.
+      momentum: the momentum of the gradients.
+      weight_decay: the decay of all trained parameters but the biases of the new layers.
       rate_factors: regular expression of a parameter's path, such as `"fc8/.*"` or `".*/bias"`, ->
         factor of its learning rate. The first that matches counts.
       clip_norm: largest norm of the whole gradient; None does not clip.

@@ -22,9 +22,9 @@ def parallel_step(
     averages over the axis `AXIS`.
 
     Args:
-      step: function of one device's share that returns values equal on all devices.
+      step: a function of one device's share that returns values equal on all devices.
       donate_state: whether the memory of the state may be reused for the result.
-      devices: others than those of this machine, to compile for them.
+      devices: the devices to compile for; None takes those of this machine.
     """
     return jax.pmap(
         step,
@@ -44,8 +44,8 @@ def parallel_map(
     Hosts call it independently of each other, also a different number of times.
 
     Args:
-      function: of one device's share.
-      devices: others than those of this machine, to compile for them.
+      function: a function of one device's share.
+      devices: the devices to compile for; None takes those of this machine.
     """
     return jax.pmap(
         function,

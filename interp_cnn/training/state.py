@@ -19,7 +19,7 @@ class TrainState(flax.struct.PyTreeNode):
       step: number of steps done, int32 [].
       params: parameters of the network.
       opt_state: state of the optimiser.
-      activity: of the filters of each interpretable layer, in each category.
+      activity: the activity of the filters of each interpretable layer, in each category.
     """
 
     step: jax.Array

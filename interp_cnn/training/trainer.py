@@ -1,8 +1,10 @@
 """Training of one network, from its latest checkpoint to the last step."""
 
+import dataclasses
 import math
 import signal
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -10,6 +12,8 @@ import grain
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
+import optax
 from etils import epath
 
 from interp_cnn import hosts
@@ -22,6 +26,7 @@ from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.optim import learning_rate, make_optimizer
 from interp_cnn.training.state import TrainState, init_state
 from interp_cnn.training.writers import MetricWriter, NoWriter
+from interp_cnn.workdir import CHECKPOINTS
 
 
 class Interrupted(SystemExit):
@@ -96,11 +101,11 @@ def train(
     """Train one network, or go on from its latest checkpoint.
 
     Args:
-      config: see `interp_cnn.config`.
+      config: the configuration of the run, see `interp_cnn.config`.
       variant: `"ordinary"` or `"interpretable"`.
       data: prepared data.
-      folder: gets checkpoints, `metrics.jsonl` and TensorBoard events.
-      cache: of the output of the frozen layers; without it every step computes it.
+      folder: the folder for checkpoints, `metrics.jsonl` and TensorBoard events.
+      cache: the output of the frozen layers; without it every step computes it.
 
     Returns:
       The state after the last step.
@@ -112,31 +117,16 @@ def train(
     """
     check_batch_size(config)
     network = build.make_network(config, variant, len(data.categories))
-    settings = config.train
-    steps_per_epoch = len(data.train) // settings.batch_size
     _batches(config, network, data)  # says where the batch is too large
-    total = settings.epochs * steps_per_epoch
-    rate = learning_rate(
-        settings.schedule,
-        base=settings.learning_rate,
-        factor=settings.paper_factor,
-        epochs=settings.epochs,
-        steps_per_epoch=steps_per_epoch,
-        warmup=settings.warmup_steps,
-    )
-    optimizer = make_optimizer(
-        rate,
-        frozen=network.frozen_layers,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        rate_factors=dict(settings.rate_factors),
-        clip_norm=settings.clip_norm,
-    )
+    steps_per_epoch = len(data.train) // config.train.batch_size
+    total = config.train.epochs * steps_per_epoch
+    rate = _learning_rate(config, steps_per_epoch)
+    optimizer = _optimizer(config, network, rate)
     objective = build.make_objective(
         config, data.train.labels, categories=len(data.categories), steps_per_epoch=steps_per_epoch
     )
     state = init_state(build.starting_params(config, network), optimizer, network)
-    checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep)
     restored = checkpoints.restore(state)
     if restored is None:
         checkpoints.check_space(state)
@@ -146,35 +136,49 @@ def train(
         if first:
             hosts.say(f"{variant}: resumed from the checkpoint of step {first}")
         known = data if cache is None else cache.attach(data, network, state.params)
-        iterator = iter(_batches(config, network, known, first))
-        step_function = build.make_step(config, network, optimizer, objective)
         writer: MetricWriter | NoWriter = NoWriter()
         if hosts.is_first():
             writer = MetricWriter(folder, name=variant, first_step=first, total_steps=total)
         try:
             with _StopSignal() as stop_signal:
-                state = _loop(
-                    config,
-                    variant,
-                    state,
-                    iterator,
-                    step_function,
-                    checkpoints,
-                    writer,
-                    total,
-                    rate,
-                    stop_signal,
+                loop = _Loop(
+                    config=config,
+                    variant=variant,
+                    step_function=build.make_step(config, network, optimizer, objective),
+                    rate=rate,
+                    total=total,
+                    checkpoints=checkpoints,
+                    writer=writer,
+                    stop_signal=stop_signal,
                 )
+                state = loop.run(state, iter(_batches(config, network, known, first)))
         finally:
             writer.close()
     checkpoints.close()
     return state
 
 
-def _not_finite(what: str, checkpoints: Checkpoints) -> FloatingPointError:
-    return FloatingPointError(
-        f"{what}, training stopped; {checkpoints.last_good()}; lower config.train.learning_rate or"
-        " config.filter_loss.weight and start again in another --workdir"
+def _learning_rate(config: ml_collections.ConfigDict, steps_per_epoch: int) -> optax.Schedule:
+    return learning_rate(
+        config.train.schedule,
+        base=config.train.learning_rate,
+        factor=config.train.paper_factor,
+        epochs=config.train.epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup=config.train.warmup_steps,
+    )
+
+
+def _optimizer(
+    config: ml_collections.ConfigDict, network: Network, rate: optax.Schedule
+) -> optax.GradientTransformation:
+    return make_optimizer(
+        rate,
+        frozen=network.frozen_layers,
+        momentum=config.train.momentum,
+        weight_decay=config.train.weight_decay,
+        rate_factors=dict(config.train.rate_factors),
+        clip_norm=config.train.clip_norm,
     )
 
 
@@ -183,61 +187,83 @@ def _all_finite(params: Any) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
 
 
-def _check_finite(state: TrainState, variant: str, checkpoints: Checkpoints) -> None:
-    """Keep parameters that the last update spoiled out of the checkpoints."""
-    if not _all_finite(state.params):
-        what = f"{variant}: a parameter is not finite after step {int(state.step)}"
-        raise _not_finite(what, checkpoints)
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """The steps that are left, and what is written on the way.
 
+    Attributes:
+      config: the configuration of the run.
+      variant: the name of the network, for messages.
+      step_function: `step(state, sharded batch)`, as `build.make_step` returns it.
+      rate: the learning rate as a function of the step.
+      total: the number of the last step.
+      checkpoints: the checkpoints that are saved.
+      writer: what takes the metrics.
+      stop_signal: what says whether to save and stop.
+    """
 
-def _loop(
-    config: ml_collections.ConfigDict,
-    variant: str,
-    state: TrainState,
-    iterator: grain.DatasetIterator,
-    step_function: Any,
-    checkpoints: Checkpoints,
-    writer: MetricWriter | NoWriter,
-    total: int,
-    rate: Any,
-    stop_signal: _StopSignal,
-) -> TrainState:
-    """The steps that are left."""
-    pending: list[dict[str, jax.Array]] = []  # metrics of the steps since the last look
+    config: ml_collections.ConfigDict
+    variant: str
+    step_function: Callable[..., Any]
+    rate: optax.Schedule
+    total: int
+    checkpoints: Checkpoints
+    writer: MetricWriter | NoWriter
+    stop_signal: _StopSignal
 
-    def look(step: int) -> None:
-        """Fetch what is pending, refuse what is not finite, and write the mean."""
-        fetched = jax.device_get(pending)
-        pending.clear()
-        for offset, metrics in enumerate(fetched):
-            if not all(math.isfinite(value) for value in metrics.values()):
-                wrong = next(name for name in metrics if not math.isfinite(metrics[name]))
-                at = step - len(fetched) + 1 + offset
-                raise _not_finite(
-                    f"{variant}: {wrong} is {metrics[wrong]} at step {at}", checkpoints
+    def run(self, state: TrainState, batches: Iterator[dict[str, np.ndarray]]) -> TrainState:
+        """Train from a state to the last step.
+
+        Raises:
+          FloatingPointError, OSError, Interrupted: as `train`.
+        """
+        config = self.config
+        pending: list[dict[str, jax.Array]] = []  # metrics of the steps since the last look
+        for step in range(int(state.step) + 1, self.total + 1):
+            state, metrics = self.step_function(state, parallel.shard(next(batches)))
+            pending.append(metrics)
+            self.writer.advance()
+            stop = self.stop_signal.stops()
+            save = stop or step == self.total or step % config.checkpoint.every_steps == 0
+            if save or step % config.log_every_steps == 0:
+                self._write(step, pending)
+                pending.clear()
+            if save:
+                self._check_finite(state)
+                # A run goes on behind the checkpoint, and looks for what came before it.
+                self.writer.flush()
+                self.checkpoints.save(state, config.to_dict())
+            # It may also have come while the last state was saved.
+            if stop or (step == self.total and self.stop_signal.received):
+                raise Interrupted(
+                    f"{self.variant}: stopped by SIGTERM, saved at step {step};"
+                    " run the same command again to go on"
                 )
+        return state
+
+    def _write(self, step: int, pending: Sequence[dict[str, jax.Array]]) -> None:
+        """Refuse metrics that are not finite, and write the mean of those up to a step."""
+        fetched = jax.device_get(list(pending))
+        for at, metrics in enumerate(fetched, step - len(fetched) + 1):
+            for name, value in metrics.items():
+                if not math.isfinite(value):
+                    raise self._not_finite(f"{name} is {value} at step {at}")
         if fetched:
             means = {
                 name: float(sum(metrics[name] for metrics in fetched) / len(fetched))
                 for name in fetched[0]
             }
-            writer.write(step, means | {"learning_rate": float(rate(step - 1))})
+            rate = float(self.rate(step - 1))
+            self.writer.write(step, means | {"learning_rate": rate})
 
-    for step in range(int(state.step) + 1, total + 1):
-        state, metrics = step_function(state, parallel.shard(next(iterator)))
-        pending.append(metrics)
-        writer.advance()
-        stop = stop_signal.stops()
-        save = stop or step == total or step % config.checkpoint.every_steps == 0
-        if save or step % config.log_every_steps == 0:
-            look(step)
-        if save:
-            _check_finite(state, variant, checkpoints)
-            writer.flush()  # a run goes on behind the checkpoint, and looks for what came before it
-            checkpoints.save(state, config.to_dict())
-        if stop or (step == total and stop_signal.received):  # also while the last was saved
-            raise Interrupted(
-                f"{variant}: stopped by SIGTERM, saved at step {step};"
-                " run the same command again to go on"
-            )
-    return state
+    def _check_finite(self, state: TrainState) -> None:
+        """Keep parameters that the last update spoiled out of the checkpoints."""
+        if not _all_finite(state.params):
+            raise self._not_finite(f"a parameter is not finite after step {int(state.step)}")
+
+    def _not_finite(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{self.variant}: {what}, training stopped; {self.checkpoints.last_good()}; lower"
+            " config.train.learning_rate or config.filter_loss.weight and start again in another"
+            " --workdir"
+        )

@@ -9,8 +9,8 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from interp_cnn.storage import Mirror, write
+from interp_cnn.workdir import EVENTS, TRAINING_METRICS
 
-_METRICS = "metrics.jsonl"
 _SECONDS = 30.0  # between copies to a bucket, which takes one a second of a file at most
 
 
@@ -20,16 +20,16 @@ class MetricWriter:
     In a bucket they arrive from time to time, and with `flush` and `close`.
 
     Args:
-      folder: gets `metrics.jsonl` and the TensorBoard events.
-      name: shown in the terminal.
+      folder: the folder for `metrics.jsonl` and the TensorBoard events.
+      name: the name that is shown in the terminal.
       first_step: number of steps that are done already; what an interrupted run wrote about later
         ones is dropped, for they come again.
       total_steps: length of the run.
     """
 
     def __init__(self, folder: epath.Path, *, name: str, first_step: int, total_steps: int):
-        self._mirror = Mirror(folder, fetch=(_METRICS,))
-        self._path = self._mirror.local / _METRICS
+        self._mirror = Mirror(folder, fetch=(TRAINING_METRICS,))
+        self._path = self._mirror.local / TRAINING_METRICS
         kept = []
         if self._path.exists():
             for line in self._path.read_text().splitlines():
@@ -37,9 +37,7 @@ class MetricWriter:
                 if line.endswith("}") and json.loads(line)["step"] <= first_step:
                     kept.append(line + "\n")
         write(self._path, "".join(kept))
-        self._events = SummaryWriter(
-            str(self._mirror.local / "tensorboard"), purge_step=first_step + 1
-        )
+        self._events = SummaryWriter(str(self._mirror.local / EVENTS), purge_step=first_step + 1)
         self._mirror.send()
         self._sent = time.monotonic()
         self._bar = tqdm(

@@ -205,7 +205,7 @@ class Canvas:
             shape: what to paint.
             coat: its colours.
             frame: scale and turn of the coat's own frame in the picture.
-            owner: whose the pixels are: 0, background, or another below `owners`.
+            owner: the one that the pixels belong to: 0, background, or another below `owners`.
             opacity: 1 hides what is below.
             behind: these owners stay in front, although they were painted before.
         """

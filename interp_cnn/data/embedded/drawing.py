@@ -343,9 +343,9 @@ def encoded_example(category: str | None, index: int, seed: int, size: int) -> d
     """The picture as the data set stores it, image and masks as PNG; `label` is left to the caller.
 
     Args:
-        category: as in `draw_example`, and so are the other arguments.
+        category: the category, as in `draw_example`, and so are the other arguments.
         index: number of the picture.
-        seed: of the data set.
+        seed: the seed of the data set.
         size: side of the picture.
 
     Returns:

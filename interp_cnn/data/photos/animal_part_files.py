@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from interp_cnn.data.photos import matlab, photo_files
+from interp_cnn.data.photos import photo_files
 from interp_cnn.data.photos.photo_files import Counts, Example, Photos
+from interp_cnn.matlab import read_structs
 
 PARTS: tuple[str, ...] = ("head", "front_legs")
 
@@ -106,10 +107,10 @@ def _category(
     source: Path, category: str, label: int, opened: Photos
 ) -> tuple[list[Example], Counts]:
     boxes, parts, images = _category_files(source, category)
-    samples = matlab.read_structs(boxes, "samples")
+    samples = read_structs(boxes, "samples")
     truths = {}
     for name, path in parts.items():
-        truths[name] = matlab.read_structs(path, "truth")
+        truths[name] = read_structs(path, "truth")
         if len(truths[name]) != len(samples):
             raise ValueError(
                 f"{path} has {len(truths[name])} entries but {boxes} has {len(samples)}: "

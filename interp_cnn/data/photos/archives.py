@@ -44,9 +44,9 @@ def fetch(
     """Download archives and unpack what is wanted of each into the layout of `manual_dir`.
 
     Args:
-        dl_manager: of tfds.
+        dl_manager: the download manager of tfds.
         archives: URL -> what is wanted of it.
-        name: of the folder to unpack into.
+        name: the name of the folder to unpack into.
         layout: what `manual_dir` must hold, for the error.
 
     Returns:

@@ -22,8 +22,8 @@ class CategoryConfig(tfds.core.BuilderConfig):
     """One choice of categories.
 
     Attributes:
-        categories: as the files call them, in the order of their labels 1, 2, ...; none stands for
-            all that the copy holds.
+        categories: the names that the files use, in the order of their labels 1, 2, ...; none
+            stands for all that the copy holds.
     """
 
     categories: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
     Args:
         config: the categories: a name, several joined by `+`, or `"all"`.
         skip_damaged: leave damaged and missing images out, and count them, instead of stopping.
-        file_format: of the prepared files; array_record is read without TensorFlow.
+        file_format: the format of the prepared files; array_record is read without TensorFlow.
         **kwargs: `data_dir` and `version` of `tfds.core.DatasetBuilder`.
     """
 
@@ -156,7 +156,8 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
         otherwise it is made anew. Without a `manual_dir` any prepared copy is used.
 
         Args:
-            download_config: as in tfds; its `manual_dir` is the folder with the published files.
+            download_config: the options of tfds; its `manual_dir` is the folder with the published
+                files.
             **kwargs: the other arguments of `tfds.core.DatasetBuilder.download_and_prepare`.
 
         Raises:

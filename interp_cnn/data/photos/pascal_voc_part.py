@@ -30,7 +30,7 @@ class PascalVocPart(ObjectBuilder):
     Args:
         config: the categories.
         skip_damaged: leave damaged and missing images out, and count them, instead of stopping.
-        file_format: of the prepared files; array_record is read without TensorFlow.
+        file_format: the format of the prepared files; array_record is read without TensorFlow.
         **kwargs: `data_dir` and `version` of `tfds.core.DatasetBuilder`.
     """
 

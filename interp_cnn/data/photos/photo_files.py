@@ -33,7 +33,7 @@ class Example:
     Attributes:
         key: unique.
         path: the photo.
-        photo_id: of identical photos the same.
+        photo_id: an identifier, the same for identical photos.
         in_test: whether the photo belongs to the test split.
         label: 0, or the number of the category from 1.
         bbox: [4] float32: ymin, xmin, ymax, xmax in continuous pixels of the photo.
@@ -111,9 +111,9 @@ class Photos:
         """The photo of a file, None for one that is left out.
 
         Args:
-            path: of the image.
+            path: the path of the image.
             name: its id, unless the same photo was there before.
-            *counts: where one that is left out is counted.
+            *counts: the counters of images that are left out.
 
         Raises:
             FileNotFoundError: if there is no such file and such photos are not left out.
@@ -213,7 +213,7 @@ def find_folder(bases: Iterable[Path], names: Iterable[str]) -> Path | None:
 
     Args:
         bases: the folders to look in, the most likely one first.
-        names: of the folder, or patterns of it, the most likely one first.
+        names: names of the folder, or patterns for it, the most likely one first.
     """
     for base, name in itertools.product(bases, names):
         for path in sorted(base.glob(name)):
@@ -226,7 +226,7 @@ def folder(path: Path, what: str, layout: str) -> Path:
     """The path, if there is such a folder.
 
     Args:
-        path: of the folder.
+        path: the path of the folder.
         what: it holds.
         layout: what `manual_dir` must hold.
 

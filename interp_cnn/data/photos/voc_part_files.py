@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from interp_cnn.data.photos import matlab, photo_files
+from interp_cnn.data.photos import photo_files
 from interp_cnn.data.photos.photo_files import Counts, Example, Photos
+from interp_cnn.matlab import read_structs
 
 LAYOUT = "VOCdevkit/VOC2010/JPEGImages/, Annotations_Part/ and the authors' neg/"
 
@@ -51,7 +52,7 @@ class _Object:
     """One object of a photo, as annotated.
 
     Attributes:
-        number: in the photo, from 1.
+        number: the number of the object in the photo, from 1.
         category: one of all the classes of VOC.
         mask: [height, width] bool.
         bbox: [4] float32: ymin, xmin, ymax, xmax; None without a visible pixel.
@@ -176,7 +177,7 @@ def _images(source: Path) -> Path:
 
 def _read_objects(path: Path) -> list[_Object]:
     """The objects of one photo's annotation."""
-    (annotation,) = matlab.read_structs(path, "anno")
+    (annotation,) = read_structs(path, "anno")
     objects = []
     for number, entry in enumerate(annotation.get("objects") or [], start=1):
         where = f"object {number} of {path}"

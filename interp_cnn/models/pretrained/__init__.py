@@ -1,6 +1,6 @@
 """Pretrained weights: read Keras', MatConvNet's, torchvision's and our own files, convert, merge.
 
-On the command line: `python -m interp_cnn.models.pretrained convert IN OUT.safetensors`.
+On the command line: `interp-cnn weights convert IN OUT.safetensors`.
 """
 
 from interp_cnn.models.pretrained.keras import download_keras_vgg16

@@ -1,4 +1,4 @@
-"""Converts published weights: python -m interp_cnn.models.pretrained convert IN OUT."""
+"""Converts published weights: interp-cnn weights convert IN OUT."""
 
 import argparse
 import sys
@@ -26,11 +26,9 @@ def summary(pretrained: Pretrained) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None, *, prog: str | None = None) -> None:
     """Run the command; what a user can set right ends it with one sentence."""
-    parser = argparse.ArgumentParser(
-        prog="python -m interp_cnn.models.pretrained", description="Convert pretrained weights."
-    )
+    parser = argparse.ArgumentParser(prog=prog, description="Convert pretrained weights.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     convert = commands.add_parser("convert", help="write a file that loads in milliseconds")
     convert.add_argument(
@@ -48,4 +46,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog="python -m interp_cnn.models.pretrained")

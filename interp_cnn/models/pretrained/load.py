@@ -46,7 +46,7 @@ def load_weights(path: str | Path, backbone: Backbone | None = None) -> Pretrain
     else:
         raise ValueError(
             f"{path} is no weights file (of Keras, MatConvNet, torchvision, or one converted by"
-            f" python -m interp_cnn.models.pretrained): {where_to_get(backbone)}."
+            f" interp-cnn weights): {where_to_get(backbone)}."
         )
     if backbone is not None and pretrained.network != backbone.name:
         raise ValueError(wrong_network(path, pretrained.network, backbone))

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from interp_cnn.matlab import read_variables
 from interp_cnn.models import BACKBONES, Backbone
-from interp_cnn.models.pretrained.matlab import read_matlab
 from interp_cnn.models.pretrained.pretrained import Layers, Pretrained, check_layers, kernel_shapes
 from interp_cnn.models.pretrained.simplenn import Layer, differences, read_layer
 
@@ -38,7 +38,7 @@ def read_matconvnet(path: Path, backbone: Backbone | None = None) -> Pretrained:
       ValueError: if the file is damaged, of another kind or of another network, with the first
         difference.
     """
-    variables = read_matlab(path, ("layers", "meta", "normalization", "params"))
+    variables = read_variables(path, ("layers", "meta", "normalization", "params"))
     if "params" in variables:
         raise ValueError(
             f"{path} holds a DagNN network of MatConvNet: give one of the simplenn files"

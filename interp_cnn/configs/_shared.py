@@ -1,0 +1,56 @@
+"""What several configurations share."""
+
+import ml_collections
+
+from interp_cnn.config import default_config, parse_arguments
+
+
+def default_negatives(task: str) -> str:
+    """What has label 0 in a task: nothing for the softmax, which tells categories apart."""
+    return "none" if task == "softmax" else "photos"
+
+
+def photo_config(text: str | None, *, name: str, category: str) -> ml_collections.ConfigDict:
+    """The configuration of a data set of published photos: VGG-16 from ImageNet weights.
+
+    Args:
+      text: the arguments category, negatives, task, epochs, schedule, frozen_through and seed, as
+        `parse_arguments` reads them; None for the defaults.
+      name: the name of the data set, as in `config.data.name`.
+      category: the category that is taken where the text names none.
+
+    Raises:
+      ValueError: for an argument that is unknown or of another type.
+    """
+    arguments = parse_arguments(
+        text,
+        category=category,
+        negatives="",
+        task="logistic",
+        epochs=8,
+        schedule="cosine",
+        frozen_through="conv4_3",
+        seed=0,
+    )
+    config = default_config()
+    config.seed = arguments.seed
+    config.model.dropout = 0.5
+    config.model.new_init_std = 0.01
+    frozen = arguments.frozen_through
+    config.model.frozen_through = None if frozen == "none" else frozen
+    config.weights = "download"
+    config.data.name = name
+    config.data.category = arguments.category
+    config.data.negatives = arguments.negatives or default_negatives(arguments.task)
+    config.train.task = arguments.task
+    config.train.epochs = arguments.epochs
+    config.train.schedule = arguments.schedule
+    if arguments.schedule != "paper":
+        # The gradient of new layers on ImageNet maps is huge at first: unclipped it kills filters.
+        config.train.learning_rate = 5e-3
+        config.train.clip_norm = 5.0
+    config.train.warmup_steps = 10
+    config.interpretable.ramp_epochs = 1.0
+    config.checkpoint.every_steps = 50
+    config.log_every_steps = 5
+    return config

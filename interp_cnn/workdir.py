@@ -1,0 +1,143 @@
+"""The work directory of a run: the names of all files in it, and its configuration.
+
+    config.json                 the configuration
+    metrics.json, table.md      the results of the evaluation
+    filters.png                 a picture of filters
+    report/index.html           the report
+    explained/                  pictures of explained predictions
+    ordinary/, interpretable/   of each variant of the network:
+        checkpoints/            the states that are kept
+        metrics.jsonl           the metrics of training
+        tensorboard/            the same for TensorBoard
+        filters.npz             which part each filter stands for
+
+That of the paper's tables has `tables.md`, `tables.csv`, `tables.json`, `report/` and a work
+directory for each run in `runs/`, with its time in `time.json`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+from etils import epath
+
+from interp_cnn import hosts, storage
+from interp_cnn.config import first_difference, merge_with_defaults
+
+CONFIG = "config.json"
+RESULTS = "metrics.json"
+TABLE = "table.md"
+FILTERS_PICTURE = "filters.png"
+REPORT = "report"
+PAGE = "index.html"
+EXPLAINED = "explained"
+
+CHECKPOINTS = "checkpoints"
+TRAINING_METRICS = "metrics.jsonl"
+EVENTS = "tensorboard"
+FILTER_PARTS = "filters.npz"
+
+RUNS = "runs"
+TIME = "time.json"
+TABLES_MARKDOWN = "tables.md"
+TABLES_CSV = "tables.csv"
+TABLES_JSON = "tables.json"
+
+_FROZEN_FEATURES = "frozen_features"
+
+
+def frozen_features_folder(workdir: epath.Path) -> Path:
+    """The folder on disk for the output of the frozen layers while a run lasts.
+
+    Of several hosts each has its own, on its own disk. What a run with another number of hosts left
+    is removed.
+
+    Args:
+      workdir: the work directory of the run, on disk or in a bucket.
+    """
+    name, number = _FROZEN_FEATURES, jax.process_count()
+    alone, several = storage.local_scratch(workdir), storage.temporary(workdir)
+    ending = f"_of_{number}" if number > 1 else name
+
+    def clear() -> None:
+        for folder in (*alone.glob(f"{name}*"), *several.glob(f"{name}*")):
+            if not folder.name.endswith(ending):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    hosts.in_turn(clear)
+    return alone / name if number == 1 else several / f"{name}_{jax.process_index()}{ending}"
+
+
+def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+    """Make the work directory of a configuration, or check that it is its own.
+
+    Args:
+      workdir: the directory, on disk or in a bucket.
+      config: the configuration of the run.
+
+    Raises:
+      ValueError: where the directory belongs to another configuration.
+      OSError: where it cannot be written.
+    """
+    file = workdir / CONFIG
+    with storage.reaching(file):
+        claimed = file.exists()
+    if claimed:
+        difference = first_difference(_saved_config(file), config.to_dict())
+        if difference:
+            raise ValueError(
+                f"{workdir} belongs to a run of another config ({difference});"
+                " choose another --workdir, or delete that one"
+            )
+    storage.make_folder(workdir)
+    storage.write(file, config.to_json_best_effort(indent=2) + "\n")
+
+
+def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
+    """The configuration of a work directory; fields that an older release did not have by default.
+
+    Args:
+      workdir: the directory of a training run.
+
+    Raises:
+      FileNotFoundError: where it holds no configuration.
+      ValueError: where that is damaged, or has a field that is unknown or out of range.
+    """
+    file = workdir / CONFIG
+    try:
+        saved = _saved_config(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{file} is missing; is {workdir} the --workdir of a training run?"
+        ) from None
+    return merge_with_defaults(saved, source=f"{file}: config")
+
+
+def read_config_everywhere(workdir: epath.Path) -> ml_collections.ConfigDict:
+    """`read_config` by the first of several hosts, for all."""
+    text = hosts.from_first(lambda: read_config(workdir).to_json_best_effort())
+    return ml_collections.ConfigDict(json.loads(text))
+
+
+def _saved_config(file: epath.Path) -> dict[str, Any]:
+    """The content of a config.json.
+
+    Raises:
+      FileNotFoundError: where it is missing.
+      ValueError: where it is damaged.
+    """
+    try:
+        saved = json.loads(storage.read(file).decode())
+        if not isinstance(saved, dict):
+            raise ValueError(f"it holds a {type(saved).__name__}")
+        if not saved:
+            raise ValueError("it holds no field")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error}); write the config of the run there, or train it again"
+            " in another --workdir"
+        ) from error
+    return saved

@@ -1,0 +1,88 @@
+"""The work directory: its configuration, and who else knows the names of its files."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from tiny import tiny_config
+
+from interp_cnn import workdir
+from interp_cnn.workdir import CONFIG, claim_workdir, frozen_features_folder, read_config
+
+PACKAGE = Path(workdir.__file__).parent
+NAMES = {
+    value
+    for name, value in vars(workdir).items()
+    if name.strip("_").isupper() and isinstance(value, str)
+}
+
+
+def test_the_names_are_written_down_once():
+    assert {"config.json", "filters.npz", "checkpoints", "metrics.jsonl", "report"} <= NAMES
+    files = {"filters.png", *(name for name in NAMES if name.endswith((".json", ".jsonl", ".npz")))}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and path.name != "workdir.py":
+                assert node.value not in files, f"{path}:{node.lineno}: {node.value}"
+
+
+def test_a_directory_is_claimed_by_one_configuration(tmp_path):
+    config = tiny_config()
+    claim_workdir(tmp_path / "run", config)
+    config.eval.top = 3  # changes no training
+    claim_workdir(tmp_path / "run", config)
+    assert read_config(tmp_path / "run").eval.top == 3
+    config.train.momentum = 0.5
+    with pytest.raises(ValueError, match=r"config.train.momentum is 0.9 there and 0.5 here"):
+        claim_workdir(tmp_path / "run", config)
+    assert read_config(tmp_path / "run").train.momentum == 0.9
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"is damaged \(Expecting value"),
+        (b"[]", r"is damaged \(it holds a list\)"),
+        (b"3", r"is damaged \(it holds a int\)"),
+        (b"{}", r"is damaged \(it holds no field\)"),
+        (b"\xff\xfe", r"is damaged \(.* can't decode"),
+        (b"[" * 100_000, "is damaged"),
+        (b'{"train": 3}', r"config\.train is a group of fields"),
+        (b'{"speed": 3}', "config has no field 'speed'"),
+    ],
+)
+def test_a_damaged_configuration(tmp_path, content, message):
+    (tmp_path / CONFIG).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
+        read_config(tmp_path)
+    if "damaged" in message:
+        with pytest.raises(ValueError, match=rf"config\.json {message}"):
+            claim_workdir(tmp_path, tiny_config())
+
+
+def test_a_configuration_of_an_older_release(tmp_path):
+    config = tiny_config()
+    claim_workdir(tmp_path, config)
+    whole = json.loads((tmp_path / CONFIG).read_text())
+    saved = json.loads((tmp_path / CONFIG).read_text())
+    del saved["data"]["cache_gib"], saved["train"]["rate_factors"], saved["interpretable"]
+    (tmp_path / CONFIG).write_text(json.dumps(saved))
+    read = read_config(tmp_path)
+    assert read.data.cache_gib == 16.0
+    assert json.loads(read.to_json_best_effort()) == whole
+    claim_workdir(tmp_path, config)  # the same run goes on, and its fields are whole again
+    assert json.loads((tmp_path / CONFIG).read_text()) == whole
+
+    saved["eval"]["bins"] = 3
+    (tmp_path / CONFIG).write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match=r"config has no field 'eval.bins'"):
+        read_config(tmp_path)
+
+
+def test_what_another_number_of_hosts_left_of_the_frozen_layers_is_removed(tmp_path):
+    (tmp_path / "frozen_features_0_of_2").mkdir()
+    folder = frozen_features_folder(tmp_path)
+    folder.mkdir()
+    assert frozen_features_folder(tmp_path) == folder == tmp_path / "frozen_features"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["frozen_features"]
