@@ -124,7 +124,9 @@ def files_of(path):
     """Files of the repository that a page names: what its commands run, and configurations."""
     text = path.read_text()
     return set(
-        re.findall(r"(?:python |\b)((?:(?:configs|benchmarks|docs|notebooks)/)?\w+\.py)\b", text)
+        re.findall(
+            r"(?:python |\b)((?:(?:configs|benchmarks|docs|notebooks)/)?[a-z0-9_]+\.py)\b", text
+        )
     )
 
 
