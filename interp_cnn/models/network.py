@@ -77,7 +77,7 @@ class Backbone:
 
     @property
     def groups(self) -> int:
-        """Largest number of groups: every number of features must be a multiple of it."""
+        """Largest number of groups, of which every number of features must be a multiple."""
         return max(stage.groups for stage in self.stages if isinstance(stage, Conv))
 
 
