@@ -5,7 +5,8 @@
     filters.png                 a picture of filters
     report/index.html           the report
     explained/                  pictures of explained predictions
-    ordinary/, interpretable/   of each variant of the network:
+    start/, ordinary/, interpretable/    of the network that all begin from, where there is one,
+                                and of each variant:
         checkpoints/            the states that are kept
         metrics.jsonl           the metrics of training
         tensorboard/            the same for TensorBoard
@@ -35,6 +36,7 @@ REPORT = "report"
 PAGE = "index.html"
 EXPLAINED = "explained"
 
+START = "start"
 CHECKPOINTS = "checkpoints"
 TRAINING_METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"

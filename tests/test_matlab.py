@@ -26,13 +26,15 @@ def test_matlab5_and_73_read_alike(tmp_path):
 
 def test_numbers_keep_their_type(tmp_path):
     mask = np.array([[0, 1, 0], [1, 1, 0]], np.uint8)
-    scipy.io.savemat(tmp_path / "5.mat", {"anno": {"mask": mask > 0}})
+    scipy.io.savemat(tmp_path / "5.mat", {"anno": {"mask": mask > 0, "number": 3.0}})
     with h5py.File(tmp_path / "73.mat", "w") as file:
         file["anno/mask"] = mask.T
+        file["anno/number"] = np.float64(3)  # without dimensions, as other writers have it
     for name in ("5.mat", "73.mat"):
         (found,) = read_structs(tmp_path / name, "anno")
         np.testing.assert_array_equal(found["mask"], mask)
         assert found["mask"].dtype == np.uint8  # float64 would take eight times the memory
+        assert found["number"].item() == 3
 
 
 def test_cells_structs_and_what_is_empty(tmp_path):

@@ -200,6 +200,30 @@ def test_head(small_params, second_layer, interpretable):
     assert np.ptp(logits) > 1e-3
 
 
+def test_masks_of_a_strength(small_params):
+    images = small_images()
+
+    def logits(**options):
+        network = small_network(num_outputs=3, **options)
+        return network.apply({"params": small_params}, images)[0]
+
+    ordinary = logits(interpretable=False)
+    np.testing.assert_array_equal(logits(top_conv_mask=0.0, new_conv_mask=0.0), ordinary)
+    full, one, half = logits(), logits(top_conv_mask=0.0), logits(top_conv_mask=0.5)
+    assert len({float(x[0, 0]) for x in (ordinary, full, one, half)}) == 4
+    # A mask that grows reaches the strength of the network, not more.
+    network = small_network(num_outputs=3, top_conv_mask=0.5, new_conv_mask=0.5)
+    whole = small_network(num_outputs=3)
+    grown = whole.apply({"params": small_params}, images, mask_strength=0.5)[0]
+    np.testing.assert_allclose(
+        network.apply({"params": small_params}, images)[0], grown, rtol=1e-5, atol=1e-6
+    )
+    assert network.mask_strengths == {TOP_CONV: 0.5, NEW_CONV: 0.5}
+    assert small_network(interpretable=False).mask_strengths == {TOP_CONV: 0, NEW_CONV: 0}
+    with pytest.raises(ValueError, match=r"new_conv_mask must be in \[0, 1\], got 2"):
+        small_network(new_conv_mask=2.0)
+
+
 def test_prediction_needs_no_label_no_key_and_changes_nothing(small_params):
     network = small_network(num_outputs=3)
     apply = jax.jit(network.apply, static_argnames=("train",))

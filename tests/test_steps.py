@@ -194,6 +194,19 @@ def test_the_filter_loss_has_the_position_of_the_masks():
     assert np.abs(found - other).max() > 0.1 * np.abs(found).max()
 
 
+def test_the_top_conv_may_have_a_weight_of_its_own(batch):
+    values, how = jnp.arange(4.0), {"peak": jnp.ones(4), "step": jnp.asarray(0)}
+    objective = Objective(weight=6.0, top_conv_weight=2.0)
+    assert float(objective.filter_term("new_conv", values, **how)) == 6 * 1.5
+    assert float(objective.filter_term("top_conv", values, **how)) == 2 * 1.5
+    assert float(Objective(weight=6.0).filter_term("top_conv", values, **how)) == 6 * 1.5
+    step, state = step_of(network_of(), Objective(top_conv_weight=0.0))
+    _, scalars = jax.jit(step)(state, batch)
+    assert "mi/new_conv" in scalars and "mi/top_conv" not in scalars
+    with pytest.raises(ValueError, match="top_conv_weight must not be negative, got -1"):
+        Objective(top_conv_weight=-1.0)
+
+
 def test_ordinary_networks_have_no_filter_loss(batch):
     results = []
     for objective in (Objective(), Objective(weight=7.0, start_epoch=3.0, ramp_epochs=1.0)):

@@ -1,6 +1,7 @@
 """Runs that are interrupted, killed or go wrong."""
 
 import gc
+import itertools
 import json
 import os
 import shutil
@@ -18,9 +19,11 @@ from tiny import (  # noqa: F401
     tiny_data,
 )
 
-from interp_cnn.training import parallel
+from interp_cnn.training import parallel, trainer
+from interp_cnn.training.build import make_network
 from interp_cnn.training.checkpoint import Checkpoints
-from interp_cnn.training.trainer import Interrupted, check_batch_size, train
+from interp_cnn.training.frozen_cache import FrozenCache
+from interp_cnn.training.trainer import Interrupted, check_batch_size, train, train_start
 from interp_cnn.training.writers import MetricWriter
 
 NAME = "interpretable"
@@ -97,6 +100,75 @@ def test_sigterm_saves_and_the_next_run_goes_on(data, tmp_path, monkeypatch, uni
     assert signal.getsignal(signal.SIGTERM) is previous
     assert latest_step(tmp_path) == 2
     assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
+
+
+def begun_config():
+    config = tiny_config()
+    config.train.start_epochs = 1
+    return config
+
+
+def train_from_start(data, folder):
+    """Both stages, as the command does them."""
+    config = begun_config()
+    with FrozenCache(config, folder / "frozen") as cache:
+        return train(
+            config,
+            NAME,
+            data,
+            folder / NAME,
+            start=lambda: train_start(config, data, folder / "start", cache),
+        )
+
+
+def test_a_network_begins_from_a_trained_ordinary_one(data, tmp_path, monkeypatch):
+    steps = len(data.train) // 8
+    whole = train_from_start(data, tmp_path / "whole")
+    started = metrics_of(tmp_path / "whole" / "start")
+    assert len(started) == steps and not any("mi/new_conv" in row for row in started)
+    metrics = metrics_of(tmp_path / "whole" / NAME)
+    assert [row["step"] for row in metrics] == list(range(1, 2 * steps + 1))
+    assert "mi/new_conv" in metrics[0]
+    # The images of its first step come after the last ones of the start.
+    network = make_network(begun_config(), NAME)
+    batches = trainer._batches(begun_config(), network, data)
+    wanted = next(itertools.islice(iter(batches), steps, None))
+    seen = []
+    with monkeypatch.context() as patch:
+        shard = parallel.shard
+        patch.setattr(parallel, "shard", lambda batch: shard(seen.append(batch) or batch))
+        again = train_from_start(data, tmp_path / "again")
+    np.testing.assert_array_equal(seen[steps]["image"], wanted["image"])
+    for a, b in zip(leaves(again), leaves(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("call", [2, 5])
+def test_killed_in_the_start_or_after_it(data, tmp_path, monkeypatch, call):
+    whole = train_from_start(data, tmp_path / "whole")
+    made = []
+
+    def killed_once(make):
+        def made_step(*args, **options):
+            function = make(*args, **options)
+
+            def step(*inputs):
+                made.append(1)
+                if len(made) == call:
+                    raise Killed
+                return function(*inputs)
+
+            return step
+
+        return made_step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "parallel_step", killed_once(parallel.parallel_step))
+        with pytest.raises(Killed):
+            train_from_start(data, tmp_path / "killed")
+    resumed = train_from_start(data, tmp_path / "killed")
+    for a, b in zip(leaves(resumed), leaves(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(data, tmp_path, monkeypatch):

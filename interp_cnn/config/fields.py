@@ -17,6 +17,7 @@ _COUNT = Number(whole=True, least=1, most=1_000_000)
 _STEPS = Number(whole=True, least=0, most=1_000_000_000)
 _NOT_NEGATIVE = Number(least=0)
 _POSITIVE = Number(above=0)
+_SHARE = Number(least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,19 @@ FIELDS = (
         "argmax",
         Choice(("argmax", "centroid")),
         "Peak of a mask: the argmax of the paper, or the centroid of the authors' code.",
+    ),
+    Field(
+        "model.top_conv_mask",
+        1.0,
+        _SHARE,
+        "Strength of the mask of the top conv: 1 is the paper's, 0.5 one of half the slope that"
+        " ends at zero, 0 none.",
+    ),
+    Field(
+        "model.new_conv_mask",
+        1.0,
+        _SHARE,
+        "The same of the new conv.",
     ),
     Field(
         "model.second_layer",
@@ -246,10 +260,18 @@ FIELDS = (
         unit="images",
     ),
     Field(
+        "train.start_epochs",
+        0,
+        Number(whole=True, least=0, most=10_000),
+        "Length of the training of an ordinary network from which all networks of the run begin; 0"
+        " begins from the pretrained weights, or from scratch.",
+        unit="epochs",
+    ),
+    Field(
         "train.epochs",
         50,
         Number(whole=True, least=1, most=10_000),
-        "Length of the training.",
+        "Length of the training of each network, after that.",
         unit="epochs",
     ),
     Field(
@@ -316,6 +338,13 @@ FIELDS = (
     ),
     Field(
         "filter_loss.weight", 3.0, _NOT_NEGATIVE, "Factor of the filter loss; 0 leaves the masks."
+    ),
+    Field(
+        "filter_loss.top_conv_weight",
+        None,
+        _NOT_NEGATIVE,
+        "Factor of the filter loss of the top conv, where it differs.",
+        unset="that of `filter_loss.weight`",
     ),
     Field("filter_loss.sharpness", 60.0, _POSITIVE, "Twice the typical size of normalised maps."),
     Field(

@@ -60,16 +60,15 @@ class MeasuredLayer:
         """Height and width of the input in pixels."""
         return (self.network.input_size, self.network.input_size)
 
+    @property
+    def located(self) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+        """Positions and values of the peaks, and the landmarks, for the location metrics."""
+        return self.gathered.positions, self.gathered.peaks, self.landmarks
+
     @functools.cached_property
     def tracking(self) -> NDArray[np.floating]:
         """Tracking ratio of each filter, [filters, landmarks]."""
-        return metrics.tracking_ratio(
-            self.gathered.positions,
-            self.gathered.peaks,
-            self.landmarks,
-            top=self.top,
-            where=self.members,
-        )
+        return metrics.tracking_ratio(*self.located, top=self.top, where=self.members)
 
     def at_radius(self, shares: NDArray[np.floating]) -> NDArray[np.floating]:
         """Shares at the radius that is reported, [radii, filters, parts] -> [filters, parts]."""
@@ -85,12 +84,7 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
       data: it was measured on, for the names of the categories.
     """
     summary = metrics.summarize_location(
-        layer.gathered.positions,
-        layer.gathered.peaks,
-        layer.landmarks,
-        image_size=layer.image_size,
-        top=layer.top,
-        where=layer.members,
+        *layer.located, image_size=layer.image_size, top=layer.top, where=layer.members
     )
     numbers = np.bincount(layer.categories, minlength=layer.network.num_outputs)
     information = float(np.mean(layer.gathered.terms["mutual_information"]))
@@ -167,12 +161,7 @@ def layer_filters(
       sampled: what the filters make of the sampled images.
     """
     instability = metrics.location_instability(
-        layer.gathered.positions,
-        layer.gathered.peaks,
-        layer.landmarks,
-        image_size=layer.image_size,
-        top=layer.top,
-        where=layer.members,
+        *layer.located, image_size=layer.image_size, top=layer.top, where=layer.members
     )
     field = layer.network.receptive_fields()[layer.name]
     return LayerFilters(

@@ -132,7 +132,8 @@ def _none_where_empty(value: Any) -> Any:
         if not value:
             raise ValueError("a struct has no fields")
         return {name: _none_where_empty(item) for name, item in value.items()}
-    return None if len(value) == 0 or np.size(value) == 0 else value
+    empty = not value if isinstance(value, str) else np.size(value) == 0
+    return None if empty else value
 
 
 def _single_structs(value: Any) -> Any:

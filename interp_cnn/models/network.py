@@ -77,7 +77,7 @@ class Backbone:
 
     @property
     def groups(self) -> int:
-        """Largest number of groups: every number of features must be a multiple of it."""
+        """Largest number of groups, of which every number of features must be a multiple."""
         return max(stage.groups for stage in self.stages if isinstance(stage, Conv))
 
 
@@ -114,6 +114,10 @@ class Network(nn.Module):
       beta: slope of the masks and templates, see `template_bank`.
       position: where masks and assigned templates sit, `"argmax"` (paper) or `"centroid"` (authors'
         code), see `peak_position`.
+      top_conv_mask: strength of the mask of the top conv, in [0, 1], see `apply_template_mask`. 1
+        is the paper's mask; 0.5 is one of half the slope that ends at zero; 0 is none, and leaves
+        the filter loss of this layer.
+      new_conv_mask: the same of the new conv.
       second_layer: `"before_pool"` puts interpretable layer (b), its mask and filter loss, before
         the last pooling as the paper does, `"after_pool"` behind it as the authors' code does.
       new_init_std: standard deviation of the new layers' kernels; 0.01 in the paper. None stands
@@ -135,6 +139,8 @@ class Network(nn.Module):
     norm: Norm = "l1"
     beta: ArrayLike = 4.0
     position: Position = "argmax"
+    top_conv_mask: float = 1.0
+    new_conv_mask: float = 1.0
     second_layer: str = "before_pool"
     new_init_std: float | None = 0.01
     frozen_through: str | None = None
@@ -155,6 +161,9 @@ class Network(nn.Module):
             raise ValueError(
                 f"width must be positive and dropout in [0, 1), got {self.width} and {self.dropout}"
             )
+        for name in ("top_conv_mask", "new_conv_mask"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         super().__post_init__()
 
     @property
@@ -255,7 +264,7 @@ class Network(nn.Module):
             return x
         x = self._stages(x, stages[self.frozen_stages :])
         maps = {TOP_CONV: given_maps.get(TOP_CONV, x)}
-        x = self._mask("mask_a", maps[TOP_CONV], mask_strength)
+        x = self._mask(TOP_CONV, maps[TOP_CONV], mask_strength)
         new_init = (
             nn.initializers.he_normal()
             if self.new_init_std is None
@@ -265,7 +274,7 @@ class Network(nn.Module):
         if self.second_layer == "after_pool":
             x = _max_pool(x, self.backbone.last_pool)
         maps[NEW_CONV] = given_maps.get(NEW_CONV, x)
-        x = self._mask("mask_b", maps[NEW_CONV], mask_strength)
+        x = self._mask(NEW_CONV, maps[NEW_CONV], mask_strength)
         if self.second_layer == "before_pool":
             x = _max_pool(x, self.backbone.last_pool)
         x = x.reshape(x.shape[0], -1)
@@ -313,9 +322,18 @@ class Network(nn.Module):
         )
         return nn.relu(layer(x))
 
-    def _mask(self, name: str, x: jax.Array, strength: ArrayLike) -> jax.Array:
-        layer = TemplateMask(self.norm, self.beta, self.position, self.interpretable, name=name)
-        return layer(x, strength=strength)
+    @property
+    def mask_strengths(self) -> dict[str, float]:
+        """Strength of the mask of each of the maps; 0 where there is none."""
+        if not self.interpretable:
+            return {TOP_CONV: 0.0, NEW_CONV: 0.0}
+        return {TOP_CONV: self.top_conv_mask, NEW_CONV: self.new_conv_mask}
+
+    def _mask(self, maps: str, x: jax.Array, strength: ArrayLike) -> jax.Array:
+        full = self.mask_strengths[maps]
+        name = {TOP_CONV: "mask_a", NEW_CONV: "mask_b"}[maps]
+        layer = TemplateMask(self.norm, self.beta, self.position, full > 0, name=name)
+        return layer(x, strength=strength if full == 1 else full * strength)
 
     @property
     def map_filters(self) -> dict[str, int]:

@@ -91,6 +91,19 @@ def _loss(config: ml_collections.ConfigDict) -> list[str]:
             f"filter loss weighted by '{loss.weighting}', gradient '{loss.gradient}'; the paper"
             " has Eq. 4 and a weight of (1/t) mean max x"
         )
+    if loss.top_conv_weight is not None:
+        found.append(f"filter loss of the top conv weighted by {loss.top_conv_weight:g} instead")
+    model = config.model
+    if (model.top_conv_mask, model.new_conv_mask) != (1, 1):
+        found.append(
+            f"masks of the strength {model.top_conv_mask:g} (top conv) and {model.new_conv_mask:g}"
+            " (new conv); the paper has 1"
+        )
+    if config.train.start_epochs:
+        found.append(
+            f"both networks begin from an ordinary one, trained for {config.train.start_epochs}"
+            " epochs; the paper has no such start"
+        )
     if begin.start_epoch or begin.ramp_epochs:
         found.append(
             f"masks and filter loss set in after {begin.start_epoch:g} epochs, over"

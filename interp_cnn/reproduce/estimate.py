@@ -63,10 +63,10 @@ def estimate(
 ) -> list[Cost]:
     """Time and disk of every run.
 
-    A run costs as much as (epochs + 1) x training images x networks times the time of one image;
-    the one epoch stands for the evaluation. That time is the one of a finished run of the same
-    network in the work directory, or else of a probe: a few training steps on noise. Where the run
-    will keep the output of the frozen layers, they cost their time once for each image.
+    A run costs as much as (start_epochs + (epochs + 1) x networks) x training images times the time
+    of one image; the one epoch stands for the evaluation. That time is the one of a finished run of
+    the same network in the work directory, or else of a probe: a few training steps on noise. Where
+    the run will keep the output of the frozen layers, they cost their time once for each image.
 
     Args:
       planned: the runs, from `plan`.
@@ -130,7 +130,9 @@ def _gib(size: int | None) -> str:
 
 
 def _images_seen(run: Run, images: int) -> int:
-    return (run.config.train.epochs + 1) * images * len(run.config.networks)
+    train = run.config.train
+    passes = train.start_epochs + (train.epochs + 1) * len(run.config.networks)
+    return passes * images
 
 
 def _seconds(run: Run, of_image: _Probed, images: int) -> float:

@@ -75,6 +75,7 @@ def make_objective(
         else None,
         weighting=loss.weighting,
         weight=loss.weight,
+        top_conv_weight=loss.top_conv_weight,
         sharpness=loss.sharpness,
         images=loss.images,
         gradient=loss.gradient,

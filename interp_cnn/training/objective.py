@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from interp_cnn.losses import Gradient, filter_loss
 from interp_cnn.metrics import accuracy
-from interp_cnn.models import Network
+from interp_cnn.models import TOP_CONV, Network
 from interp_cnn.training.filter_categories import Rule
 
 LOGISTIC, SOFTMAX = "logistic", "softmax"
@@ -35,6 +35,7 @@ class Objective:
         the maps as they are; `"paper"`: the same, each filter times `mean_x max_ij x_ij / t` in
         epoch t.
       weight: factor of the filter loss of each interpretable layer.
+      top_conv_weight: that of the top conv, where it differs; None stands for `weight`.
       sharpness: sharpness of the normalised maps, see `normalize_scale`.
       images: images in the filter loss. `"all"`: all of them, and Eq. 4 assigns those of other
         categories to the negative template; `"category"`: those of the filter's category alone.
@@ -51,6 +52,7 @@ class Objective:
     class_weights: tuple[tuple[float, ...], ...] | None = None
     weighting: str = SCALE_FREE
     weight: float = 3.0
+    top_conv_weight: float | None = None
     sharpness: float = 60.0
     images: str = "all"
     gradient: Gradient = "paper"
@@ -66,8 +68,9 @@ class Objective:
         _one_of("filter_loss.gradient", self.gradient, "paper", "exact")
         _one_of("filter_loss.images", self.images, "category", "all")
         _one_of("filter_loss.category_rule", self.category_rule, "sum", "max")
-        if self.weight < 0:
-            raise ValueError(f"filter_loss.weight must not be negative, got {self.weight}")
+        for name in ("weight", "top_conv_weight"):
+            if (value := getattr(self, name)) is not None and value < 0:
+                raise ValueError(f"filter_loss.{name} must not be negative, got {value}")
 
     def strength(self, step: jax.Array) -> jax.Array | float:
         """Strength of masks and filter loss at a step, in [0, 1]."""
@@ -121,10 +124,19 @@ class Objective:
             axis_name=axis_name,
         )
 
-    def filter_term(self, values: jax.Array, *, peak: jax.Array, step: jax.Array) -> jax.Array:
+    def weight_of(self, layer: str) -> float:
+        """Factor of the filter loss of a layer, by the name of its maps."""
+        if layer == TOP_CONV and self.top_conv_weight is not None:
+            return self.top_conv_weight
+        return self.weight
+
+    def filter_term(
+        self, layer: str, values: jax.Array, *, peak: jax.Array, step: jax.Array
+    ) -> jax.Array:
         """What one layer adds to the loss, float32 [].
 
         Args:
+          layer: the name of its maps.
           values: filter loss of each filter, [filters].
           peak: mean peak of the maps of each filter, [filters].
           step: number of steps before this one.
@@ -135,7 +147,7 @@ class Objective:
             term = (peak * values).sum() / (1 + step // self.steps_per_epoch)
         else:
             term = values.sum()
-        return self.strength(step) * self.weight * term
+        return self.strength(step) * self.weight_of(layer) * term
 
 
 def balanced_class_weights(

@@ -91,12 +91,12 @@ def train_step(
             )
             peak = jax.lax.stop_gradient(x).astype(jnp.float32).max(axis=(1, 2)).mean(axis=0)
             scalars[f"peak/{name}"] = peak.mean()
-            if not (network.interpretable and objective.weight):
+            if not (network.interpretable and objective.weight_of(name)):
                 continue
             members = labels[:, None] - 1 == categories_of(activity[name])[None]
             values = objective.filter_loss(network, x, members, axis_name)
             total = total + objective.filter_term(
-                values, peak=mean_over_devices(peak), step=state.step
+                name, values, peak=mean_over_devices(peak), step=state.step
             )
             scalars[f"mi/{name}"] = -jax.lax.stop_gradient(values).mean()
         scalars = jax.tree.map(lambda x: x.astype(jnp.float32), scalars)

@@ -17,6 +17,7 @@ import optax
 from etils import epath
 
 from interp_cnn import hosts
+from interp_cnn.config import ORDINARY
 from interp_cnn.data.pipeline import Crop, train_batches
 from interp_cnn.data.prepare import Data
 from interp_cnn.models import Network
@@ -97,6 +98,8 @@ def train(
     data: Data,
     folder: epath.Path,
     cache: FrozenCache | None = None,
+    *,
+    start: Callable[[], Any] | None = None,
 ) -> TrainState:
     """Train one network, or go on from its latest checkpoint.
 
@@ -106,6 +109,8 @@ def train(
       data: prepared data.
       folder: the folder for checkpoints, `metrics.jsonl` and TensorBoard events.
       cache: the output of the frozen layers; without it every step computes it.
+      start: makes the parameters that training begins from, and is called where there is no
+        checkpoint; None begins from those of `build.starting_params`.
 
     Returns:
       The state after the last step.
@@ -130,12 +135,17 @@ def train(
     restored = checkpoints.restore(state)
     if restored is None:
         checkpoints.check_space(state)
+        if start is not None:
+            del state  # frees its memory while the start is trained
+            state = init_state(start(), optimizer, network)
     state = parallel.replicate(state if restored is None else restored)
     first = int(state.step)
     if first < total:
         if first:
             hosts.say(f"{variant}: resumed from the checkpoint of step {first}")
         known = data if cache is None else cache.attach(data, network, state.params)
+        # The images go on where those of the network that training began from ended.
+        seen = 0 if start is None else config.train.start_epochs * steps_per_epoch
         writer: MetricWriter | NoWriter = NoWriter()
         if hosts.is_first():
             writer = MetricWriter(folder, name=variant, first_step=first, total_steps=total)
@@ -151,11 +161,32 @@ def train(
                     writer=writer,
                     stop_signal=stop_signal,
                 )
-                state = loop.run(state, iter(_batches(config, network, known, first)))
+                state = loop.run(state, iter(_batches(config, network, known, seen + first)))
         finally:
             writer.close()
     checkpoints.close()
     return state
+
+
+def train_start(
+    config: ml_collections.ConfigDict, data: Data, folder: epath.Path, cache: FrozenCache
+) -> Any:
+    """Parameters of the ordinary network that all networks of a run begin from.
+
+    It is trained for `config.train.start_epochs` epochs, or read where it is done.
+
+    Args:
+      config: the configuration of the run, see `interp_cnn.config`.
+      data: prepared data.
+      folder: the folder for its checkpoints and metrics.
+      cache: the output of the frozen layers.
+
+    Raises:
+      FloatingPointError, OSError, Interrupted: as `train`.
+    """
+    before = config.copy_and_resolve_references()
+    before.train.epochs = config.train.start_epochs
+    return jax.device_get(train(before, ORDINARY, data, folder, cache).params)
 
 
 def _learning_rate(config: ml_collections.ConfigDict, steps_per_epoch: int) -> optax.Schedule:
