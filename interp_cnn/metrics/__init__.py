@@ -49,6 +49,7 @@ from interp_cnn.metrics.empirical import (
     empirical_receptive_field,
     top_images,
 )
+from interp_cnn.metrics.followed_parts import PartsFollowed, parts_followed
 from interp_cnn.metrics.location import (
     LocationSummary,
     collapsed_filters,
@@ -68,7 +69,6 @@ from interp_cnn.metrics.parts import (
     part_interpretability,
     summarize_parts,
 )
-from interp_cnn.metrics.parts_followed import PartsFollowed, parts_followed
 from interp_cnn.metrics.sensitivity import PartShares, radius_sensitivity
 from interp_cnn.metrics.threshold import ActivationThreshold, activation_threshold
 from interp_cnn.metrics.valid_positions import ValidPositions

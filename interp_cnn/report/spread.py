@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from interp_cnn.evaluation.network_filters import LayerFilters
-from interp_cnn.metrics.parts_followed import FOLLOWS_BELOW, parts_followed
+from interp_cnn.metrics.followed_parts import FOLLOWS_BELOW, parts_followed
 from interp_cnn.report.curves import STYLES, svg_of
 
 _BINS = np.linspace(0, 1.5, 31)  # what lies above counts in the last one

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
 from interp_cnn.evaluation.sampled_images import evenly
-from interp_cnn.metrics.parts_followed import FOLLOWS_BELOW
+from interp_cnn.metrics.followed_parts import FOLLOWS_BELOW
 from interp_cnn.receptive_field import discs
 from interp_cnn.report import pictures
 
