@@ -128,8 +128,7 @@ def _check_start(config: ml_collections.ConfigDict) -> None:
     if INTERPRETABLE in config.networks and start >= epochs:
         raise ValueError(
             f"config.interpretable.start_epoch={start:g} is not before the end of the training,"
-            f" config.train.epochs={epochs}: no mask would ever set in; lower it, or give the"
-            " epochs to the configuration itself (--config NAME:epochs=N), which sets both"
+            f" config.train.epochs={epochs}: no mask would ever set in; lower it"
         )
 
 

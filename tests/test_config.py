@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -82,16 +83,16 @@ def test_config_files(file):
 @pytest.mark.parametrize(
     ("text", "epochs", "negatives"),
     [
-        (None, 8, "photos"),
-        ("category=all,task=softmax", 12, "none"),
+        (None, 7, "photos"),
+        ("category=all,task=softmax", 10, "none"),
         ("category=cat+bird,epochs=5", 5, "photos"),
-        ("category=cat+bird,negatives=none", 12, "none"),
+        ("category=cat+bird,negatives=none", 10, "none"),
     ],
 )
 def test_embedded_config(text, epochs, negatives):
     config = load(ROOT / "configs/embedded.py").get_config(text)
     assert (config.train.epochs, config.data.negatives) == (epochs, negatives)
-    assert config.interpretable.start_epoch == 0.375 * epochs
+    assert config.train.start_epochs == math.ceil(0.75 * epochs)
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
@@ -340,7 +341,10 @@ def test_a_field_too_few_too_many_or_of_another_type(change, message):
         ({"weights": "download"}, "only the weights of vgg16 can be downloaded"),
         ({"weights": "nowhere.h5"}, "weights file nowhere.h5 is missing"),
         ({"model.width": "0.5", "weights": "a"}, "width=0.5 does not fit pretrained weights"),
-        ({"train.epochs": "3"}, "start_epoch=3 is not before the end of the training"),
+        (
+            {"interpretable.start_epoch": "7"},
+            "start_epoch=7 is not before the end of the training",
+        ),
         ({"train.rate_factors": "(('fc9/.*', 2),)"}, "'fc9/.*' matches no trained parameter"),
     ],
 )
@@ -358,7 +362,7 @@ def test_what_does_not_fit_is_refused_before_data_are_prepared(
 
 def test_what_training_alone_needs_is_no_matter_for_an_evaluation():
     config = load(ROOT / "configs/embedded.py").get_config()
-    config.train.epochs = 1
+    config.interpretable.start_epoch = 9.0
     check_run(config, training=False)
     with pytest.raises(ValueError, match="start_epoch"):
         check_run(config)

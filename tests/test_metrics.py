@@ -76,8 +76,8 @@ def test_receptive_field_is_where_gradients_arrive():
 
 
 def test_default_radius_is_a_share_of_the_side():
-    assert metrics.default_radius((224, 224)) == pytest.approx(0.16 * 224)
-    assert metrics.default_radius((100, 400)) == pytest.approx(0.16 * 200)
+    assert metrics.default_radius((224, 224)) == pytest.approx(0.2 * 224)
+    assert metrics.default_radius((100, 400)) == pytest.approx(0.2 * 200)
 
 
 # Peaks

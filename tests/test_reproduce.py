@@ -110,13 +110,13 @@ def test_configurations():
 def test_the_number_of_epochs_moves_what_hangs_on_it():
     request = request_of("embedded", categories=["cat"], settings=["train.epochs=2"])
     (config, _) = (run.config for run in plan(request))
-    assert (config.train.epochs, config.interpretable.start_epoch) == (2, 0.75)
+    assert (config.train.epochs, config.train.start_epochs) == (2, 2)
     request = request_of(
         "embedded",
         categories=["cat"],
-        settings=["interpretable.start_epoch=0.5", "train.epochs=2"],
+        settings=["train.start_epochs=1", "train.epochs=2"],
     )
-    assert plan(request)[0].config.interpretable.start_epoch == 0.5
+    assert plan(request)[0].config.train.start_epochs == 1
 
 
 def test_frozen_layers_of_vgg16_are_not_asked_of_another_network():

@@ -400,7 +400,7 @@ FIELDS = (
         _POSITIVE,
         "Radius of a unit's image region, the same for all networks that are compared.",
         unit="pixels of the input",
-        unset="0.16 of the image's side; `eval.py --occlude` measures and sets it",
+        unset="0.2 of the image's side; `eval.py --occlude` measures and sets it",
     ),
 )
 

@@ -178,7 +178,7 @@ def layer_filters(
         centers_x=field.centers(top.maps.shape[3]),
         radius=layer.radius,
         image_size=layer.network.input_size,
-        masks=_masks(layer.network, top.maps),
+        masks=_masks(layer.network, layer.name, top.maps),
         sampled=sampled,
     )
 
@@ -193,9 +193,10 @@ def _mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return mean
 
 
-def _masks(network: Network, maps: NDArray[np.floating]) -> NDArray[np.floating] | None:
-    """Masks of maps [filters, images, height, width]; an ordinary network has none."""
-    if not network.interpretable:
+def _masks(network: Network, layer: str, maps: NDArray[np.floating]) -> NDArray[np.floating] | None:
+    """Masks of maps [filters, images, height, width]; None for a layer that has no mask."""
+    strength = network.mask_strengths[layer]
+    if not strength:
         return None
     masks = template_mask(
         jnp.asarray(maps.reshape(-1, *maps.shape[2:], 1)),  # as images of one filter
@@ -203,4 +204,4 @@ def _masks(network: Network, maps: NDArray[np.floating]) -> NDArray[np.floating]
         beta=network.beta,
         position=network.position,
     )
-    return np.asarray(masks).reshape(maps.shape)
+    return np.asarray(1 - strength * (1 - masks)).reshape(maps.shape)

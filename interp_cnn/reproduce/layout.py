@@ -40,9 +40,9 @@ _NOTES = {
     " fire counts against it. Its numbers read as if it did not, so they stand beside the share of"
     " the images on which the filter fires. The share of all images with the part is our own"
     " measure: it does not reward a filter that fires on few images.",
-    INTERPRETABILITY: "The regions' radius is not in the paper: ours is 0.16 of the image's side,"
-    " or config.eval.radius, the same for all networks. The report of each run shows how the"
-    " number moves with it.",
+    INTERPRETABILITY: "The regions' radius is not in the paper: ours is 0.2 of the image's side,"
+    " with which its ordinary VGG-16 has its numbers, or config.eval.radius, the same for all"
+    " networks. The report of each run shows how the number moves with it.",
 }
 _OF_THE_IMAGES = (
     "Of the images the strongest of each filter and landmark count for location instability and"
