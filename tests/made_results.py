@@ -1,6 +1,6 @@
 """Results written by hand, with figures that tests can follow."""
 
-from interp_cnn.evaluation.results import Results
+from interp_cnn.evaluation.results import VERSION, Results
 
 
 def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("cat",), old=False):
@@ -46,6 +46,7 @@ def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("c
         }
 
     tree = {
+        "version": 0 if old else VERSION,
         "networks": {"ordinary": network(0.0), "interpretable": network(0.05)},
         "controls": {"center": 0.07, "random": 0.14, "images": 100},
         "data": {
