@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import sys
 
 import numpy as np
 from absl import flags
@@ -13,11 +13,11 @@ from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.restore import restore_network
 from interp_cnn.workdir import read_config
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 
-
-def main(argv: Sequence[str]) -> None:
-    workdir = epath.Path(_WORKDIR.value)
+def main() -> None:
+    flag = flags.DEFINE_string("workdir", None, "Directory of the run.")
+    flags.FLAGS(sys.argv)
+    workdir = epath.Path(flag.value)
     config = read_config(workdir)
     config.eval.images = "all"
     restored = restore_network(config, workdir, "interpretable")

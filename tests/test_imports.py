@@ -123,7 +123,8 @@ ALLOWED = {
     "arguments": "",
     "matlab": "",
     "storage": "",
-    "hosts": "",
+    "hosts": "watch",
+    "watch": "",
     "config": "",
     "workdir": "config hosts storage",
     "templates": "",
@@ -144,7 +145,7 @@ ALLOWED = {
     "commands": "config data evaluation hosts models preflight report storage training workdir",
     "reproduce": "commands config configs data evaluation models preflight report storage training"
     " workdir",
-    "cli": "commands config configs explain_command hosts reproduce storage workdir",
+    "cli": "commands config configs explain_command hosts reproduce storage watch workdir",
     "weights": "models",
     "": "losses metrics receptive_field templates",
 }

@@ -171,7 +171,7 @@ def test_opening_a_filter_and_coming_back(page):
     page.get_by_role("link", name="Filter 4 →").click()
     assert page.inner_text("h1") == "Filter 4 of the new conv, interpretable"
     page.get_by_role("link", name="All filters").click()
-    assert page.get_by_label("Search").input_value() == "cat"
+    page.wait_for_function("document.querySelector('[type=search]').value === 'cat'")
     assert shown(page) == list(range(1, 40, 2))
 
 
@@ -231,12 +231,12 @@ def overview(tmp_path_factory):
     planned, outcomes = plan(request), {}
     for run in planned:
         results = results_of_runs(run.config)
-        if run.job.category == "cat":
+        if run.experiment.category == "cat":
             report = workdir / "runs" / run.name / "report"
             write_report(report, made_results(), [made_network(filters=3)], {}, config={})
         else:
             results = None
-        outcomes[run.job, run.seed] = Outcome(results, "" if results else f"no {NASTY}" * 20)
+        outcomes[run.experiment, run.seed] = Outcome(results, "" if results else f"no {NASTY}" * 20)
     return write_tables(request, planned, outcomes, workdir)[3]
 
 

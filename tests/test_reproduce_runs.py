@@ -212,8 +212,8 @@ def test_estimate_with_frozen_layers(tmp_path, monkeypatch):
     monkeypatch.setattr(estimate, "_probe", lambda run: probed)
     frozen = ["model.frozen_through=conv2", "train.epochs=3"]
     for settings, wanted in (
-        (frozen, lambda n: 0.75 * (2 * n + n // 2) + 0.25 * 4 * 2 * n),
-        ([*frozen, "data.cache_gib=0.01"], lambda n: 4 * 2 * n),
+        (frozen, lambda n: 0.75 * (2 * n + n // 2) + 0.25 * (3 + 4 * 2) * n),
+        ([*frozen, "data.cache_gib=0.01"], lambda n: (3 + 4 * 2) * n),
     ):
         (cost, _) = estimate.estimate(plan(read_request(**REQUEST, settings=settings)), tmp_path)
         assert cost.seconds == pytest.approx(wanted(int(cost.how.split(", ")[1].split()[0])))

@@ -99,7 +99,7 @@ def test_a_common_end(hosts):
 
 
 def test_strangers_are_not_heard(hosts):
-    from interp_cnn.hosts import watch
+    from interp_cnn import watch
 
     server = process(SERVER)
     _, port, _ = json.loads(server.stdout.readline())

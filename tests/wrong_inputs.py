@@ -135,7 +135,6 @@ _TOGETHER = (
     "train.task=softmax",
     "train.task=softmax data.category=all data.negatives=photos",
     "train.task=softmax data.negatives=none",
-    "train.epochs=1",
     "interpretable.start_epoch=8",
     "model.frozen_through=conv9",
     "model.frozen_through=fc6",

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from absl import app, flags, logging
 
+from interp_cnn import watch
 from interp_cnn.cli.config_flag import ConfigFlag
-from interp_cnn.hosts import watch
 
 _JOIN_TIMEOUT, _WATCH_FIRST = 300.0, 3.0  # seconds
 

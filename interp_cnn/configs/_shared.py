@@ -1,5 +1,7 @@
 """What several configurations share."""
 
+import math
+
 import ml_collections
 
 from interp_cnn.config import default_config, parse_arguments
@@ -16,7 +18,7 @@ def begin_from_ordinary(config: ml_collections.ConfigDict, epochs: int) -> None:
     From scratch, the masks hide what the filters have not learned yet. From a trained network, the
     filter loss alone makes filters follow parts when it is strong enough; the mask of the top conv
     would cost the most accuracy and the new conv's mask at full slope some, so that the former is
-    left out and the latter is half as steep. docs/results.md has the trials.
+    left out and the latter is half as steep. docs/trials.md has the trials.
 
     Args:
       config: the configuration that is changed.
@@ -68,8 +70,10 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
         # The gradient of new layers on ImageNet maps is huge at first: unclipped it kills filters.
         config.train.learning_rate = 5e-3
         config.train.clip_norm = 5.0
+        begin_from_ordinary(config, epochs=math.ceil(0.5 * arguments.epochs))
+    else:
+        config.interpretable.ramp_epochs = 1.0
     config.train.warmup_steps = 10
-    config.interpretable.ramp_epochs = 1.0
     config.checkpoint.every_steps = 50
     config.log_every_steps = 5
     return config

@@ -17,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from interp_cnn.hosts import watch
+from interp_cnn import watch
 
 # Bytes of all hosts together that are exchanged at once: they pass through each device.
 _AT_ONCE = 2**28
