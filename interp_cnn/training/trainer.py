@@ -27,7 +27,7 @@ from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.optim import learning_rate, make_optimizer
 from interp_cnn.training.state import TrainState, init_state
 from interp_cnn.training.writers import MetricWriter, NoWriter
-from interp_cnn.workdir import CHECKPOINTS
+from interp_cnn.workdir import CHECKPOINTS, START
 
 
 class Interrupted(SystemExit):
@@ -100,6 +100,7 @@ def train(
     cache: FrozenCache | None = None,
     *,
     start: Callable[[], Any] | None = None,
+    name: str | None = None,
 ) -> TrainState:
     """Train one network, or go on from its latest checkpoint.
 
@@ -111,6 +112,7 @@ def train(
       cache: the output of the frozen layers; without it every step computes it.
       start: makes the parameters that training begins from, and is called where there is no
         checkpoint; None begins from those of `build.starting_params`.
+      name: what progress and messages call the network; None for the variant.
 
     Returns:
       The state after the last step.
@@ -120,6 +122,7 @@ def train(
       OSError: where a checkpoint cannot be written; the earlier one is kept.
       Interrupted: after SIGTERM, when the state is saved.
     """
+    name = name or variant
     check_batch_size(config)
     network = build.make_network(config, variant, len(data.categories))
     _batches(config, network, data)  # says where the batch is too large
@@ -142,18 +145,18 @@ def train(
     first = int(state.step)
     if first < total:
         if first:
-            hosts.say(f"{variant}: resumed from the checkpoint of step {first}")
+            hosts.say(f"{name}: resumed from the checkpoint of step {first}")
         known = data if cache is None else cache.attach(data, network, state.params)
         # The images go on where those of the network that training began from ended.
         seen = 0 if start is None else config.train.start_epochs * steps_per_epoch
         writer: MetricWriter | NoWriter = NoWriter()
         if hosts.is_first():
-            writer = MetricWriter(folder, name=variant, first_step=first, total_steps=total)
+            writer = MetricWriter(folder, name=name, first_step=first, total_steps=total)
         try:
             with _StopSignal() as stop_signal:
                 loop = _Loop(
                     config=config,
-                    variant=variant,
+                    name=name,
                     step_function=build.make_step(config, network, optimizer, objective),
                     rate=rate,
                     total=total,
@@ -186,7 +189,7 @@ def train_start(
     """
     before = config.copy_and_resolve_references()
     before.train.epochs = config.train.start_epochs
-    return jax.device_get(train(before, ORDINARY, data, folder, cache).params)
+    return jax.device_get(train(before, ORDINARY, data, folder, cache, name=START).params)
 
 
 def _learning_rate(config: ml_collections.ConfigDict, steps_per_epoch: int) -> optax.Schedule:
@@ -224,7 +227,7 @@ class _Loop:
 
     Attributes:
       config: the configuration of the run.
-      variant: the name of the network, for messages.
+      name: the name of the network, for messages.
       step_function: `step(state, sharded batch)`, as `build.make_step` returns it.
       rate: the learning rate as a function of the step.
       total: the number of the last step.
@@ -234,7 +237,7 @@ class _Loop:
     """
 
     config: ml_collections.ConfigDict
-    variant: str
+    name: str
     step_function: Callable[..., Any]
     rate: optax.Schedule
     total: int
@@ -267,7 +270,7 @@ class _Loop:
             # It may also have come while the last state was saved.
             if stop or (step == self.total and self.stop_signal.received):
                 raise Interrupted(
-                    f"{self.variant}: stopped by SIGTERM, saved at step {step};"
+                    f"{self.name}: stopped by SIGTERM, saved at step {step};"
                     " run the same command again to go on"
                 )
         return state
@@ -294,7 +297,7 @@ class _Loop:
 
     def _not_finite(self, what: str) -> FloatingPointError:
         return FloatingPointError(
-            f"{self.variant}: {what}, training stopped; {self.checkpoints.last_good()}; lower"
+            f"{self.name}: {what}, training stopped; {self.checkpoints.last_good()}; lower"
             " config.train.learning_rate or config.filter_loss.weight and start again in another"
             " --workdir"
         )
