@@ -1,7 +1,6 @@
 """What the commands do: train the networks of a configuration, and evaluate them."""
 
 import dataclasses
-import functools
 import json
 from collections.abc import Mapping, Sequence
 
@@ -33,14 +32,13 @@ from interp_cnn.report.table import markdown_table
 from interp_cnn.report.typical_filters import typical_filters
 from interp_cnn.training import build
 from interp_cnn.training.frozen_cache import FrozenCache
-from interp_cnn.training.trainer import check_batch_size, train, train_start
+from interp_cnn.training.trainer import check_batch_size, train_networks
 from interp_cnn.workdir import (
     FILTER_PARTS,
     FILTERS_PICTURE,
     PAGE,
     REPORT,
     RESULTS,
-    START,
     TABLE,
     claim_workdir,
     frozen_features_folder,
@@ -73,11 +71,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     networks: dict[str, Restored] = {}
     here = hosts.is_first() and not storage.is_remote(workdir)
     with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
-        start = None
-        if config.train.start_epochs:
-            start = functools.cache(lambda: train_start(config, data, workdir / START, cache))
-        for variant in config.networks:
-            state = train(config, variant, data, workdir / variant, cache, start=start)
+        for variant, state in train_networks(config, data, workdir, cache):
             network = build.make_network(config, variant, len(data.categories))
             networks[variant] = Restored(network, state.params, int(state.step), state.activity)
             del state  # frees the optimiser's memory

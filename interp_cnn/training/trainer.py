@@ -1,6 +1,7 @@
 """Training of one network, from its latest checkpoint to the last step."""
 
 import dataclasses
+import functools
 import math
 import signal
 import threading
@@ -172,7 +173,10 @@ def train(
 
 
 def train_start(
-    config: ml_collections.ConfigDict, data: Data, folder: epath.Path, cache: FrozenCache
+    config: ml_collections.ConfigDict,
+    data: Data,
+    folder: epath.Path,
+    cache: FrozenCache | None = None,
 ) -> Any:
     """Parameters of the ordinary network that all networks of a run begin from.
 
@@ -182,7 +186,7 @@ def train_start(
       config: the configuration of the run, see `interp_cnn.config`.
       data: prepared data.
       folder: the folder for its checkpoints and metrics.
-      cache: the output of the frozen layers.
+      cache: the output of the frozen layers; without it every step computes it.
 
     Raises:
       FloatingPointError, OSError, Interrupted: as `train`.
@@ -190,6 +194,33 @@ def train_start(
     before = config.copy_and_resolve_references()
     before.train.epochs = config.train.start_epochs
     return jax.device_get(train(before, ORDINARY, data, folder, cache, name=START).params)
+
+
+def train_networks(
+    config: ml_collections.ConfigDict,
+    data: Data,
+    workdir: epath.Path,
+    cache: FrozenCache | None = None,
+) -> Iterator[tuple[str, TrainState]]:
+    """Train the networks of a configuration one after the other, from their common start.
+
+    Args:
+      config: the configuration of the run, see `interp_cnn.config`.
+      data: prepared data.
+      workdir: the work directory, with a folder for each network.
+      cache: the output of the frozen layers; without it every step computes it.
+
+    Yields:
+      The name of a network, and its state after the last step.
+
+    Raises:
+      FloatingPointError, OSError, Interrupted: as `train`.
+    """
+    start = None
+    if config.train.start_epochs:
+        start = functools.cache(lambda: train_start(config, data, workdir / START, cache))
+    for variant in config.networks:
+        yield variant, train(config, variant, data, workdir / variant, cache, start=start)
 
 
 def _learning_rate(config: ml_collections.ConfigDict, steps_per_epoch: int) -> optax.Schedule:
