@@ -176,7 +176,9 @@ def figures_equal(ours, theirs, *, exactly):
     flat, expected = flatten(ours), flatten(theirs)
     assert flat.keys() == expected.keys()
     for name, value in flat.items():
-        if not name.endswith("mutual_information"):
+        if value is None or expected[name] is None:
+            assert value is expected[name], name
+        elif not name.endswith("mutual_information"):
             assert value == pytest.approx(expected[name], rel=0 if exactly else 1e-12, abs=0), name
         elif exactly:
             assert value == pytest.approx(expected[name], rel=1e-5), name

@@ -324,7 +324,9 @@ def test_marks_of_the_two_core_configuration():
         "8 epochs; the paper has 50",
         "learning rate 0.005, cosine; the paper's falls",
         "gradients clipped to a norm of 5;",
-        "masks and filter loss set in after 0 epochs, over 1;",
+        "masks and filter loss set in after 0 epochs, over 3.2;",
+        "masks of the strength 0 (top conv) and 0.5 (new conv); the paper has 1",
+        "both networks begin from an ordinary one, trained for 4 epochs",
         "filter loss weighted by 'scale_free'",
         "our own split by photo",
     ):

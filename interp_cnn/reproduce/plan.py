@@ -56,6 +56,9 @@ def config_of(experiment: Experiment, seed: int, request: Request) -> ml_collect
     arguments = f"category={experiment.category}"
     if "train.epochs" in request.settings:  # it sets what hangs on their number
         arguments += f",epochs={request.settings['train.epochs']}"
+    if "train.schedule" in request.settings and experiment.dataset != EMBEDDED:
+        # That of the paper sets all else as in the paper, too.
+        arguments += f",schedule={request.settings['train.schedule']}"
     config = configs.get_config(_CONFIGS.get(experiment.dataset, experiment.dataset), arguments)
     config.seed = seed
     config.train.task = "softmax" if experiment.task == SOFTMAX else "logistic"
