@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from interp_cnn.layers import TemplateMask, local_response_norm
+from interp_cnn.models.fast_on_cpu import convolution, max_pool
 from interp_cnn.receptive_field import ReceptiveField, compose
 from interp_cnn.templates import Norm, Position
 
@@ -87,8 +88,7 @@ def _scaled(features: int, width: float, groups: int = 1) -> int:
 
 
 def _max_pool(x: jax.Array, pool: Pool) -> jax.Array:
-    padding = [(0, pool.pad_end)] * 2
-    return nn.max_pool(x, (pool.kernel,) * 2, strides=(pool.stride,) * 2, padding=padding)
+    return max_pool(x, kernel=pool.kernel, stride=pool.stride, pad_end=pool.pad_end)
 
 
 def _check_channels(name: str, x: jax.Array, channels: int) -> None:
@@ -318,6 +318,7 @@ class Network(nn.Module):
             feature_group_count=conv.groups,
             dtype=self.dtype,
             kernel_init=init,
+            conv_general_dilated=convolution,
             name=conv.name,
         )
         return nn.relu(layer(x))
