@@ -126,7 +126,9 @@ def evaluate_workdir(
         config = _with_radius(config, measured)
         if hosts.is_first():
             claim_workdir(workdir, config)
-    return _measure(config, data, networks, workdir, measured_radius=measured)
+    # A run that was stopped behind its last step has left the output of the frozen layers.
+    cache = FrozenCache(config, frozen_features_folder(workdir))
+    return _measure(config, data, networks, workdir, cache, measured_radius=measured)
 
 
 def evaluate_weights(
