@@ -9,10 +9,11 @@ from PIL import Image
 
 from interp_cnn import storage
 from interp_cnn.config import INTERPRETABLE
-from interp_cnn.data.pipeline import Crop
+from interp_cnn.data.images import cut_out
 from interp_cnn.evaluation.explanations import Explained, explain_pixels, read_image
-from interp_cnn.evaluation.filter_parts import FilterParts, filter_parts
-from interp_cnn.evaluation.part_regions import region_radius
+from interp_cnn.evaluation.filter_files import FilterParts
+from interp_cnn.evaluation.filter_parts import filter_parts
+from interp_cnn.evaluation.region_radius import region_radius
 from interp_cnn.evaluation.restore import restore_network
 from interp_cnn.models import NEW_CONV
 from interp_cnn.report.explanation_picture import Highlight, draw_explanation
@@ -54,8 +55,7 @@ def explain_image(
     _make_folder(picture.parent)
     restored = restore_network(config, workdir, variant)
     parts = filter_parts(config, workdir, variant, restored)
-    frame = (0, 0, photo.height, photo.width) if box is None else box
-    pixels = Crop(restored.network.input_size).cut(photo, frame)
+    pixels = cut_out(photo, restored.network.input_size, box)
     found = explain_pixels(
         config, restored.network, restored.params, parts, pixels, filters=filters
     )

@@ -18,8 +18,9 @@ from interp_cnn.evaluation.categories import filter_categories
 from interp_cnn.evaluation.gathering import Gathered, Members, gather
 from interp_cnn.evaluation.measuring import MeasuredLayer, layer_filters, layer_result
 from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
-from interp_cnn.evaluation.part_regions import measure_parts, region_radius
+from interp_cnn.evaluation.part_regions import measure_parts
 from interp_cnn.evaluation.predict import Predictor
+from interp_cnn.evaluation.region_radius import region_radius
 from interp_cnn.evaluation.results import (
     Controls,
     DataRecord,
