@@ -15,6 +15,8 @@ from interp_cnn.data.pipeline import Split, join
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.accuracy import accuracy_on_test
 from interp_cnn.evaluation.categories import filter_categories
+from interp_cnn.evaluation.filter_files import FilterFigures
+from interp_cnn.evaluation.filter_rows import filter_rows
 from interp_cnn.evaluation.gathering import Gathered, Members, gather
 from interp_cnn.evaluation.measuring import MeasuredLayer, layer_filters, layer_result
 from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
@@ -52,6 +54,7 @@ class Evaluation:
       sample: images of the test split, the same for all networks.
       test_logits: [images, outputs] of the test split: of its objects first, then of the others,
         each in their order.
+      filters: the figures of each filter, layer by layer.
     """
 
     result: NetworkResult
@@ -63,6 +66,7 @@ class Evaluation:
     objects: Split
     sample: Sample
     test_logits: np.ndarray
+    filters: list[FilterFigures]
 
     def filters_of(self, network: str) -> NetworkFilters:
         """What the report shows of the filters, under the name of the network."""
@@ -145,6 +149,7 @@ class Evaluator:
             objects=objects,
             sample=sample,
             test_logits=logits,
+            filters=[row for layer in measured for row in filter_rows(layer, data)],
         )
 
     def _measured(

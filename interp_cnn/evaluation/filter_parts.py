@@ -9,11 +9,12 @@ from interp_cnn.evaluation.evaluator import Evaluation, Evaluator
 from interp_cnn.evaluation.filter_files import (
     FilterParts,
     read_filter_parts,
+    write_filter_figures,
     write_filter_parts,
 )
 from interp_cnn.evaluation.restore import Restored
 from interp_cnn.models import NEW_CONV
-from interp_cnn.workdir import FILTER_PARTS
+from interp_cnn.workdir import FILTER_FIGURES, FILTER_PARTS
 
 
 def filter_parts_of(evaluation: Evaluation, data: Data) -> FilterParts:
@@ -27,6 +28,8 @@ def filter_parts(
     config: ml_collections.ConfigDict, workdir: epath.Path, variant: str, restored: Restored
 ) -> FilterParts:
     """What the filters stand for: from `filters.npz`, or measured and kept there.
+
+    What is measured is kept in `filters.csv` too.
 
     Args:
       config: of the work directory.
@@ -43,4 +46,6 @@ def filter_parts(
         )
         found = filter_parts_of(evaluation, data)
         write_filter_parts(file, restored.step, found)
+        figures = workdir / variant / FILTER_FIGURES
+        write_filter_figures(figures, restored.step, evaluation.filters)
     return found

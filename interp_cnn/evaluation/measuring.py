@@ -171,7 +171,7 @@ def layer_filters(
         shares=layer.at_radius(layer.parts.shares),
         landmarks=data.landmarks,
         tracking=layer.tracking,
-        instability=_mean_known(instability),
+        instability=mean_known(instability),
         terms=layer.gathered.terms,
         thresholds=layer.gathered.valid.threshold.result(),
         centers_y=field.centers(top.maps.shape[2]),
@@ -183,7 +183,7 @@ def layer_filters(
     )
 
 
-def _mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
+def mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Mean over the landmarks that are known, [filters, landmarks] -> [filters]."""
     there = ~np.isnan(values)
     total = np.where(there, values, 0).sum(axis=1)
