@@ -23,6 +23,7 @@ from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
 from interp_cnn.evaluation.part_regions import measure_parts
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.region_radius import region_radius
+from interp_cnn.evaluation.related import related_figures
 from interp_cnn.evaluation.results import (
     Controls,
     DataRecord,
@@ -172,6 +173,7 @@ class Evaluator:
             radii=radii,
             radius=radius,
         )
+        related = related_figures(self.config, self.data, predict, objects, found, members)
         layers = [
             MeasuredLayer(
                 name=name,
@@ -184,6 +186,7 @@ class Evaluator:
                 parts=figures[name],
                 radius=radius,
                 top=self.config.eval.top,
+                related=related.get(name),
             )
             for name, layer in found.layers.items()
         ]

@@ -76,6 +76,9 @@ class FilterFigures:
       mutual_information: Eq. 1 on scale-free maps, in nats.
       dead: whether it fires on no image.
       collapsed: whether its peak hardly moves.
+      purity: of its purest landmark; it and the next two where `eval.related_measures` was set.
+      inconsistency: where its activations lie over images, as an entropy in nats.
+      category_information: what its strength tells about a category at most, in nats.
     """
 
     layer: str
@@ -91,6 +94,9 @@ class FilterFigures:
     mutual_information: float | None
     dead: bool
     collapsed: bool
+    purity: float | None = None
+    inconsistency: float | None = None
+    category_information: float | None = None
 
 
 _STEP = "step"

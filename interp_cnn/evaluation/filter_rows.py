@@ -39,6 +39,12 @@ def filter_rows(layer: MeasuredLayer, data: Data) -> list[FilterFigures]:
         "fired_share": layer.parts.fired,
         "mutual_information": layer.gathered.terms["mutual_information"],
     }
+    if layer.related is not None:
+        figures |= {
+            "purity": layer.related.purity,
+            "inconsistency": layer.related.inconsistency,
+            "category_information": layer.related.category_information,
+        }
     dead = metrics.dead_filters(peaks, where=where)
     collapsed = metrics.collapsed_filters(
         layer.gathered.positions, peaks, image_size=layer.image_size, top=layer.top, where=where

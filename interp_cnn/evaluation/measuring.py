@@ -13,6 +13,7 @@ from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.gathering import INFORMATION_IMAGES, GatheredLayer
 from interp_cnn.evaluation.network_filters import LayerFilters
 from interp_cnn.evaluation.part_regions import PartFigures
+from interp_cnn.evaluation.related import RelatedFigures
 from interp_cnn.evaluation.results import (
     LayerResult,
     LocationInstability,
@@ -42,6 +43,7 @@ class MeasuredLayer:
       parts: how often its filters cover parts at these radii.
       radius: which of them is the one that is reported.
       top: number of images of each filter for the location metrics.
+      related: the measures of related work; None where they were not asked for.
     """
 
     name: str
@@ -54,6 +56,7 @@ class MeasuredLayer:
     parts: PartFigures
     radius: float
     top: int
+    related: RelatedFigures | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -114,6 +117,7 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
         part_interpretability_fired=_part_interpretability(layer, layer.parts.shares_fired),
         fired_share=known(_mean(layer.parts.fired)),
         parts_followed=_parts_followed(layer, data),
+        related=None if layer.related is None else layer.related.result,
     )
 
 
