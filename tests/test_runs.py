@@ -42,6 +42,9 @@ def check_filters(workdir, result):
             ("part_interpretability_fired", layer.part_interpretability_fired.value),
             ("fired_share", layer.fired_share),
             ("mutual_information", layer.mutual_information),
+            ("purity", layer.related.purity.value),
+            ("inconsistency", layer.related.patterns.inconsistency),
+            ("category_information", layer.related.category_information.value),
         ):
             values = [value for row in rows if (value := getattr(row, figure)) is not None]
             assert np.mean(values) == pytest.approx(mean)
@@ -60,6 +63,7 @@ def check_filters(workdir, result):
 def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     config = tiny_config()
     config.train.epochs = 1
+    config.eval.related_measures = True
     results = commands.train_and_evaluate(config, tmp_path)
     assert read_results(tmp_path / "metrics.json") == results
     network = results.networks["interpretable"]
@@ -70,7 +74,15 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "report" / "index.html").exists()
     table = (tmp_path / "table.md").read_text()
-    assert "interpretable" in table
+    assert "interpretable" in table and "purity (PIP-Net)" in table
+    for layer in network.layers.values():
+        related = layer.related
+        assert (
+            related.purity.filters == related.patterns.filters <= layer.filters_of_category["cat"]
+        )
+        assert related.purity.patch == pytest.approx(96 / 7) and related.purity.top == 10
+        assert related.patterns.regions == len(results.data.parts) + 1
+        assert related.category_information.images == results.data.test_images
 
     for name in ("metrics.json", "table.md", "filters.png"):
         (tmp_path / name).unlink()
@@ -94,11 +106,15 @@ def test_several_categories(tmp_path, monkeypatch, task):
     config.train.task = task
     config.train.class_weights = "balanced"
     config.data.negatives = "none" if task == "softmax" else "photos"
+    config.eval.related_measures = task == "logistic"
     results = commands.train_and_evaluate(config, tmp_path / "run")
     assert list(results.networks["interpretable"].layers) == ["top_conv", "new_conv"]
     for figures in results.networks["interpretable"].layers.values():
         assert set(figures.filters_of_category) == {"cat", "rabbit"}
         assert figures.part_interpretability.value is None
+        assert (figures.related is None) == (task == "softmax")
+        if figures.related is not None:  # there are no part regions
+            assert figures.related.patterns is None and figures.related.purity.value is not None
     objects = results.data.test_objects
     assert (objects == results.data.test_images) == (task == "softmax")
     assert "points without regions" in (tmp_path / "run" / "table.md").read_text()
