@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,22 @@ def test_an_image_is_turned_upright_and_made_rgb(trained, encoded, tmp_path):
     np.testing.assert_array_equal(trained.predict([opened((tmp_path / "turned.png").read_bytes())]),
                                   expected)  # fmt: skip
     np.testing.assert_array_equal(trained.predict([upright.convert("RGBA")]), expected)
+
+
+def test_boxes_are_cut_out(trained, encoded):
+    photos = [opened(data) for data in encoded[:3]]
+    boxes = [(5, 10, 40, 50), None, (0.5, 0.5, 20.5, 30.5)]
+    found = trained.predict(photos, boxes=boxes)
+    sides = (trained.size, trained.size)
+    part = photos[0].resize(sides, Image.Resampling.BILINEAR, box=(10, 5, 50, 40))
+    np.testing.assert_allclose(found[:1], trained.predict([part]), rtol=1e-6)
+    np.testing.assert_array_equal(found[1:2], trained.predict(photos[1:2]))
+    assert trained.explain(photos[0], box=boxes[0]).probability == pytest.approx(found[0].max())
+    for wrong in (boxes[:2], [*boxes, None]):
+        with pytest.raises(ValueError, match="boxes are not as many as images; give one for each"):
+            trained.predict(photos, boxes=wrong)
+    with pytest.raises(ValueError, match=r"box is 5,5,5,9, images\[1\] is 64 pixels high"):
+        trained.predict(photos[:2], boxes=[None, (5, 5, 5, 9)])
 
 
 def test_the_maps_are_those_of_the_network(trained, pixels):
@@ -361,6 +378,22 @@ def test_a_run_that_was_not_evaluated(trained, tmp_path, pixels):
     with pytest.raises(ValueError, match=r"which 2 categories data.category='all' stands for"):
         _ = dataclasses.replace(fresh, config=config).categories
     np.testing.assert_array_equal(fresh.predict(pixels), trained.predict(pixels))
+
+
+def test_the_code_of_the_page_runs(run, encoded, tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "embedded").symlink_to(run[0])
+    for number in range(2):
+        (tmp_path / f"cat{number}.png").write_bytes(encoded[number])
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "python.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names = {}
+    exec("\n".join(blocks), names)
+    assert names["probabilities"].shape == (2, 2)
+    np.testing.assert_allclose(names["elsewhere"], names["probabilities"], rtol=1e-4)
+    assert (tmp_path / "explained.png").read_bytes().startswith(b"\x89PNG")
+    assert "location_instability" in capsys.readouterr().out
 
 
 def test_it_says_what_it_is(trained):

@@ -17,33 +17,58 @@ from interp_cnn.evaluation.explanations import read_image
 AnyImage: TypeAlias = Any
 # An array uint8 [batch, height, width, 3], or any of these one after the other.
 AnyImages: TypeAlias = Any
+# (ymin, xmin, ymax, xmax) in pixels of an image, None for all of it; and those of several.
+Box: TypeAlias = Sequence[float] | None
+Boxes: TypeAlias = Iterable[Box] | None
 
 
 def batches(
-    images: AnyImages, *, size: int, batch_size: int
+    images: AnyImages, boxes: Boxes = None, *, size: int, batch_size: int
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """Batches of one shape as the network takes them, and how many images each has.
 
     Args:
       images: uint8 [batch, height, width, 3], or several arrays [height, width, 3], Pillow images
         or paths.
+      boxes: of each image what is cut out of it, (ymin, xmin, ymax, xmax) in its pixels, or None
+        for all of it; by default all of every image.
       size: side of the network's input in pixels.
       batch_size: images of a batch; the last one is filled up with black ones.
 
     Raises:
-      ValueError: for anything that is no image, or a batch size below 1.
+      ValueError: for anything that is no image, a box that does not fit its image, another number
+        of boxes than of images, or a batch size below 1.
       FileNotFoundError: where a file is missing.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give a whole number of at least 1")
     pixels = (
-        cut_out(as_photo(image, f"images[{number}]"), size)
-        for number, image in enumerate(_one_by_one(images))
+        _cut(image, box, f"images[{number}]", size)
+        for number, (image, box) in enumerate(_with_boxes(_one_by_one(images), boxes))
     )
     while some := list(itertools.islice(pixels, batch_size)):
         batch = np.zeros((batch_size, size, size, 3), np.uint8)
         batch[: len(some)] = some
         yield batch, len(some)
+
+
+def _cut(image: AnyImage, box: Box, name: str, size: int) -> NDArray[np.uint8]:
+    """What the network sees of an image."""
+    photo = as_photo(image, name)
+    check_box(box, photo, name)
+    return cut_out(photo, size, box)
+
+
+def _with_boxes(images: Iterable[AnyImage], boxes: Boxes) -> Iterator[tuple[AnyImage, Box]]:
+    """Each image with its box."""
+    if boxes is None:
+        yield from ((image, None) for image in images)
+        return
+    nothing = object()
+    for image, box in itertools.zip_longest(images, boxes, fillvalue=nothing):
+        if image is nothing or box is nothing:
+            raise ValueError("boxes are not as many as images; give one for each, or None for all")
+        yield image, box  # type: ignore[misc]
 
 
 def _one_by_one(images: AnyImages) -> Iterable[AnyImage]:
@@ -98,7 +123,7 @@ def as_photo(image: AnyImage, name: str = "image") -> Image.Image:
     return Image.fromarray(array)
 
 
-def check_box(box: Sequence[float] | None, photo: Image.Image, name: object) -> None:
+def check_box(box: Box, photo: Image.Image, name: object) -> None:
     """Raise a ValueError unless the box (ymin, xmin, ymax, xmax) lies within the photo."""
     if box is None:
         return

@@ -24,7 +24,7 @@ from interp_cnn.models import Network
 from interp_cnn.trained.explanation import Explanation
 from interp_cnn.trained.export import PLATFORMS, write_exported
 from interp_cnn.trained.filters import FilterTable
-from interp_cnn.trained.images import AnyImage, AnyImages, as_photo, batches, check_box
+from interp_cnn.trained.images import AnyImage, AnyImages, Box, Boxes, as_photo, batches, check_box
 from interp_cnn.trained.outputs import compiled_outputs, outputs
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.workdir import FILTER_FIGURES, FILTER_PARTS, RESULTS, read_config
@@ -117,39 +117,49 @@ class Trained:
             f" data.category={self.config.data.category!r} stands for; evaluate the run (eval.py)"
         )
 
-    def predict(self, images: AnyImages, *, batch_size: int = 32) -> NDArray[np.float32]:
+    def predict(
+        self, images: AnyImages, *, boxes: Boxes = None, batch_size: int = 32
+    ) -> NDArray[np.float32]:
         """Probability of each category in each image.
 
-        Images are resized to the network's input. Those of several categories sum to 1 where the
-        network was trained for one answer (`train.task="softmax"`), else each is a yes or a no.
+        Images are resized to the network's input. One that was trained on objects cut out of photos
+        (`data.crop="object"`) wants their boxes, or images that the object fills. The probabilities
+        of several categories sum to 1 where the network was trained for one answer
+        (`train.task="softmax"`), else each is that of a yes.
 
         Args:
           images: uint8 [batch, height, width, 3], or a list of arrays uint8 [height, width, 3], of
             Pillow images or of paths, of any sizes.
+          boxes: of each image (ymin, xmin, ymax, xmax) of the object in pixels, or None for all of
+            it; by default all of every image.
           batch_size: images that are computed at once, which changes no result beyond rounding.
 
         Returns:
           float32 [batch, categories].
 
         Raises:
-          ValueError: for what is no image, FileNotFoundError for a file that is missing.
+          ValueError: for what is no image, or a box that does not fit its image.
+          FileNotFoundError: for a file that is missing.
         """
-        return self._computed(images, "probabilities", batch_size)
+        return self._computed(images, boxes, "probabilities", batch_size)
 
-    def maps(self, images: AnyImages, *, batch_size: int = 32) -> dict[str, NDArray[np.float32]]:
+    def maps(
+        self, images: AnyImages, *, boxes: Boxes = None, batch_size: int = 32
+    ) -> dict[str, NDArray[np.float32]]:
         """Feature maps of the interpretable layers, after ReLU and before their masks.
 
         Args:
           images: see `predict`.
+          boxes: see `predict`.
           batch_size: see `predict`.
 
         Returns:
           Of each layer float32 [batch, height, width, filters].
         """
-        found = self._computed(images, "maps", batch_size)
+        found = self._computed(images, boxes, "maps", batch_size)
         return {name: found[name] for name in self.layers}  # jax.jit sorts them by name
 
-    def _computed(self, images: AnyImages, name: str, batch_size: int) -> Any:
+    def _computed(self, images: AnyImages, boxes: Boxes, name: str, batch_size: int) -> Any:
         """One of the outputs of the network, of all images."""
         how = self._how(name)
 
@@ -158,7 +168,7 @@ class Trained:
 
         found = [
             jax.tree.map(lambda array, count=count: array[:count], computed(batch))
-            for batch, count in batches(images, size=self.size, batch_size=batch_size)
+            for batch, count in batches(images, boxes, size=self.size, batch_size=batch_size)
         ]
         if not found:
             none = np.zeros((1, self.size, self.size, 3), np.uint8)
@@ -175,9 +185,7 @@ class Trained:
             "names": names,
         }
 
-    def explain(
-        self, image: AnyImage, *, box: Sequence[float] | None = None, filters: int = 5
-    ) -> Explanation:
+    def explain(self, image: AnyImage, *, box: Box = None, filters: int = 5) -> Explanation:
         """Say what the highest logit of an image rests on.
 
         Args:
