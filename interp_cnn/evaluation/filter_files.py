@@ -11,6 +11,7 @@ from etils import epath
 from numpy.typing import NDArray
 
 from interp_cnn import storage
+from interp_cnn.workdir import FILTER_FIGURES, FILTER_PARTS
 
 
 class FilterParts(NamedTuple):
@@ -152,3 +153,21 @@ def _value(text: str, kind: Any) -> Any:
     if kind in (str, int):
         return kind(text)
     return float(text) if text else None
+
+
+def write_filters(
+    folder: epath.Path, step: int, parts: FilterParts, figures: Iterable[FilterFigures]
+) -> None:
+    """Write both files on the filters of a network.
+
+    Args:
+      folder: the network's folder in a work directory.
+      step: the number of training steps behind what was measured.
+      parts: what the filters stand for.
+      figures: the figures of each filter.
+
+    Raises:
+      OSError: where they cannot be written.
+    """
+    write_filter_parts(folder / FILTER_PARTS, step, parts)
+    write_filter_figures(folder / FILTER_FIGURES, step, figures)

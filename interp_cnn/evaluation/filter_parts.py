@@ -9,12 +9,11 @@ from interp_cnn.evaluation.evaluator import Evaluation, Evaluator
 from interp_cnn.evaluation.filter_files import (
     FilterParts,
     read_filter_parts,
-    write_filter_figures,
-    write_filter_parts,
+    write_filters,
 )
 from interp_cnn.evaluation.restore import Restored
 from interp_cnn.models import NEW_CONV
-from interp_cnn.workdir import FILTER_FIGURES, FILTER_PARTS
+from interp_cnn.workdir import FILTER_PARTS
 
 
 def filter_parts_of(evaluation: Evaluation, data: Data) -> FilterParts:
@@ -45,7 +44,5 @@ def filter_parts(
             restored.network, restored.params, restored.step, restored.activity
         )
         found = filter_parts_of(evaluation, data)
-        write_filter_parts(file, restored.step, found)
-        figures = workdir / variant / FILTER_FIGURES
-        write_filter_figures(figures, restored.step, evaluation.filters)
+        write_filters(workdir / variant, restored.step, found, evaluation.filters)
     return found
