@@ -11,7 +11,8 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluation.evaluator import Evaluator, data_record, experiment_record
-from interp_cnn.evaluation.filter_parts import filter_parts_of, write_filter_parts
+from interp_cnn.evaluation.filter_files import write_filters
+from interp_cnn.evaluation.filter_parts import filter_parts_of
 from interp_cnn.evaluation.measured_radius import measure_radius
 from interp_cnn.evaluation.predictions import MeasuredNetwork, explain_images
 from interp_cnn.evaluation.restore import Restored, restore_network
@@ -34,7 +35,6 @@ from interp_cnn.training import build
 from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.trainer import check_batch_size, train_networks
 from interp_cnn.workdir import (
-    FILTER_PARTS,
     FILTERS_PICTURE,
     PAGE,
     REPORT,
@@ -218,7 +218,7 @@ def _measure(
         measured.append(MeasuredNetwork(variant, network, params, evaluation, parts))
         if hosts.is_first():
             storage.make_folder(workdir / variant)
-            write_filter_parts(workdir / variant / FILTER_PARTS, one.step, parts)
+            write_filters(workdir / variant, one.step, parts, evaluation.filters)
     results = Results(
         networks={one.variant: one.evaluation.result for one in measured},
         controls=evaluation.controls,

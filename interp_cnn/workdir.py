@@ -11,6 +11,7 @@
         metrics.jsonl           the metrics of training
         tensorboard/            the same for TensorBoard
         filters.npz             which part each filter stands for
+        filters.csv             the figures of each filter
 
 That of the paper's tables has `tables.md`, `tables.csv`, `tables.json`, `report/` and a work
 directory for each run in `runs/`, with its time in `time.json`.
@@ -41,6 +42,7 @@ CHECKPOINTS = "checkpoints"
 TRAINING_METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 FILTER_PARTS = "filters.npz"
+FILTER_FIGURES = "filters.csv"
 
 RUNS = "runs"
 TIME = "time.json"

@@ -402,6 +402,13 @@ FIELDS = (
         unit="pixels of the input",
         unset="0.2 of the image's side; `eval.py --occlude` measures and sets it",
     ),
+    Field(
+        "eval.related_measures",
+        False,
+        Flag(),
+        "Whether the measures of related work are taken too, at the cost of another pass: purity"
+        " (PIP-Net), inconsistency and diversity (icCNN), information on the categories (CSG).",
+    ),
 )
 
 # Fields by their former names: the present name, and the present values of those that changed.

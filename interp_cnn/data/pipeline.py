@@ -7,7 +7,6 @@ Positions are (y, x) in continuous pixels: pixel i covers [i, i + 1).
 
 import dataclasses
 import io
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import grain
@@ -15,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from interp_cnn.data.images import as_rgb
+from interp_cnn.data.images import as_rgb, cut_out
 from interp_cnn.metrics.parts import part_boxes_to_masks
 
 Example = dict[str, Any]
@@ -226,16 +225,8 @@ class Crop(grain.transforms.Map):
     def map(self, element: Example) -> Example:
         """Image uint8 [size, size, 3] and label int32 of one stored example."""
         photo = as_rgb(Image.open(io.BytesIO(element["image"])))
-        image = self.cut(photo, self.frame(element, photo.size))
+        image = cut_out(photo, self.size, self.frame(element, photo.size))
         return {"image": image, "label": np.int32(element["label"])}
-
-    def cut(self, photo: Image.Image, frame: Sequence[float] | np.ndarray) -> np.ndarray:
-        """A rectangle (ymin, xmin, ymax, xmax) of an RGB photo, uint8 [size, size, 3]."""
-        top, left, bottom, right = frame
-        image = photo.resize(
-            (self.size, self.size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
-        )
-        return np.asarray(image)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,11 +15,15 @@ from interp_cnn.data.pipeline import Split, join
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.accuracy import accuracy_on_test
 from interp_cnn.evaluation.categories import filter_categories
+from interp_cnn.evaluation.filter_files import FilterFigures
+from interp_cnn.evaluation.filter_rows import filter_rows
 from interp_cnn.evaluation.gathering import Gathered, Members, gather
 from interp_cnn.evaluation.measuring import MeasuredLayer, layer_filters, layer_result
 from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
-from interp_cnn.evaluation.part_regions import measure_parts, region_radius
+from interp_cnn.evaluation.part_regions import measure_parts
 from interp_cnn.evaluation.predict import Predictor
+from interp_cnn.evaluation.region_radius import region_radius
+from interp_cnn.evaluation.related import related_figures
 from interp_cnn.evaluation.results import (
     Controls,
     DataRecord,
@@ -51,6 +55,7 @@ class Evaluation:
       sample: images of the test split, the same for all networks.
       test_logits: [images, outputs] of the test split: of its objects first, then of the others,
         each in their order.
+      filters: the figures of each filter, layer by layer.
     """
 
     result: NetworkResult
@@ -62,6 +67,7 @@ class Evaluation:
     objects: Split
     sample: Sample
     test_logits: np.ndarray
+    filters: list[FilterFigures]
 
     def filters_of(self, network: str) -> NetworkFilters:
         """What the report shows of the filters, under the name of the network."""
@@ -144,6 +150,7 @@ class Evaluator:
             objects=objects,
             sample=sample,
             test_logits=logits,
+            filters=[row for layer in measured for row in filter_rows(layer, data)],
         )
 
     def _measured(
@@ -166,6 +173,7 @@ class Evaluator:
             radii=radii,
             radius=radius,
         )
+        related = related_figures(self.config, self.data, predict, objects, found, members)
         layers = [
             MeasuredLayer(
                 name=name,
@@ -178,6 +186,7 @@ class Evaluator:
                 parts=figures[name],
                 radius=radius,
                 top=self.config.eval.top,
+                related=related.get(name),
             )
             for name, layer in found.layers.items()
         ]

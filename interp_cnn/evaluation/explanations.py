@@ -20,7 +20,7 @@ from interp_cnn.attribution import (
     shares_of_answer,
 )
 from interp_cnn.data.images import as_rgb
-from interp_cnn.evaluation.filter_parts import FilterParts
+from interp_cnn.evaluation.filter_files import FilterParts
 from interp_cnn.models import NEW_CONV, Network
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.steps import normalise, predict_step

@@ -91,6 +91,74 @@ class PartInterpretability:
 
 
 @dataclass(frozen=True)
+class Purity:
+    """Purity (PIP-Net) of a layer: each filter's purest landmark.
+
+    Attributes:
+      value: mean over filters.
+      spread: their standard deviation.
+      part_related: share of the filters with a purity above 0.5.
+      filters: number of filters behind it.
+      patch: side of a patch in pixels of the input.
+      top: largest number of images of a filter.
+    """
+
+    value: float | None
+    spread: float | None
+    part_related: float | None
+    filters: int
+    patch: float
+    top: int
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Where the activations of a layer's filters lie (icCNN), in nats.
+
+    Attributes:
+      inconsistency: over images, mean over filters.
+      diversity: between filters.
+      filters: number of filters behind them.
+      regions: number of parts, and one for what lies elsewhere.
+    """
+
+    inconsistency: float | None
+    diversity: float | None
+    filters: int
+    regions: int
+
+
+@dataclass(frozen=True)
+class CategoryInformation:
+    """The mutual information score of filters and categories (CSG).
+
+    Attributes:
+      value: mean over filters of the category that each tells most about, in nats.
+      filters: number of filters behind it.
+      images: number of test images that it was measured on.
+    """
+
+    value: float | None
+    filters: int
+    images: int
+
+
+@dataclass(frozen=True)
+class RelatedMeasures:
+    """The measures of related work, where `config.eval.related_measures` asked for them.
+
+    Attributes:
+      purity: see there.
+      patterns: see there; None without part regions.
+      category_information: see there.
+    """
+
+    purity: Purity
+    patterns: Patterns | None
+    category_information: CategoryInformation
+
+
+@dataclass(frozen=True)
 class LayerResult:
     """The figures of one layer.
 
@@ -108,6 +176,7 @@ class LayerResult:
         the paper's figures read; None in older files.
       fired_share: mean over filters of the share of images on which one fires; None in older files.
       parts_followed: which landmarks the filters follow; None in older files.
+      related: the measures of related work; None where they were not asked for.
     """
 
     location_instability: LocationInstability
@@ -122,6 +191,7 @@ class LayerResult:
     part_interpretability_fired: PartInterpretability | None = None
     fired_share: float | None = None
     parts_followed: PartsFollowed | None = None
+    related: RelatedMeasures | None = None
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,7 @@ class Highlight(NamedTuple):
     center: NDArray[np.floating]
 
 
-def draw_explanation(
-    path: str | os.PathLike[str],
+def explanation_figure(
     image: NDArray[np.uint8],
     *,
     title: str,
@@ -47,11 +46,10 @@ def draw_explanation(
     names: Sequence[str],
     highlights: Sequence[Highlight],
     radius: float,
-) -> None:
-    """Writes a PNG: the image with the regions of some filters, and the share of each part.
+) -> Figure:
+    """The image with the regions of some filters, and the share of each part.
 
     Args:
-      path: file to write.
       image: what the network saw, uint8 [S, S, 3].
       title: heading.
       shares: part -> share, the first on top, see `shares_of_answer`.
@@ -106,4 +104,17 @@ def draw_explanation(
         text(left + 0.25, y, f"filter {one.unit}")
         text(left + 1.9, y, f"{one.value:+.2f}", ha="right")
         text(left + 2.1, y, textwrap.shorten(part, _NAME_CHARACTERS, placeholder=" …"))
-    figure.savefig(path, format="png")
+    return figure
+
+
+def draw_explanation(
+    path: str | os.PathLike[str], image: NDArray[np.uint8], **content: Any
+) -> None:
+    """Writes the picture as a PNG.
+
+    Args:
+      path: file to write.
+      image: what the network saw, uint8 [S, S, 3].
+      **content: the other arguments of `explanation_figure`.
+    """
+    explanation_figure(image, **content).savefig(path, format="png")

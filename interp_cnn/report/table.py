@@ -13,6 +13,7 @@ from interp_cnn.evaluation.results import (
     ExperimentRecord,
     LayerResult,
     NetworkResult,
+    RelatedMeasures,
     Results,
 )
 from interp_cnn.report.paper_numbers import DATASETS, NETWORKS, PaperNumber, paper_number
@@ -166,6 +167,7 @@ class _LayerRows:
             *self.tracking(),
             *self.parts(),
             *self.filters(),
+            *self.related(),
         ]
 
     def location(self) -> list[_Row]:
@@ -277,6 +279,40 @@ class _LayerRows:
             _Row("mutual information, nats", self.cells("mutual_information", _number)),
         ]
 
+    def related(self) -> list[_Row]:
+        """The measures of related work, where they were taken."""
+        if any(figures.related is None for figures in self.known):
+            return []
+        rows = [
+            _Row(
+                "purity (PIP-Net) ↑",
+                self.cells("related.purity.value", _number),
+                behind=self.count("related.purity.filters", "filters"),
+            ),
+            _Row(
+                "- share of filters above 0.5 ↑",
+                self.cells("related.purity.part_related", _percent),
+            ),
+            _Row(
+                "information on the category (CSG), nats ↑",
+                self.cells("related.category_information.value", _number),
+                behind=self.count("related.category_information.images", "images"),
+            ),
+        ]
+        if any(_related(figures).patterns is None for figures in self.known):
+            return rows
+        behind = self.count("related.patterns.filters", "filters")
+        return [
+            *rows,
+            *(
+                _Row(name, self.cells(f"related.patterns.{field}", _number), behind=behind)
+                for name, field in (
+                    ("inconsistency over images (after icCNN), nats ↓", "inconsistency"),
+                    ("diversity between filters (after icCNN), nats ↑", "diversity"),
+                )
+            ),
+        ]
+
     def of_category(self, category: str) -> list[str]:
         """Number of filters of a category in each network."""
         return [
@@ -297,6 +333,11 @@ def _ends(curve: Sequence[Sequence[Any]], column: int, write: Callable[[Any], st
 
 def _left_out(layer: LayerResult) -> int:
     return layer.location_instability.filters_left_out
+
+
+def _related(layer: LayerResult) -> RelatedMeasures:
+    assert layer.related is not None
+    return layer.related
 
 
 def _all_filters(layer: LayerResult) -> int:
@@ -473,7 +514,7 @@ def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence
         "Dead filters fire on no image; the peaks of collapsed ones hardly vary over images. "
         "Mutual information (Eq. 1) is that of the scale-free maps of 32 images, mean over filters."
     )
-    return [*notes, *_paper_notes(results)]
+    return [*notes, *_related_note(networks), *_paper_notes(results)]
 
 
 def _reading_note(networks: Sequence[NetworkResult]) -> list[str]:
@@ -488,6 +529,28 @@ def _reading_note(networks: Sequence[NetworkResult]) -> list[str]:
         "stricter figure over all images with the part. Units that ignore the image, with a region "
         "of one disc, score the two controls."
     ]
+
+
+def _related_note(networks: Sequence[NetworkResult]) -> list[str]:
+    """What the measures of related work are, where they were taken."""
+    layers = [layer for network in networks for layer in network.layers.values()]
+    found = [layer.related for layer in layers if layer.related is not None]
+    if not found:
+        return []
+    purity, patterns = found[0].purity, found[0].patterns
+    note = (
+        "Measures of related work. Purity (PIP-Net): share of the patches of"
+        f" {_decimal(purity.patch)} pixels around a filter's {purity.top} highest peaks that"
+        " contain its purest landmark. Information on the category (CSG): mutual information of the"
+        " mean of a map and the category that it tells most about, over all test images."
+    )
+    if patterns is not None:
+        note += (
+            " Inconsistency and diversity (readings of icCNN): entropy of the part that a filter's"
+            " valid activations lie in, mean over filters, and that of all filters together; both"
+            f" lie between 0 and {_number(math.log(patterns.regions))}."
+        )
+    return [note]
 
 
 def _radius_note(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:
