@@ -74,7 +74,7 @@ class FolderPhotos(tfds.core.GeneratorBasedBuilder):
         data_dir: str | None = None,
     ) -> None:
         arguments = {key: value for key, value in locals().items() if key in _ARGUMENTS}
-        self._how = {"seed": seed, "skip_damaged": skip_damaged}
+        self._seed, self._skip_damaged = seed, skip_damaged
         self._folder = files.read_folder(source)
         self._annotations: Annotations | None = None
         if annotations is not None:
@@ -88,7 +88,12 @@ class FolderPhotos(tfds.core.GeneratorBasedBuilder):
             has_regions=found is not None and found.has_regions,
             has_masks=found is not None and found.has_masks,
         )
-        super().__init__(config=config, data_dir=data_dir, file_format="array_record")
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(logging.ERROR)  # tfds warns of every config that it does not list
+        try:
+            super().__init__(config=config, data_dir=data_dir, file_format="array_record")
+        finally:
+            logging.set_verbosity(verbosity)
         self._original_state = arguments  # what tfds pickles
 
     @property
@@ -135,7 +140,9 @@ class FolderPhotos(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        found = files.scan(self._folder, self._annotations, **self._how)
+        found = files.scan(
+            self._folder, self._annotations, seed=self._seed, skip_damaged=self._skip_damaged
+        )
         for name, counts in found.summary.items():
             logging.warning("Prepared %s, %s: %s", self.name, name, counts)
         for line in found.wrong.lines():

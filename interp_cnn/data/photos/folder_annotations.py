@@ -159,9 +159,7 @@ def _read_csv(path: Path, text: str, wrong: list[tuple[str, str]]) -> list[Mark]
     try:
         header = tuple(name.strip().lower() for name in next(rows, []))
         if header not in HEADERS:
-            raise ValueError(
-                f"{path} has the header {','.join(header)[:200]!r}: give {_FORMS}."
-            )
+            raise ValueError(f"{path} has the header {','.join(header)[:200]!r}: give {_FORMS}.")
         marks = []
         for row in rows:
             if not any(cell.strip() for cell in row):
@@ -451,9 +449,7 @@ def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list
         else:
             of[index].append(mark)
     return [
-        PlacedObject(
-            np.asarray(box.box, np.float32) if box.file else whole, _parts(own, wrong)
-        )
+        PlacedObject(np.asarray(box.box, np.float32) if box.file else whole, _parts(own, wrong))
         for box, own in zip(boxes, of, strict=True)
     ]
 

@@ -360,9 +360,7 @@ class Scan:
     regions: list[str]
 
 
-def scan(
-    folder: Folder, annotations: Annotations | None, *, seed: int, skip_damaged: bool
-) -> Scan:
+def scan(folder: Folder, annotations: Annotations | None, *, seed: int, skip_damaged: bool) -> Scan:
     """Read and check all photos and their annotations.
 
     Args:
@@ -408,7 +406,7 @@ def scan(
         {p["name"] for e in examples if e.label for p in e.parts if np.isfinite(p["box"]).all()}
     )
     for suffix, number in sorted(folder.other_files.items()):
-        logging.warning("%s: %d files (%s) are no photos that are read.", folder.root, number, suffix)
+        logging.warning("%s: %d files (%s) are no photos", folder.root, number, suffix)
     return Scan(
         examples,
         {name: of.summary() for name, of in counts.items()},
@@ -483,7 +481,7 @@ def _sides(
     Raises:
         ValueError: if a class has no photo on one of the sides.
     """
-    result = {}
+    result: dict[str, bool] = {}
     for category in dict.fromkeys((*folder.classes, *(p.category for p in photos))):
         own = [photo for photo in photos if photo.category == category]
         if folder.is_split:
