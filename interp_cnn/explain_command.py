@@ -81,15 +81,21 @@ def _text(found: Explained) -> list[str]:
         "",
         f"logit {found.logit:.2f}, probability {found.probability:.3f};"
         f" the filters of {NEW_CONV} that {did} it:",
-        *(f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters),
+        *(
+            f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}".rstrip()
+            for one in found.filters
+        ),
     ]
 
 
 def _highlights(found: Explained, parts: FilterParts) -> list[Highlight]:
     """What the picture shows of these filters."""
     return [
-        Highlight(one.unit, one.value, int(parts.part[one.unit]), one.position)
-        for one in found.filters
+        # Without parts each filter has a colour of its own.
+        Highlight(
+            one.unit, one.value, int(parts.part[one.unit]) if parts.names else index, one.position
+        )
+        for index, one in enumerate(found.filters)
     ]
 
 

@@ -44,9 +44,14 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config = own_config(
         arguments, name="folder", images=_images(folder), task=task, negatives=negatives
     )
-    config.data.manual_dir = arguments.path
-    config.data.annotations = arguments.annotations
+    config.data.manual_dir = _absolute(arguments.path)
+    config.data.annotations = _absolute(arguments.annotations)
     return config
+
+
+def _absolute(path: str) -> str:
+    """A path that means the same from every folder; "" stays."""
+    return str(Path(path).expanduser().absolute()) if path else ""
 
 
 def _negatives(folder: Folder | None, category: str, task: str) -> str:

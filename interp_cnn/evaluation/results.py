@@ -91,6 +91,22 @@ class PartInterpretability:
 
 
 @dataclass(frozen=True)
+class Behaviour:
+    """What the filters of a layer do on images without annotated parts: means over filters.
+
+    Attributes:
+      fired_share: the share of its objects on which a filter fires, that is, has an activation
+        among its highest 0.5 %.
+      peak_spread: how far its peaks roam, in image diagonals.
+      same_place: how often other filters look where it looks.
+    """
+
+    fired_share: float | None
+    peak_spread: float | None
+    same_place: float | None
+
+
+@dataclass(frozen=True)
 class LayerResult:
     """The figures of one layer.
 
@@ -108,6 +124,7 @@ class LayerResult:
         the paper's figures read; None in older files.
       fired_share: mean over filters of the share of images on which one fires; None in older files.
       parts_followed: which landmarks the filters follow; None in older files.
+      behaviour: what can be said without parts; None where parts are annotated.
     """
 
     location_instability: LocationInstability
@@ -122,6 +139,7 @@ class LayerResult:
     part_interpretability_fired: PartInterpretability | None = None
     fired_share: float | None = None
     parts_followed: PartsFollowed | None = None
+    behaviour: Behaviour | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +205,11 @@ class DataRecord:
     landmarks: tuple[str, ...]
     categories: tuple[str, ...]
     part_regions: str
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether any part is annotated, with a region or as a point."""
+        return bool(self.parts or self.landmarks)
 
 
 @dataclass(frozen=True)

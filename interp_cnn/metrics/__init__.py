@@ -41,6 +41,7 @@ Part interpretability needs masks of the parts in the input's size; here boxes a
 """
 
 from interp_cnn.metrics.accuracy import accuracy
+from interp_cnn.metrics.behaviour import peak_spread, same_place
 from interp_cnn.metrics.controls import InstabilityControls, instability_controls
 from interp_cnn.metrics.empirical import (
     EmpiricalField,
@@ -115,8 +116,10 @@ __all__ = [
     "part_hits",
     "part_interpretability",
     "parts_followed",
+    "peak_spread",
     "peaks",
     "radius_sensitivity",
+    "same_place",
     "summarize_location",
     "summarize_parts",
     "top_images",

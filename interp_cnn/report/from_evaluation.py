@@ -42,7 +42,11 @@ def _answer(
     shown = {name: share for name, share in found.shares.items() if share >= 0.005}
     names = [name.replace("_", " ") for name in parts.names]
     colours = {name: part_colour(index) for index, name in enumerate(names)}
-    looked = [(int(parts.part[one.unit]), one.position) for one in found.filters]
+    # Without parts each filter has a colour of its own.
+    looked = [
+        (int(parts.part[one.unit]) if names else index, one.position)
+        for index, one in enumerate(found.filters)
+    ]
     return Answer(
         network=measured.variant,
         sentence=found.sentence,
@@ -55,7 +59,7 @@ def _answer(
         shares=shown,
         colours={name: colours.get(name, NO_PART) for name in shown},
         filters=[
-            Contribution(measured.variant, layer, one.unit, one.part, one.value)
-            for one in found.filters
+            Contribution(measured.variant, layer, one.unit, one.part, one.value, part_colour(part))
+            for one, (part, _) in zip(found.filters, looked, strict=True)
         ],
     )
