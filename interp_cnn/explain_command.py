@@ -10,7 +10,12 @@ from PIL import Image
 from interp_cnn import storage
 from interp_cnn.config import INTERPRETABLE
 from interp_cnn.data.pipeline import Crop
-from interp_cnn.evaluation.explanations import Explained, explain_pixels, read_image
+from interp_cnn.evaluation.explanations import (
+    Explained,
+    colour_numbers,
+    explain_pixels,
+    read_image,
+)
 from interp_cnn.evaluation.filter_parts import FilterParts, filter_parts
 from interp_cnn.evaluation.part_regions import region_radius
 from interp_cnn.evaluation.restore import restore_network
@@ -91,11 +96,8 @@ def _text(found: Explained) -> list[str]:
 def _highlights(found: Explained, parts: FilterParts) -> list[Highlight]:
     """What the picture shows of these filters."""
     return [
-        # Without parts each filter has a colour of its own.
-        Highlight(
-            one.unit, one.value, int(parts.part[one.unit]) if parts.names else index, one.position
-        )
-        for index, one in enumerate(found.filters)
+        Highlight(one.unit, one.value, number, one.position)
+        for one, number in zip(found.filters, colour_numbers(found, parts), strict=True)
     ]
 
 

@@ -120,6 +120,17 @@ def explain_pixels(
     return Explained(sentence, output, logit, probability, yes, dict(shares), named)
 
 
+def colour_numbers(found: Explained, parts: FilterParts) -> list[int]:
+    """What decides the colour of each filter that is named: its part, -1 for none.
+
+    Where no parts are known it is its place: filters that look at one place have one number.
+    """
+    if parts.names:
+        return [int(parts.part[one.unit]) for one in found.filters]
+    places = [tuple(np.asarray(one.position).tolist()) for one in found.filters]
+    return [list(dict.fromkeys(places)).index(place) for place in places]
+
+
 def _strongest(values: np.ndarray, count: int) -> list[int]:
     """The filters with the largest values above 0, at most `count`."""
     return [int(unit) for unit in np.argsort(-values, kind="stable")[:count] if values[unit] > 0]

@@ -27,8 +27,8 @@ class Highlight(NamedTuple):
     Attributes:
       unit: its number.
       value: what it added to the logit.
-      part: index of the part it stands for, -1 for none; where no parts are known a number of its
-        own, for its colour.
+      part: index of the part it stands for, -1 for none; where no parts are known the number of
+        its place, for its colour.
       center: (y, x) of its peak in pixels of the image, [2].
     """
 

@@ -487,7 +487,8 @@ def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence
         )
     notes.append(
         "Dead filters fire on no image; the peaks of collapsed ones hardly vary over images. "
-        "Mutual information (Eq. 1) is that of the scale-free maps of 32 images, mean over filters."
+        "Mutual information (Eq. 1) is that of the scale-free maps of "
+        f"{_information_images(networks)} images, mean over filters."
     )
     return [*notes, *_paper_notes(results)]
 
@@ -531,6 +532,12 @@ def _reading_note(networks: Sequence[NetworkResult]) -> list[str]:
         "stricter figure over all images with the part. Units that ignore the image, with a region "
         "of one disc, score the two controls."
     ]
+
+
+def _information_images(networks: Sequence[NetworkResult]) -> int:
+    """Number of images behind a mutual information; older results do not say it."""
+    layers = [layer for network in networks for layer in network.layers.values()]
+    return next((of.mutual_information_images for of in layers if of.mutual_information_images), 32)
 
 
 def _radius_note(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:

@@ -7,9 +7,11 @@ Positions are (y, x) in continuous pixels of the upright photo, as viewers show 
 import contextlib
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,7 @@ _SHOWN = 3  # wrong annotations that are named for each reason
 _NO_BOX = np.full(4, np.nan)
 
 NOT_THERE = "files that are not in the folder"
+SEVERAL = "names that several photos have"
 OUTSIDE = "points outside the photo"
 NO_AREA = "boxes of no area"
 UNKNOWN = "unknown parts"
@@ -260,7 +263,7 @@ def _coco_marks(
             file,
             part="",
             box=(y, x, y + height, x + width),
-            mask=(lambda: coco.annToMask(annotation) > 0) if segmentation and size else None,
+            mask=functools.partial(_mask_of, coco, annotation) if segmentation and size else None,
             category=category,
             **common,
         )
@@ -274,6 +277,14 @@ def _coco_marks(
             point = (float(y), float(x))
             marks.append(Mark(file, part=str(name), point=point, category=category, **common))
     return marks
+
+
+def _mask_of(coco: Any, annotation: Mapping[str, Any]) -> np.ndarray:
+    """The segmentation of an annotation, bool [height, width]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools is older than NumPy 2
+        mask: np.ndarray = coco.annToMask(annotation) > 0
+    return mask
 
 
 def _coco_part(category: Mapping[str, Any], own: str, classes: Iterable[str]) -> str | None:
@@ -360,27 +371,27 @@ class _Names:
         for name in self._names:
             self._last.setdefault(PurePosixPath(name).name, []).append(name)
 
-    def find(self, file: str) -> str | None:
-        """The photo with this path in the folder, or with this name if it is the only one."""
-        path = PurePosixPath(file.replace("\\", "/")).as_posix().removeprefix("./")
+    def find(self, file: str) -> list[str]:
+        """The photo with this path in the folder, or those whose path ends with it."""
+        path = PurePosixPath(file.replace("\\", "/")).as_posix()
         if path in self._names:
-            return path
-        # A file of one split, or of a folder above.
-        for name in self._last.get(PurePosixPath(path).name, []):
-            if name.endswith(f"/{path}") or path.endswith(f"/{name}"):
-                return name
-        found = self._last.get(path, [])
-        return found[0] if len(found) == 1 else None
+            return [path]
+        return [
+            name
+            for name in self._last.get(PurePosixPath(path).name, [])
+            # A path in the folder of a split or class, or one that begins above the folder.
+            if name.endswith(f"/{path}") or path.endswith(f"/{name}")
+        ]
 
 
 def _by_photo(annotations: Annotations, names: _Names, wrong: Wrong) -> dict[str, list[Mark]]:
     found: dict[str, list[Mark]] = {}
     for mark in annotations.marks:
-        name = names.find(mark.file)
-        if name is None:
-            wrong.add(NOT_THERE, f"{mark.where} ({mark.file})")
+        of = names.find(mark.file)
+        if len(of) == 1:
+            found.setdefault(of[0], []).append(mark)
         else:
-            found.setdefault(name, []).append(mark)
+            wrong.add(SEVERAL if of else NOT_THERE, f"{mark.where} ({mark.file})")
     if annotations.marks and not found:
         raise ValueError(
             f"{annotations.path} names none of the photos (its first one is"
