@@ -62,14 +62,16 @@ def test_classes_and_photos_of_a_folder(tmp_path):
     (tmp_path / "cat" / "inside" / "deep" / "X.JPEG").write_bytes(b"1")
     for name in (".DS_Store", "Thumbs.db", ".hidden.png", "notes.txt", "new.heic"):
         (tmp_path / "cat" / name).touch()
-    (tmp_path / ".git").mkdir()
+    for name in (".git", "__MACOSX"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "stray.jpg").touch()
     (tmp_path / "cat" / "loop").symlink_to(tmp_path / "cat")
     found = read_folder(tmp_path)
     assert found.classes == ("cat", "dog") and not found.has_others and not found.is_split
     assert [photo.name for photo in found.photos] == [
         *("cat/0.png", "cat/1.png", "cat/inside/deep/X.JPEG", "dog/0.png", "dog/1.png")
     ]
-    assert found.other_files == {".txt": 1, ".heic": 1}
+    assert found.other_files == {".txt": 1, ".heic": 1, "photos in no class folder": 1}
 
 
 def test_a_folder_with_a_split_and_other_things(tmp_path):
@@ -245,6 +247,13 @@ def test_damaged_and_huge_photos(tmp_path, monkeypatch):
     whole = (tmp_path / "cat" / "0.png").read_bytes()
     (tmp_path / "cat" / "cut.png").write_bytes(whole[:200])
     with pytest.raises(ValueError, match=r"cat/cut\.png is damaged \(.*skip_damaged=True"):
+        scanned(tmp_path)
+    (tmp_path / "cat" / "cut.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"cat/cut\.png is no image that can be read: copy it"):
+        scanned(tmp_path)
+    deep = Image.fromarray(np.array([[0.5]], np.float32))
+    (tmp_path / "cat" / "cut.png").write_bytes(encoded(deep, "TIFF"))
+    with pytest.raises(ValueError, match=r"cat/cut\.png cannot be used: its pixels are floating"):
         scanned(tmp_path)
     (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere")
     found = scanned(tmp_path, skip_damaged=True)

@@ -225,7 +225,7 @@ def test_the_configuration_and_its_checks(prepared):
     for fields, message in (
         ({"dataset": ""}, r"config\.data\.dataset is empty; give the name of the tfds data set"),
         ({"category": "hexagon"}, "'hexagon' is no category; give one of circle, square"),
-        ({"manual_dir": "."}, r"manual_dir='\.' has no use with tfds"),
+        ({"manual_dir": ".", "category": "circle"}, r"manual_dir='\.' has no use with tfds"),
         ({"category": "circle+square"}, "needs a category beside"),
     ):
         wrong = config.copy_and_resolve_references()

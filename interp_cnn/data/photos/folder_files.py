@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from interp_cnn.data.images import as_rgb
 from interp_cnn.data.photos.folder_annotations import Annotations, Wrong, place
@@ -31,6 +31,7 @@ SUFFIXES = frozenset(
 )
 MOST_BYTES = 2**28  # of a file
 _NO_PHOTOS = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders
+_MACOS = "__MACOSX"  # a folder that macOS puts into archives
 _AS_THEY_ARE = ("JPEG", "MPO", "PNG")
 _QUALITY = 95  # of turned JPEG photos
 _FORMAT = 1  # of what is prepared: another number prepares anew
@@ -61,7 +62,8 @@ class Folder:
         root: the folder.
         classes: names of the classes, sorted: the labels 1, 2, ...
         photos: all photos, those of other things included, sorted by name.
-        other_files: how many files there are that are no photos, by their suffix.
+        other_files: how many files there are that are no photos, by their suffix, and photos in no
+            class's folder.
     """
 
     root: Path
@@ -107,6 +109,8 @@ def read_folder(root: Path) -> Folder:
     photos: list[FolderPhoto] = []
     other_files: dict[str, int] = {}
     for split in splits:
+        if stray := _number_of_photos(root / split):
+            other_files["photos in no class folder"] = stray
         for folder in _folders(root / split):
             found = list(_photos(folder, other_files))
             if not found:
@@ -145,11 +149,18 @@ def _counts_as_split(root: Path) -> int:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(
+        p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != _MACOS
+    )
 
 
 def _has_photos(folder: Path) -> bool:
-    return any(_is_photo(p.name) for p in folder.iterdir() if p.is_file())
+    return _number_of_photos(folder) > 0
+
+
+def _number_of_photos(folder: Path) -> int:
+    """Photos in a folder itself."""
+    return sum(_is_photo(p.name) for p in folder.iterdir() if p.is_file())
 
 
 def _is_photo(name: str) -> bool:
@@ -241,15 +252,22 @@ def upright(data: bytes) -> tuple[Image.Image, bool]:
             image = Image.open(io.BytesIO(data))
         image.load()  # decodes all of it: a truncated file shows only here
         shown = ImageOps.exif_transpose(image)
-        rgb = as_rgb(shown)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UnusablePhoto(
             "too large images",
             f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels, the most that are read: scale it"
             " down",
         ) from error
+    except UnidentifiedImageError as error:
+        raise UnusablePhoto(
+            "damaged images", "is no image that can be read: copy it again"
+        ) from error
     except Exception as error:  # Pillow raises whatever a damaged file leads it into
         raise UnusablePhoto("damaged images", f"is damaged ({error}): copy it again") from error
+    try:
+        rgb = as_rgb(shown)
+    except ValueError as error:
+        raise UnusablePhoto("damaged images", f"cannot be used: {error}") from error
     kept = image.format in _AS_THEY_ARE and image.mode == "RGB" and rgb is shown
     return rgb, kept and image.getexif().get(_ORIENTATION, 1) not in range(2, 9)
 
@@ -406,7 +424,7 @@ def scan(folder: Folder, annotations: Annotations | None, *, seed: int, skip_dam
         {p["name"] for e in examples if e.label for p in e.parts if np.isfinite(p["box"]).all()}
     )
     for suffix, number in sorted(folder.other_files.items()):
-        logging.warning("%s: %d files (%s) are no photos", folder.root, number, suffix)
+        logging.warning("%s: ignored %d files (%s)", folder.root, number, suffix)
     return Scan(
         examples,
         {name: of.summary() for name, of in counts.items()},
