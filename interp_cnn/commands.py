@@ -40,6 +40,7 @@ from interp_cnn.workdir import (
     REPORT,
     RESULTS,
     TABLE,
+    claim_data,
     claim_workdir,
     frozen_features_folder,
 )
@@ -68,6 +69,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     if hosts.is_first():
         claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
+    if hosts.is_first():
+        claim_data(workdir, data.identity)
     networks: dict[str, Restored] = {}
     here = hosts.is_first() and not storage.is_remote(workdir)
     with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:

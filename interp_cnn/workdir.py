@@ -1,6 +1,7 @@
 """The work directory of a run: the names of all files in it, and its configuration.
 
     config.json                 the configuration
+    data.json                   which photos, where they are a folder of one's own
     metrics.json, table.md      the results of the evaluation
     filters.png                 a picture of filters
     report/index.html           the report
@@ -30,6 +31,7 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference, merge_with_defaults
 
 CONFIG = "config.json"
+DATA = "data.json"
 RESULTS = "metrics.json"
 TABLE = "table.md"
 FILTERS_PICTURE = "filters.png"
@@ -98,6 +100,33 @@ def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> Non
             )
     storage.make_folder(workdir)
     storage.write(file, config.to_json_best_effort(indent=2) + "\n")
+
+
+def claim_data(workdir: epath.Path, identity: str) -> None:
+    """Note which data a run is made from, or check that they are those that it was begun with.
+
+    Args:
+      workdir: the directory, on disk or in a bucket.
+      identity: see `Data.identity`; "" needs no note.
+
+    Raises:
+      ValueError: where the run was begun with other data.
+    """
+    if not identity:
+        return
+    file = storage.as_path(workdir) / DATA
+    try:
+        begun = json.loads(storage.read(file).decode())["data"]
+    except FileNotFoundError:
+        storage.write(file, json.dumps({"data": identity}) + "\n")
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it to go on") from error
+    if begun != identity:
+        raise ValueError(
+            f"{workdir} belongs to a run with other photos ({begun} there, {identity} here);"
+            " choose another --workdir, or delete that one"
+        )
 
 
 def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:

@@ -25,7 +25,7 @@ from interp_cnn.config import (
     set_field,
 )
 from interp_cnn.data import pipeline
-from interp_cnn.data.prepare import EMBEDDED, PUBLISHED
+from interp_cnn.data.prepare import EMBEDDED, FOLDER, PUBLISHED, TFDS
 from interp_cnn.models import BACKBONES
 from interp_cnn.preflight import check_run
 from interp_cnn.training import filter_categories, objective
@@ -192,7 +192,7 @@ def test_the_table_knows_what_the_code_knows():
         return set(fields.field_of(field).kind.names)
 
     assert names("model.name") == set(BACKBONES)
-    assert names("data.name") == {EMBEDDED, *PUBLISHED}
+    assert names("data.name") == {EMBEDDED, *PUBLISHED, FOLDER, TFDS}
     assert names("data.negatives") == {pipeline.PHOTOS, pipeline.CATEGORIES, pipeline.NONE}
     assert names("train.task") == {objective.LOGISTIC, objective.SOFTMAX}
     for field, kind in (

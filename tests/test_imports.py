@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = (
     *("tensorflow", "tensorflow_datasets", "matplotlib", "flax", "optax", "orbax", "grain"),
     *("ml_collections", "h5py", "PIL", "scipy.io", "absl.flags", "tqdm", "tensorboardX"),
-    *("safetensors", "torch", "jinja2"),
+    *("safetensors", "torch", "jinja2", "pycocotools"),
 )
 
 

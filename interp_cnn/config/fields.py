@@ -165,8 +165,19 @@ FIELDS = (
     Field(
         "data.name",
         "embedded_animals",
-        Choice(("embedded_animals", "ilsvrc_animal_part", "pascal_voc_part", "cub_200_2011")),
-        "The data set.",
+        Choice(
+            (
+                *("embedded_animals", "ilsvrc_animal_part", "pascal_voc_part", "cub_200_2011"),
+                *("folder", "tfds"),
+            )
+        ),
+        "The data set: drawn, published, photos in folders, or any prepared one of tfds.",
+    ),
+    Field(
+        "data.dataset",
+        "",
+        Text("the name of a tfds data set, or ''"),
+        "Of `tfds` the data set: `NAME`, `NAME/CONFIG` or `NAME/CONFIG:VERSION`.",
     ),
     Field(
         "data.category",
@@ -191,7 +202,14 @@ FIELDS = (
         "data.manual_dir",
         "",
         Text("the name of a folder, or ''"),
-        "Folder with a copy of the published files; the empty text downloads them.",
+        "Folder with a copy of the published files; the empty text downloads them. Of `folder` the"
+        " folder with the photos.",
+    ),
+    Field(
+        "data.annotations",
+        "",
+        Text("the name of a file, or ''"),
+        "Of `folder` a file with boxes and parts of the photos, CSV or COCO JSON.",
     ),
     Field(
         "data.skip_damaged",

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from interp_cnn import metrics
 from interp_cnn.data.pipeline import Split, join
-from interp_cnn.data.prepare import Data
+from interp_cnn.data.prepare import FOLDER, TFDS, Data
 from interp_cnn.evaluation.accuracy import accuracy_on_test
 from interp_cnn.evaluation.categories import filter_categories
 from interp_cnn.evaluation.filter_files import FilterFigures
@@ -209,12 +210,19 @@ def experiment_record(config: ml_collections.ConfigDict, network: Network) -> Ex
         network=config.model.name,
         category=config.data.category,
         task="single" if network.num_outputs == 1 else f"multi_{config.train.task}",
-        dataset=config.data.name,
+        dataset=_dataset(config.data),
         image_size=network.input_size,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         device=f"{jax.device_count()} x {jax.devices()[0].device_kind}{_on_hosts()}",
         versions={name: importlib.metadata.version(name) for name in packages},
     )
+
+
+def _dataset(data: ml_collections.ConfigDict) -> str:
+    """The name of the data set, of photos of one's own that of their folder."""
+    if data.name == FOLDER:
+        return f"the folder {Path(data.manual_dir).expanduser().absolute().name}"
+    return str(data.dataset) if data.name == TFDS else str(data.name)
 
 
 def data_record(config: ml_collections.ConfigDict, data: Data, objects: int) -> DataRecord:

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from interp_cnn import storage
 from interp_cnn.attribution import (
     NO_PART,
     explanation,
+    explanation_by_filters,
     filter_contributions,
     says_yes,
     shares_of_answer,
@@ -29,8 +31,14 @@ from interp_cnn.training.steps import normalise, predict_step
 _predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
 
 
+_NAMED = 3  # filters in a sentence
+
+
 class FilterShare(NamedTuple):
-    """A filter of the new convolution: what it added, its part, where it looks (y, x)."""
+    """A filter of the new convolution: what it added, its part, where it looks (y, x).
+
+    The part is "" where no parts are known.
+    """
 
     unit: int
     value: float
@@ -47,7 +55,7 @@ class Explained(NamedTuple):
       logit: itself.
       probability: that the network gives to the category of this output.
       yes: whether the network says yes.
-      shares: of each part in what speaks for that answer.
+      shares: of each part in what speaks for that answer; none where no parts are known.
       filters: those that added most, or for a no took most away, strongest first.
     """
 
@@ -92,21 +100,36 @@ def explain_pixels(
     names = [name.replace("_", " ") for name in parts.names]
     softmax = config.train.task == SOFTMAX
     yes = says_yes(logit, softmax=softmax)
-    shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
     category = parts.categories[output].replace("_", " ")
-    sentence = explanation(category, logit, shares, softmax=softmax)
     strongest = _strongest(values if yes else -values, filters)
+    if names:
+        shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
+        sentence = explanation(category, logit, shares, softmax=softmax)
+    else:
+        most = _strongest(values if yes else -values, _NAMED)
+        shares, sentence = {}, explanation_by_filters(category, logit, most, softmax=softmax)
     named = [
         FilterShare(
             unit=unit,
             value=float(values[unit]),
-            part=names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART,
+            part=names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART * bool(names),
             position=found["positions"][NEW_CONV][0, unit],
         )
         for unit in strongest
     ]
     probability = _probability(found["logits"][0], output, softmax=softmax)
     return Explained(sentence, output, logit, probability, yes, dict(shares), named)
+
+
+def colour_numbers(filters: Sequence[FilterShare], parts: FilterParts) -> list[int]:
+    """What decides the colour of each filter that is named: its part, -1 for none.
+
+    Where no parts are known it is its place: filters that look at one place have one number.
+    """
+    if parts.names:
+        return [int(parts.part[one.unit]) for one in filters]
+    places = [tuple(np.asarray(one.position).tolist()) for one in filters]
+    return [list(dict.fromkeys(places)).index(place) for place in places]
 
 
 def _strongest(values: np.ndarray, count: int) -> list[int]:

@@ -51,7 +51,7 @@ def read_filter_parts(file: epath.Path, step: int) -> FilterParts | None:
                 return None
             names, categories = (tuple(stored[key].tolist()) for key in ("names", "categories"))
             part = stored["part"]
-            if part.dtype != np.int64 or part.ndim != 1 or part.max(initial=0) >= len(names):
+            if part.dtype != np.int64 or part.ndim != 1 or part.max(initial=-1) >= len(names):
                 raise ValueError(f"its parts are {part.dtype} of shape {part.shape}")
             return FilterParts(part, names, categories)
     except Exception as error:  # NumPy raises whatever a damaged file leads it into

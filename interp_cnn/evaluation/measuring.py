@@ -15,6 +15,7 @@ from interp_cnn.evaluation.network_filters import LayerFilters
 from interp_cnn.evaluation.part_regions import PartFigures
 from interp_cnn.evaluation.related import RelatedFigures
 from interp_cnn.evaluation.results import (
+    Behaviour,
     LayerResult,
     LocationInstability,
     PartInterpretability,
@@ -118,7 +119,23 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
         fired_share=known(_mean(layer.parts.fired)),
         parts_followed=_parts_followed(layer, data),
         related=None if layer.related is None else layer.related.result,
+        behaviour=None if data.landmarks or data.parts else _behaviour(layer),
     )
+
+
+def _behaviour(layer: MeasuredLayer) -> Behaviour:
+    """What can be said of filters where no part is annotated."""
+    positions, peaks, _ = layer.located
+    how = {"where": layer.members}
+    # Its highest activation is among the highest 0.5 % of a filter where it is above the threshold.
+    fired = (peaks > layer.gathered.valid.threshold.result()) & layer.members
+    counted = layer.members.sum(axis=0)
+    shares = np.where(counted > 0, fired.sum(axis=0) / np.maximum(counted, 1), np.nan)
+    spread = metrics.peak_spread(
+        positions, peaks, image_size=layer.image_size, top=layer.top, **how
+    )
+    alike = metrics.same_place(positions, peaks, radius=layer.radius, **how)
+    return Behaviour(*(known(_mean(values)) for values in (shares, spread, alike)))
 
 
 def _parts_followed(layer: MeasuredLayer, data: Data) -> PartsFollowed:

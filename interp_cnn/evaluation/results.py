@@ -158,6 +158,21 @@ class RelatedMeasures:
     category_information: CategoryInformation
 
 
+class Behaviour:
+    """What the filters of a layer do on images without annotated parts: means over filters.
+
+    Attributes:
+      fired_share: the share of its objects on which a filter fires, that is, has an activation
+        among its highest 0.5 %.
+      peak_spread: how far its peaks roam, in image diagonals.
+      same_place: how often other filters look where it looks.
+    """
+
+    fired_share: float | None
+    peak_spread: float | None
+    same_place: float | None
+
+
 @dataclass(frozen=True)
 class LayerResult:
     """The figures of one layer.
@@ -177,6 +192,7 @@ class LayerResult:
       fired_share: mean over filters of the share of images on which one fires; None in older files.
       parts_followed: which landmarks the filters follow; None in older files.
       related: the measures of related work; None where they were not asked for.
+      behaviour: what can be said without parts; None where parts are annotated.
     """
 
     location_instability: LocationInstability
@@ -192,6 +208,7 @@ class LayerResult:
     fired_share: float | None = None
     parts_followed: PartsFollowed | None = None
     related: RelatedMeasures | None = None
+    behaviour: Behaviour | None = None
 
 
 @dataclass(frozen=True)
@@ -257,6 +274,11 @@ class DataRecord:
     landmarks: tuple[str, ...]
     categories: tuple[str, ...]
     part_regions: str
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether any part is annotated, with a region or as a point."""
+        return bool(self.parts or self.landmarks)
 
 
 @dataclass(frozen=True)

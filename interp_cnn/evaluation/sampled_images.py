@@ -82,7 +82,7 @@ def sample_images(config: ml_collections.ConfigDict, data: Data, size: int) -> S
         images=np.array([one["image"] for one in found], np.uint8).reshape(-1, size, size, 3),
         pictures=np.array(photos, np.uint8).reshape(-1, SIDE, SIDE, 3),
         categories=tuple(("", *data.categories)[label] for label in split.labels),
-        landmarks=np.array(landmarks, np.float32).reshape(-1, len(data.landmarks), 2),
+        landmarks=np.array(landmarks, np.float32).reshape(len(found), len(data.landmarks), 2),
         captions=tuple(caption(data.categories, split, place) for place in range(len(split))),
     )
 

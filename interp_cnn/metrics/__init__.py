@@ -41,6 +41,7 @@ Part interpretability needs masks of the parts in the input's size; here boxes a
 """
 
 from interp_cnn.metrics.accuracy import accuracy
+from interp_cnn.metrics.behaviour import peak_spread, same_place
 from interp_cnn.metrics.class_information import class_information, mutual_information_score
 from interp_cnn.metrics.controls import InstabilityControls, instability_controls
 from interp_cnn.metrics.empirical import (
@@ -131,9 +132,11 @@ __all__ = [
     "pattern_diversity",
     "pattern_inconsistency",
     "pattern_shares",
+    "peak_spread",
     "peaks",
     "purity",
     "radius_sensitivity",
+    "same_place",
     "summarize_location",
     "summarize_parts",
     "summarize_purity",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp_cnn import storage
-from interp_cnn.evaluation.explanations import FilterShare
+from interp_cnn.evaluation.explanations import FilterShare, colour_numbers
 from interp_cnn.evaluation.filter_files import FilterParts
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class Explanation:
       logit: that logit.
       probability: what the network gives to that category.
       yes: whether the network says yes.
-      shares: share of each part in what speaks for that answer, the largest first.
+      shares: share of each part in what speaks for that answer, the largest first; none where no
+        parts are known.
       filters: those that added most, or for a no took most away, strongest first: `unit`, the
         filter's number, `value`, what it added to the logit, `part`, and `position`, (y, x) of its
         peak in `pixels`.
@@ -63,7 +64,10 @@ class Explanation:
                 "",
                 f"logit {self.logit:.2f}, probability {self.probability:.3f};"
                 f" the filters of {self.layer} that {did} it:",
-                *(f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in self.filters),
+                *(
+                    f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}".rstrip()
+                    for one in self.filters
+                ),
             ]
         )
 
@@ -78,8 +82,10 @@ class Explanation:
             yes=self.yes,
             names=[name.replace("_", " ") for name in self.parts.names],
             highlights=[
-                Highlight(one.unit, one.value, int(self.parts.part[one.unit]), one.position)
-                for one in self.filters
+                Highlight(one.unit, one.value, number, one.position)
+                for one, number in zip(
+                    self.filters, colour_numbers(self.filters, self.parts), strict=True
+                )
             ],
             radius=self.radius,
         )
