@@ -4,9 +4,9 @@ After "Interpretable Compositional Convolutional Neural Networks" (Shen et al., 
 which asks that each filter fires on the same object part or image region through different images,
 and that different filters fire on different ones (Section 1), and compares networks by the
 "inconsistency of visual patterns" and the "diversity of visual patterns". The authors' code
-(github.com/ada-shen/icCNN) does not have these two. What is computed here is a reading of the
-words, not of a formula of theirs: both are entropies of where activations lie, which are 0 where
-all lie in one region.
+(github.com/ada-shen/icCNN) does not have these two, and their definition was not at hand when this
+was written. What is computed here is a reading of the words, no formula of theirs: both are
+entropies of where activations lie, which are 0 where all lie in one region.
 """
 
 from collections.abc import Mapping
@@ -66,10 +66,12 @@ class PatternShares:
         used = as_where(where, images, filters)
         valid = (x > self._thresholds) & used[:, None, None]
         weights = _region_weights(regions[:, :, rows][:, :, :, columns])
-        inside = np.einsum("nijf,nkij->nfk", valid.astype(np.float64), weights)
-        number = inside.sum(axis=2, keepdims=True)
-        shares = (inside / np.maximum(number, 1)).sum(axis=0)
-        new = {"shares": shares, "images": (number[..., 0] > 0).sum(axis=0)}
+        places = height * width
+        flat = weights.reshape(images, weights.shape[1], places)
+        inside = flat @ valid.reshape(images, places, filters).astype(np.float64)
+        number = inside.sum(axis=1)
+        shares = (inside / np.maximum(number, 1)[:, None]).sum(axis=0).T
+        new = {"shares": shares, "images": (number > 0).sum(axis=0)}
         self._sums = {name: self._sums.get(name, 0) + more for name, more in new.items()}
 
     def kept(self) -> dict[str, NDArray]:
@@ -178,8 +180,11 @@ def pattern_shares(
 def pattern_inconsistency(shares: ArrayLike) -> NDArray[np.float64]:
     """Inconsistency of each filter over images: the entropy `-sum_k q_{f,k} log q_{f,k}` in nats.
 
-    0 where all its activations lie in one region, log(parts + 1) where they are spread evenly. A
-    reading, see the module.
+    0 where all its activations lie in one region, log(parts + 1) where they are spread evenly.
+
+    A reading of "Interpretable Compositional Convolutional Neural Networks" (Shen et al., IJCAI
+    2021), by which a filter is to represent the same part or region through different images; it is
+    no formula of that paper, whose "inconsistency of visual patterns" has other numbers.
 
     Args:
       shares: q of `pattern_shares`, [filters, regions].
@@ -198,7 +203,10 @@ def pattern_diversity(shares: ArrayLike) -> float:
 
     0 where all filters lie in the same region, log(parts + 1) where each region has as many. Less
     the mean of `pattern_inconsistency` it is what the filter tells about the region (their mutual
-    information). A reading, see the module.
+    information).
+
+    A reading, as `pattern_inconsistency`: different filters are to represent different parts or
+    regions, which the paper measures as "diversity of visual patterns" in numbers of its own.
 
     Args:
       shares: q of `pattern_shares`, [filters, regions].
