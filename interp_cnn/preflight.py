@@ -11,8 +11,8 @@ from absl import logging
 from interp_cnn.config import INTERPRETABLE, check_config
 from interp_cnn.data.categories import ALL, named_categories
 from interp_cnn.data.embedded.drawing import CATEGORIES as DRAWN
-from interp_cnn.data.photos.folder_annotations import read_annotations
-from interp_cnn.data.photos.folder_files import OTHER, read_folder
+from interp_cnn.data.photos.annotation_files import read_annotations
+from interp_cnn.data.photos.folder_layout import OTHER, read_folder
 from interp_cnn.data.pipeline import CATEGORIES, NONE, PHOTOS
 from interp_cnn.data.prepare import EMBEDDED, FOLDER, TFDS, open_builder
 from interp_cnn.data.tfds_examples import categories_of, open_tfds

@@ -1,5 +1,6 @@
 """Photos in folders: classes, split, images of all kinds, annotations, and a run without any."""
 
+import io
 import json
 import re
 import shutil
@@ -26,9 +27,17 @@ from interp_cnn.config import default_config
 from interp_cnn.configs import folder as folder_config
 from interp_cnn.configs._networks import NETWORKS
 from interp_cnn.data import __main__ as data_command
-from interp_cnn.data.photos import animal_part_files, folder_annotations, folder_files
+from interp_cnn.data.photos import (
+    animal_part_files,
+    annotation_files,
+    annotation_places,
+    folder_files,
+    folder_photos,
+)
 from interp_cnn.data.photos.folder import FolderPhotos
-from interp_cnn.data.photos.folder_files import draw_split, read_folder, stored_bytes
+from interp_cnn.data.photos.folder_files import draw_split
+from interp_cnn.data.photos.folder_layout import read_folder
+from interp_cnn.data.photos.folder_photos import stored_bytes
 from interp_cnn.data.pipeline import CropWithParts
 from interp_cnn.data.prepare import prepare
 from interp_cnn.evaluation.results import read_results
@@ -38,7 +47,7 @@ from interp_cnn.preflight import check_run
 
 def scanned(root, csv=None, **options):
     folder = read_folder(root)
-    annotations = csv and folder_annotations.read_annotations(csv, folder.classes)
+    annotations = csv and annotation_files.read_annotations(csv, folder.classes)
     return folder_files.scan(folder, annotations, **{"seed": 0, "skip_damaged": False} | options)
 
 
@@ -207,7 +216,7 @@ def test_test_photos_that_are_in_train_are_left_out(tmp_path):
 
 
 def stored_pixels(data):
-    with Image.open(folder_files.io.BytesIO(stored_bytes(data))) as image:
+    with Image.open(io.BytesIO(stored_bytes(data))) as image:
         assert image.mode == "RGB" and not image.getexif().get(0x0112)
         return np.asarray(image)
 
@@ -269,8 +278,8 @@ def test_damaged_and_huge_photos(tmp_path, monkeypatch):
             scanned(tmp_path)
         left_out = scanned(tmp_path, skip_damaged=True).summary["dog"]["left_out"]
         assert left_out == {"too large images": 1}
-    folder_files._digest.cache_clear()
-    monkeypatch.setattr(folder_files, "MOST_BYTES", 100)
+    folder_photos._digest.cache_clear()
+    monkeypatch.setattr(folder_photos, "MOST_BYTES", 100)
     with pytest.raises(ValueError, match=r"cat/0\.png has [\d,]+ bytes, at most 100 are read"):
         scanned(tmp_path)
 
@@ -414,7 +423,7 @@ def coco(tmp_path, **changes):
 def test_objects_and_parts_from_coco(tmp_path, monkeypatch):
     root = write_photos(tmp_path / "photos", number=4)
     # So few photos have a part more than once.
-    monkeypatch.setattr(folder_annotations, "_without_single_parts", lambda objects, _: objects)
+    monkeypatch.setattr(annotation_places, "_without_single_parts", lambda objects, _: objects)
     found = scanned(root, coco(tmp_path))
     by_key = {example.key: example for example in found.examples}
     left, right = by_key["cat/0.png"], by_key["cat/0.png#2"]
@@ -425,7 +434,7 @@ def test_objects_and_parts_from_coco(tmp_path, monkeypatch):
     nose, head = right.parts
     np.testing.assert_array_equal(nose["center"], [12, 50])
     np.testing.assert_array_equal(head["box"], [10, 45, 30, 65])
-    mask = np.asarray(Image.open(folder_files.io.BytesIO(head["mask"]))) > 0
+    mask = np.asarray(Image.open(io.BytesIO(head["mask"]))) > 0
     assert mask.shape == SIZE and 150 < mask.sum() < 250  # half of 20 x 20
     assert mask[11:29, 46:64].any() and not mask[:9].any()
     assert [part["name"] for part in by_key["dog/1.png"].parts] == ["tail", "head"]
@@ -449,7 +458,7 @@ def test_coco_ids_without_an_image(tmp_path):
 
 def test_masks_and_boxes_of_a_prepared_data_set(tmp_path, monkeypatch):
     root = write_photos(tmp_path / "photos", number=4)
-    monkeypatch.setattr(folder_annotations, "_without_single_parts", lambda objects, _: objects)
+    monkeypatch.setattr(annotation_places, "_without_single_parts", lambda objects, _: objects)
     data = prepare(data_config(root, tmp_path / "tfds", annotations=str(coco(tmp_path))), seed=0)
     assert data.has_masks and data.parts == ("head", "tail")
     assert data.landmarks == ("head", "nose", "tail")
@@ -537,7 +546,7 @@ def both_ways(source, target):
 
 def test_the_same_crops_and_parts_as_the_published_layout(tmp_path, monkeypatch):
     # One cat alone has front legs.
-    monkeypatch.setattr(folder_annotations, "_without_single_parts", lambda objects, _: objects)
+    monkeypatch.setattr(annotation_places, "_without_single_parts", lambda objects, _: objects)
     write_published(tmp_path / "published")
     published, own = both_ways(tmp_path / "published", tmp_path)
     assert own.categories == published.categories

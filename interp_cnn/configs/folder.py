@@ -16,7 +16,7 @@ import ml_collections
 from interp_cnn.config import parse_arguments
 from interp_cnn.configs._shared import own_config
 from interp_cnn.data.categories import ALL, named_categories
-from interp_cnn.data.photos.folder_files import Folder, read_folder
+from interp_cnn.data.photos.folder_layout import Folder, read_folder
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:

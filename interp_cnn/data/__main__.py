@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from interp_cnn.data.categories import ALL
 from interp_cnn.data.photos.folder import FolderPhotos
-from interp_cnn.data.photos.folder_files import OTHER
+from interp_cnn.data.photos.folder_layout import OTHER
 from interp_cnn.data.prepare import EMBEDDED, FOLDER, PUBLISHED, open_builder
 
 

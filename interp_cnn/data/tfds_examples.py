@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from interp_cnn.data.photos.folder_files import draw_split, is_other
+from interp_cnn.data.photos.folder_files import draw_split
+from interp_cnn.data.photos.folder_layout import is_other
 from interp_cnn.data.pipeline import Example, Source, decoders_of
 
 _TEST = ("test", "validation")  # the first that is there and has labels

@@ -14,6 +14,8 @@ from interp_cnn.report import pictures
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the tracking ratio; the lower, the better it follows
 _INFORMATION = "mutual_information"
+_BY_TRACKING = "tracking ratio (lower is better)"
+_BY_INFORMATION = "mutual information (higher is better)"
 
 
 class TypicalFilter(NamedTuple):
@@ -25,9 +27,9 @@ class TypicalFilter(NamedTuple):
       unit: its number.
       quantile: share of the filters that are better.
       ratio: its lowest tracking ratio, NaN where unknown.
-      by: the figure that they are ranked by, and which is better.
       text: which part it follows and its tracking ratio, or its mutual information.
       photos: the same images for all filters, each with its region, uint8 [images, side, side, 3].
+      by: the figure that the filters are ranked by, and which is better.
     """
 
     network: str
@@ -35,9 +37,9 @@ class TypicalFilter(NamedTuple):
     unit: int
     quantile: float
     ratio: float
-    by: str
     text: str
     photos: NDArray[np.uint8]
+    by: str = _BY_TRACKING
 
 
 def best_landmark(layer: LayerFilters, unit: int) -> tuple[str, float]:
@@ -135,9 +137,9 @@ def _typical(
     disc: NDArray[np.bool_],
 ) -> TypicalFilter:
     landmark, ratio = best_landmark(layer, unit)
-    by, text = "tracking ratio (lower is better)", follows(landmark, ratio)
+    by, text = _BY_TRACKING, follows(landmark, ratio)
     if ranked_by_information(layer):
-        by, text = "mutual information (higher is better)", information(layer, unit)
+        by, text = _BY_INFORMATION, information(layer, unit)
     places = objects_of(network, layer, unit)
     places = places[evenly(len(places), images)] if len(places) else places
     return TypicalFilter(

@@ -12,12 +12,10 @@ from absl import logging
 
 from interp_cnn.data.categories import named_categories
 from interp_cnn.data.photos import folder_files as files
-from interp_cnn.data.photos.folder_annotations import (
-    Annotations,
-    box_mask,
-    mask_png,
-    read_annotations,
-)
+from interp_cnn.data.photos.annotation_files import Annotations, read_annotations
+from interp_cnn.data.photos.annotation_places import box_mask, mask_png
+from interp_cnn.data.photos.folder_layout import read_folder
+from interp_cnn.data.photos.folder_photos import read_photo, stored_bytes, upright
 from interp_cnn.data.photos.object_builder import BOX, POINT
 from interp_cnn.data.photos.photo_files import Example
 
@@ -48,7 +46,7 @@ class FolderPhotos(tfds.core.GeneratorBasedBuilder):
     `info.metadata["wrong"]` has a line for each kind of annotation that was left out.
 
     Args:
-        source: the folder, see `folder_files.LAYOUT`.
+        source: the folder, see `folder_layout.LAYOUT`.
         annotations: a file with boxes and parts, see `read_annotations`; None for none.
         category: the classes of the task: a name, several joined by `+`, or `"all"`.
         seed: the seed of the split, where the folder has none.
@@ -75,7 +73,7 @@ class FolderPhotos(tfds.core.GeneratorBasedBuilder):
     ) -> None:
         arguments = {key: value for key, value in locals().items() if key in _ARGUMENTS}
         self._seed, self._skip_damaged = seed, skip_damaged
-        self._folder = files.read_folder(source)
+        self._folder = read_folder(source)
         self._annotations: Annotations | None = None
         if annotations is not None:
             self._annotations = read_annotations(annotations, self._folder.classes)
@@ -165,11 +163,11 @@ class FolderPhotos(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, examples: list[Example]) -> Iterator[tuple[str, dict[str, Any]]]:
         for example in examples:
-            data = files.read_photo(example.path)
+            data = read_photo(example.path)
             yield (
                 example.key,
                 {
-                    "image": files.stored_bytes(data),
+                    "image": stored_bytes(data),
                     "photo_id": example.photo_id,
                     "label": example.label,
                     "bbox": example.bbox,
@@ -186,7 +184,7 @@ class FolderPhotos(tfds.core.GeneratorBasedBuilder):
         if config.has_masks:
             mask = part["mask"]
             if mask is None:  # filled boxes among masks
-                image, _ = files.upright(data)
+                image, _ = upright(data)
                 mask = mask_png(box_mask(np.asarray(part["box"]), (image.height, image.width)))
             stored["mask"] = mask
         return stored

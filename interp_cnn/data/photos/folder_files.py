@@ -1,333 +1,31 @@
-"""Photos in folders: which classes and photos there are, what they hold, how they are split.
+"""Photos in folders, checked: the examples of a data set, and on which side of the split they are.
 
 Needs neither tfds nor the network; the builder is in `folder`.
 """
 
 import dataclasses
-import functools
 import hashlib
-import io
 import json
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from interp_cnn.data.images import as_rgb
-from interp_cnn.data.photos.folder_annotations import Annotations, Wrong, place
+from interp_cnn.data.photos.annotation_files import Annotations
+from interp_cnn.data.photos.annotation_places import Wrong, place
+from interp_cnn.data.photos.folder_layout import Folder, FolderPhoto, is_other
+from interp_cnn.data.photos.folder_photos import (
+    UnusablePhoto,
+    digests,
+    read_photo,
+    refused,
+    upright,
+)
 from interp_cnn.data.photos.photo_files import Counts, Example
 
-SPLITS = ("train", "test")
-LAYOUT = "DIR/CLASS/PHOTO.jpg, or DIR/train/CLASS/ and DIR/test/CLASS/"
-# Folders of these names hold photos of other things, whatever their case: label 0.
-OTHER = ("other", "others", "neg", "negative", "negatives")
-SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
-MOST_BYTES = 2**28  # of a file
-_NO_PHOTOS = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders
-_MACOS = "__MACOSX"  # a folder that macOS puts into archives
-_AS_THEY_ARE = ("JPEG", "MPO", "PNG")
-_QUALITY = 95  # of turned JPEG photos
 _FORMAT = 1  # of what is prepared: another number prepares anew
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderPhoto:
-    """A photo of the folder.
-
-    Attributes:
-        path: the file.
-        name: its path in the folder, with slashes.
-        category: the name of its class's folder.
-        split: `"train"` or `"test"`, "" where the folder has no split.
-    """
-
-    path: Path
-    name: str
-    category: str
-    split: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Folder:
-    """What a folder holds, by the names of its files alone.
-
-    Attributes:
-        root: the folder.
-        classes: names of the classes, sorted: the labels 1, 2, ...
-        photos: all photos, those of other things included, sorted by name.
-        other_files: how many files there are that are no photos, by their suffix, and photos in no
-            class's folder.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    photos: tuple[FolderPhoto, ...]
-    other_files: dict[str, int]
-
-    @property
-    def has_others(self) -> bool:
-        """Whether there are photos of other things, label 0."""
-        return any(is_other(photo.category) for photo in self.photos)
-
-    @property
-    def is_split(self) -> bool:
-        """Whether the folder says which photos are for the test."""
-        return bool(self.photos[0].split)
-
-
-def is_other(category: str) -> bool:
-    """Whether a class of this name stands for other things, label 0."""
-    return category.lower() in OTHER
-
-
-def read_folder(root: Path) -> Folder:
-    """List the classes and photos of a folder; no file is opened.
-
-    Photos in folders inside the folder of a class belong to the class. Hidden files are ignored.
-
-    Args:
-        root: a folder with a folder for each class, or with train/ and test/ that have them.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        NotADirectoryError: if it is a file.
-        ValueError: if it has no classes, one class only, a class without photos, or other classes
-            for the test than for the training.
-    """
-    if not root.exists():
-        raise FileNotFoundError(f"The folder {root} does not exist: give one with {LAYOUT}.")
-    if not root.is_dir():
-        raise NotADirectoryError(f"{root} is a file: give a folder with {LAYOUT}.")
-    splits = _splits(root)
-    photos: list[FolderPhoto] = []
-    other_files: dict[str, int] = {}
-    for split in splits:
-        if stray := _number_of_photos(root / split):
-            other_files["photos in no class folder"] = stray
-        for folder in _folders(root / split):
-            found = list(_photos(folder, other_files))
-            if not found:
-                raise ValueError(
-                    f"The class folder {folder} has no photo ({_listed(sorted(SUFFIXES))}): add"
-                    " some, or remove the folder."
-                )
-            photos += [
-                FolderPhoto(path, path.relative_to(root).as_posix(), folder.name, split)
-                for path in found
-            ]
-    _check_classes(root, photos, splits)
-    classes = sorted({photo.category for photo in photos if not is_other(photo.category)})
-    return Folder(
-        root, tuple(classes), tuple(sorted(photos, key=lambda p: p.name)), dict(other_files)
-    )
-
-
-def _splits(root: Path) -> tuple[str, ...]:
-    """`("train", "test")`, or `("",)` for a folder that has no split."""
-    there = [name for name in SPLITS if (root / name).is_dir() and not _has_photos(root / name)]
-    if len(there) == 2:
-        return SPLITS
-    if there and len(_folders(root)) - _counts_as_split(root) <= 1:
-        missing = next(name for name in SPLITS if name not in there)
-        raise ValueError(
-            f"The folder {root} has {there[0]}/ and no {missing}/: add it, or put the folders of"
-            f" the classes directly into {root} for a split that is drawn."
-        )
-    return ("",)
-
-
-def _counts_as_split(root: Path) -> int:
-    """How many folders are named as the validation part of a data set."""
-    return sum((root / name).is_dir() for name in ("val", "valid", "validation"))
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(
-        p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != _MACOS
-    )
-
-
-def _has_photos(folder: Path) -> bool:
-    return _number_of_photos(folder) > 0
-
-
-def _number_of_photos(folder: Path) -> int:
-    """Photos in a folder itself."""
-    return sum(_is_photo(p.name) for p in folder.iterdir() if p.is_file())
-
-
-def _is_photo(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def _photos(folder: Path, other_files: dict[str, int]) -> Iterator[Path]:
-    """The photos in a class's folder and in the folders in it; counts other files."""
-    seen: set[str] = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        # A link may lead back to a folder above it.
-        real = os.path.realpath(where)
-        folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
-        if real in seen:
-            continue
-        seen.add(real)
-        for name in files:
-            if _is_photo(name):
-                yield Path(where, name)
-            elif not name.startswith(".") and name.lower() not in _NO_PHOTOS:
-                suffix = os.path.splitext(name)[1].lower() or "no suffix"
-                other_files[suffix] = other_files.get(suffix, 0) + 1
-
-
-def _check_classes(root: Path, photos: Sequence[FolderPhoto], splits: Sequence[str]) -> None:
-    """Raise a ValueError unless there are two classes, the same ones on both sides."""
-    if not photos:
-        raise ValueError(f"The folder {root} has no folder with photos in it: give {LAYOUT}.")
-    of = [{photo.category for photo in photos if photo.split == split} for split in splits]
-    for index, (here, there) in enumerate(zip(of, of[::-1], strict=True)):
-        if lacking := sorted(there - here):
-            raise ValueError(
-                f"The folder {root / splits[index]} lacks the classes {_listed(lacking)}, which"
-                f" {root / splits[1 - index]} has: both need the same ones."
-            )
-    names = sorted(of[0])
-    if len(names) < 2 or all(map(is_other, names)):
-        raise ValueError(
-            f"The folder {root} has one class only ({_listed(names)}): add the folder of another"
-            f" class, or one with photos of other things, {OTHER[0]}/."
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:20])}{', ...' * (len(names) > 20)}"
-
-
-# What the files hold.
-
-
-class UnusablePhoto(ValueError):
-    """A photo that cannot be used, and why; `kind` is what it counts as."""
-
-    def __init__(self, kind: str, why: str) -> None:
-        super().__init__(why)
-        self.kind = kind
-
-
-def read_photo(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        UnusablePhoto: if it is missing or huge.
-    """
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise UnusablePhoto(
-                "too large images",
-                f"has {size:,} bytes, at most {MOST_BYTES:,} are read: scale it down",
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise UnusablePhoto(
-            "missing images", f"cannot be read ({error.strerror}): copy it again"
-        ) from error
-
-
-def upright(data: bytes) -> tuple[Image.Image, bool]:
-    """A photo in 8-bit RGB as viewers show it, and whether its bytes stand for the same pixels.
-
-    Raises:
-        UnusablePhoto: if it is damaged or has too many pixels.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-        image.load()  # decodes all of it: a truncated file shows only here
-        shown = ImageOps.exif_transpose(image)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise UnusablePhoto(
-            "too large images",
-            f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels, the most that are read: scale it"
-            " down",
-        ) from error
-    except UnidentifiedImageError as error:
-        raise UnusablePhoto(
-            "damaged images", "is no image that can be read: copy it again"
-        ) from error
-    except Exception as error:  # Pillow raises whatever a damaged file leads it into
-        raise UnusablePhoto("damaged images", f"is damaged ({error}): copy it again") from error
-    try:
-        rgb = as_rgb(shown)
-    except ValueError as error:
-        raise UnusablePhoto("damaged images", f"cannot be used: {error}") from error
-    kept = image.format in _AS_THEY_ARE and image.mode == "RGB" and rgb is shown
-    return rgb, kept and image.getexif().get(_ORIENTATION, 1) not in range(2, 9)
-
-
-_ORIENTATION = 0x0112  # of EXIF
-
-
-def stored_bytes(data: bytes) -> bytes:
-    """An RGB photo that is upright as it is stored: the file's own bytes where it is one.
-
-    Others become PNG, and JPEG photos that are turned JPEG of high quality, which is a tenth of the
-    size.
-    """
-    image, kept = upright(data)
-    if kept:
-        return data
-    with Image.open(io.BytesIO(data)) as original:
-        turned_jpeg = original.format in ("JPEG", "MPO") and original.mode == "RGB"
-    file = io.BytesIO()
-    if turned_jpeg:
-        image.save(file, "JPEG", quality=_QUALITY)
-    else:
-        image.save(file, "PNG")
-    return file.getvalue()
-
-
-@functools.lru_cache(maxsize=1_000_000)
-def _digest(path: Path, changed: int, size: int) -> bytes:
-    return hashlib.sha256(read_photo(path)).digest()
-
-
-def digests(folder: Folder, *, skip_damaged: bool) -> dict[str, bytes]:
-    """A hash of the content of each photo by its name; photos that are left out have none.
-
-    A photo that stays as it is is read once for all calls.
-
-    Args:
-        folder: the folder.
-        skip_damaged: leave photos out that cannot be read, instead of stopping.
-
-    Raises:
-        ValueError: if a photo cannot be read.
-    """
-    found = {}
-    for photo in folder.photos:
-        try:
-            try:
-                state = photo.path.stat()
-                key = (state.st_mtime_ns, state.st_size)
-            except OSError:
-                key = (0, 0)  # read_photo says what is wrong
-            found[photo.name] = _digest(photo.path, *key)
-        except UnusablePhoto as error:
-            if not skip_damaged:
-                raise _refused(photo.path, error) from error
-    return found
-
-
-def _refused(path: Path, error: UnusablePhoto) -> ValueError:
-    return ValueError(f"The image {path} {error}, or leave such images out with skip_damaged=True.")
 
 
 def fingerprint(
@@ -354,9 +52,6 @@ def fingerprint(
         "skip_damaged": skip_damaged,
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-# The split, and the examples.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -453,7 +148,7 @@ def _usable(
             image, _ = upright(read_photo(photo.path))
         except UnusablePhoto as error:
             if not skip_damaged:
-                raise _refused(photo.path, error) from error
+                raise refused(photo.path, error) from error
             logging.warning("Left out the image %s (it %s).", photo.path, error)
             counts[_shown(photo.category)].leave_out(error.kind)
             continue
