@@ -25,7 +25,7 @@ import optax
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
 from interp_cnn.training.objective import Objective
 from interp_cnn.training.optim import make_optimizer
-from interp_cnn.training.state import init_params, init_state
+from interp_cnn.training.state import init_state, init_variables
 from interp_cnn.training.steps import predict_step, train_step
 
 MEAN = (123.68, 116.779, 103.939)
@@ -44,7 +44,7 @@ def seconds(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
 def measure(name: str, batch_size: int, repeats: int) -> dict[str, Any]:
     network = create_model(name, interpretable=True)
     optimizer = make_optimizer(optax.constant_schedule(1e-5))
-    state = init_state(init_params(network, 0), optimizer, network)
+    state = init_state(init_variables(network, 0), optimizer, network)
     size = network.input_size
     batch = {
         "image": np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8),
@@ -62,8 +62,8 @@ def measure(name: str, batch_size: int, repeats: int) -> dict[str, Any]:
     )
     predict = jax.jit(functools.partial(predict_step, network=network, mean=MEAN))
     compiled, trained = seconds(lambda: step(state, batch), repeats)
-    _, predicted = seconds(lambda: predict(state.params, {"image": batch["image"]}), repeats)
-    maps = predict(state.params, {"image": batch["image"]})["maps"]
+    _, predicted = seconds(lambda: predict(state.variables, {"image": batch["image"]}), repeats)
+    maps = predict(state.variables, {"image": batch["image"]})["maps"]
     return {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "maps": [" x ".join(map(str, maps[layer].shape[1:])) for layer in (TOP_CONV, NEW_CONV)],

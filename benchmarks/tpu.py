@@ -110,11 +110,11 @@ def network_program(case: Case, devices: list[Any]) -> tuple[Callable[..., Any],
     batch = _images(len(devices), case.batch, network.input_size)
     optimizer = make_optimizer(lambda step: 1e-3)
     state = jax.eval_shape(
-        lambda: init_state(build.starting_params(config, network), optimizer, network)
+        lambda: init_state(build.starting_variables(config, network), optimizer, network)
     )
     if case.part == "predict":
         predict = functools.partial(predict_step, network=network, mean=tuple(config.data.mean))
-        return parallel.parallel_map(predict, devices=devices), (_shapes(state.params), batch)
+        return parallel.parallel_map(predict, devices=devices), (_shapes(state.variables), batch)
     objective = build.make_objective(config, np.array([0, 1]), categories=1, steps_per_epoch=100)
     step = build.make_step(config, network, optimizer, objective, devices=devices)
     return step, (_shapes(state), batch)

@@ -57,7 +57,7 @@ def explain_image(
     frame = (0, 0, photo.height, photo.width) if box is None else box
     pixels = Crop(restored.network.input_size).cut(photo, frame)
     found = explain_pixels(
-        config, restored.network, restored.params, parts, pixels, filters=filters
+        config, restored.network, restored.variables, parts, pixels, filters=filters
     )
     with storage.staged_file(picture) as file:
         draw_explanation(

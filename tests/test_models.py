@@ -10,7 +10,7 @@ import pytest
 
 import interp_cnn
 from interp_cnn.models import BACKBONES, NEW_CONV, TOP_CONV, Network, create_model
-from interp_cnn.training.state import init_params
+from interp_cnn.training.state import init_variables
 
 # name: input, side and filters of the map at (a), side of the FC input
 TABLE = {
@@ -109,7 +109,7 @@ def test_ordinary_and_interpretable_networks_share_their_parameters(name):
 
 @pytest.mark.parametrize(("std", "scale"), [(None, 0.0), (0.01, 0.01)])
 def test_from_scratch_all_answers_are_equally_likely_at_first(std, scale):
-    params = init_params(create_model("small", width=0.5, new_init_std=std), 0)
+    params = init_variables(create_model("small", width=0.5, new_init_std=std), 0)["params"]
     np.testing.assert_allclose(params["fc8"]["kernel"].std(), scale, rtol=0.2)
     assert all(params[name]["kernel"].std() > 0 for name in ("conv1", "new_conv", "fc6", "fc7"))
 

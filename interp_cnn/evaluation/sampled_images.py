@@ -107,7 +107,7 @@ _predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
 
 
 def sampled_maps(
-    config: ml_collections.ConfigDict, network: Network, params: Any, sample: Sample
+    config: ml_collections.ConfigDict, network: Network, variables: Any, sample: Sample
 ) -> Mapping[str, SampledMaps]:
     """What a network makes of the sampled images: of each layer its maps and their peaks."""
     how = {"network": network, "mean": tuple(config.data.mean), "std": config.data.std}
@@ -115,7 +115,7 @@ def sampled_maps(
     # Whole batches, so that one program does for all.
     padded = np.pad(sample.images, ((0, -count % _BATCH), (0, 0), (0, 0), (0, 0)))
     found = [
-        jax.device_get(_predict(params, {"image": padded[first : first + _BATCH]}, **how))
+        jax.device_get(_predict(variables, {"image": padded[first : first + _BATCH]}, **how))
         for first in range(0, len(padded), _BATCH)
     ]
     return {

@@ -126,6 +126,8 @@ class Network(nn.Module):
       frozen_through: name of the last convolution that is not trained: no gradient is computed for
         it and the layers before it. None trains all.
       dtype: dtype of the computation, float32 or bfloat16; parameters are float32.
+      axis_name: mapped axis over the devices, whose images count together in the statistics of a
+        batch in training; None where there is none.
 
     Raises:
       ValueError: for an attribute out of range.
@@ -145,6 +147,7 @@ class Network(nn.Module):
     new_init_std: float | None = 0.01
     frozen_through: str | None = None
     dtype: DTypeLike = jnp.float32
+    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.second_layer not in ("before_pool", "after_pool"):
@@ -223,8 +226,8 @@ class Network(nn.Module):
     def frozen_features(self, images: jax.Array) -> jax.Array:
         """Output of the layers before the first convolution that is trained.
 
-        `network.apply({"params": params}, images, method="frozen_features")` needs the parameters
-        of `frozen_layers` alone.
+        `network.apply(variables, images, method="frozen_features")` needs the variables of
+        `frozen_layers` alone.
 
         Args:
           images: RGB, 0..255 minus the mean, [batch, height, width, 3].

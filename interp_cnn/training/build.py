@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -23,7 +22,7 @@ from interp_cnn.models.pretrained import (
 )
 from interp_cnn.training import parallel
 from interp_cnn.training.objective import SOFTMAX, Objective, balanced_class_weights
-from interp_cnn.training.state import first_other_shape, init_params
+from interp_cnn.training.state import first_other_shape, init_variables
 from interp_cnn.training.steps import frozen_step, train_step
 
 
@@ -120,7 +119,7 @@ def make_step(
 
 
 def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Callable[..., Any]:
-    """`(params, sharded batch) -> ` see `frozen_step`, on all local devices.
+    """`(variables, sharded batch) -> ` see `frozen_step`, on all local devices.
 
     Args:
       config: the configuration of the run, see `interp_cnn.config`.
@@ -133,8 +132,8 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Cal
     )
 
 
-def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
-    """Parameters before training: fresh, or with the pretrained weights of `config.weights`.
+def starting_variables(config: ml_collections.ConfigDict, network: Network) -> dict[str, Any]:
+    """Variables before training: fresh, or with the pretrained weights of `config.weights`.
 
     The first of several hosts reads them for all.
 
@@ -143,27 +142,30 @@ def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
         `config.data` prepares.
       FileNotFoundError: where they are missing.
     """
-    params = init_params(network, config.seed)
+    variables = init_variables(network, config.seed)
     if config.weights and hosts.is_first():
-        params = _with_pretrained(config, network, params)
-    return hosts.broadcast(params)
+        variables = _with_pretrained(config, network, variables)
+    result: dict[str, Any] = hosts.broadcast(variables)
+    return result
 
 
-def _with_pretrained(config: ml_collections.ConfigDict, network: Network, params: Any) -> Any:
+def _with_pretrained(
+    config: ml_collections.ConfigDict, network: Network, variables: dict[str, Any]
+) -> dict[str, Any]:
     _check_published(config, network)
     path = config.weights
     if path == "download":
         path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
     pretrained = _read_weights(path, network.backbone)
     _check_input(config.data, pretrained)
-    return merge_pretrained(params, pretrained.layers)
+    return variables | {"params": merge_pretrained(variables["params"], pretrained.layers)}
 
 
 def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
     """Check that the weights of a configuration can be read and fit it; downloads nothing.
 
     Raises:
-      ValueError, FileNotFoundError: as `starting_params`.
+      ValueError, FileNotFoundError: as `starting_variables`.
     """
     _check_published(config, network)
     if config.weights not in ("", "download"):
@@ -208,20 +210,19 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
         )
 
 
-def check_params(network: Network, params: Any, source: epath.Path) -> None:
-    """Check that parameters are those of a network.
+def check_variables(network: Network, variables: Any, source: epath.Path) -> None:
+    """Check that variables are those of a network.
 
     Args:
       network: the network that they should fit.
-      params: the parameters of a checkpoint.
+      variables: the variables of a checkpoint.
       source: the folder that the message names.
 
     Raises:
       ValueError: where one is missing, superfluous or of another shape.
     """
-    image = jax.ShapeDtypeStruct((1, network.input_size, network.input_size, 3), jnp.float32)
-    wanted = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
-    if difference := first_other_shape(params, wanted):
+    wanted = jax.eval_shape(lambda: init_variables(network, 0))
+    if difference := first_other_shape(variables, wanted):
         raise ValueError(
             f"the checkpoint in {source} is of another network: {difference} in"
             f" {network.backbone.name}; use the config it was trained with"
