@@ -2,12 +2,21 @@
 
 from typing import Any
 
+from interp_cnn.layers import FEATURE_MAPS
 from interp_cnn.models.alexnet import ALEXNET
 from interp_cnn.models.network import NEW_CONV, TOP_CONV, Backbone, Network
 from interp_cnn.models.small import SMALL
 from interp_cnn.models.vgg import VGG_16, VGG_M, VGG_S
 
-__all__ = ["BACKBONES", "NEW_CONV", "TOP_CONV", "Backbone", "Network", "create_model"]
+__all__ = [
+    "BACKBONES",
+    "FEATURE_MAPS",
+    "NEW_CONV",
+    "TOP_CONV",
+    "Backbone",
+    "Network",
+    "create_model",
+]
 
 BACKBONES = {backbone.name: backbone for backbone in (ALEXNET, VGG_M, VGG_S, VGG_16, SMALL)}
 

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from interp_cnn.layers import FEATURE_MAPS
-from interp_cnn.models import Network
+from interp_cnn.models import FEATURE_MAPS, Network
 from interp_cnn.training.filter_categories import FilterActivity, no_activity
 
 
