@@ -22,6 +22,7 @@ from interp_cnn.attribution import (
 from interp_cnn.data.images import as_rgb
 from interp_cnn.evaluation.filter_parts import FilterParts
 from interp_cnn.models import NEW_CONV, Network
+from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.steps import normalise, predict_step
 
@@ -79,13 +80,11 @@ def explain_pixels(
       pixels: uint8 [size, size, 3].
       filters: at most so many filters are named.
     """
-    mean, std = tuple(config.data.mean), config.data.std
-    found = jax.device_get(
-        _predict(variables, {"image": pixels[None]}, network=network, mean=mean, std=std)
-    )
+    scale = build.normalisation(config)
+    found = jax.device_get(_predict(variables, {"image": pixels[None]}, network=network, **scale))
     output = int(found["logits"][0].argmax())
     logit = float(found["logits"][0, output])
-    image = normalise(jnp.asarray(pixels)[None], mean, std)
+    image = normalise(jnp.asarray(pixels)[None], **scale)
     values = np.asarray(
         filter_contributions(network, variables, image, layer=NEW_CONV, output=output)
     )[0]

@@ -16,7 +16,8 @@ from interp_cnn.config import is_interpretable
 from interp_cnn.models import Backbone, Network, create_model
 from interp_cnn.models.pretrained import (
     Pretrained,
-    download_keras_vgg16,
+    check_download,
+    download_weights,
     load_weights,
     merge_pretrained,
 )
@@ -86,6 +87,15 @@ def make_objective(
     )
 
 
+def normalisation(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Mean and deviation of a configuration, as the steps take them."""
+    mean, std = config.data.mean, config.data.std
+    return {
+        "mean": tuple(mean),
+        "std": tuple(std) if isinstance(std, list | tuple) else std,
+    }
+
+
 def make_step(
     config: ml_collections.ConfigDict,
     network: Network,
@@ -109,8 +119,7 @@ def make_step(
             network=network,
             optimizer=optimizer,
             objective=objective,
-            mean=tuple(config.data.mean),
-            std=config.data.std,
+            **normalisation(config),
             seed=config.seed,
             axis_name=parallel.AXIS,
         ),
@@ -126,9 +135,7 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Cal
       network: a network with frozen layers.
     """
     return parallel.parallel_map(
-        functools.partial(
-            frozen_step, network=network, mean=tuple(config.data.mean), std=config.data.std
-        )
+        functools.partial(frozen_step, network=network, **normalisation(config))
     )
 
 
@@ -155,10 +162,10 @@ def _with_pretrained(
     _check_published(config, network)
     path = config.weights
     if path == "download":
-        path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
+        path = download_weights(network.backbone, Path("~/.cache/interp_cnn").expanduser())
     pretrained = _read_weights(path, network.backbone)
     _check_input(config.data, pretrained)
-    return variables | {"params": merge_pretrained(variables["params"], pretrained.layers)}
+    return merge_pretrained(variables, pretrained.layers)
 
 
 def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
@@ -187,11 +194,13 @@ def _read_once(file: Path, backbone: Backbone, changed: int, size: int) -> Pretr
 
 
 def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:
-    if config.weights == "download" and network.backbone.name != "vgg16":
+    if config.weights and config.model.stem != "imagenet":
         raise ValueError(
-            "only the weights of vgg16 can be downloaded; set config.weights to a file of"
-            f' {network.backbone.name}, or to ""'
+            f"config.model.stem={config.model.stem!r} has no pretrained weights; set"
+            " config.model.stem='imagenet', or config.weights=\"\""
         )
+    if config.weights == "download":
+        check_download(network.backbone)
 
 
 def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> None:
@@ -203,10 +212,12 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
             f"config.data.mean is {tuple(data.mean)} but the weights of {pretrained.source} want"
             f" {mean}; set --config.data.mean='{mean}'"
         )
-    if data.std != 1:
+    if not np.allclose(data.std, pretrained.std, rtol=0.01):
+        alike = len(set(pretrained.std)) == 1
+        std = f"{pretrained.std[0]:g}" if alike else f"'{pretrained.std}'"
         raise ValueError(
-            f"config.data.std is {data.std} but the weights of {pretrained.source} want 1; set"
-            " --config.data.std=1"
+            f"config.data.std is {data.std} but the weights of {pretrained.source} want"
+            f" {std}; set --config.data.std={std}"
         )
 
 
