@@ -34,7 +34,7 @@ def erased(image: np.ndarray, mask: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def main(workdir: Path, variant: str, number: int) -> None:
     config = read_config(workdir)
     restored = restore_network(config, workdir, variant)
-    network, params = restored.network, restored.params
+    network, variables = restored.network, restored.variables
     parts = filter_parts(config, workdir, variant, restored)
     data = prepare(config.data, seed=config.seed)
     objects = data.test.take(np.flatnonzero(data.test.labels > 0)[:number])
@@ -42,7 +42,7 @@ def main(workdir: Path, variant: str, number: int) -> None:
     examples = [crop.map(objects[index]) for index in range(len(objects))]
     masks = np.stack([example["masks"] for example in examples])  # [images, parts, S, S]
     mean, std = tuple(config.data.mean), config.data.std
-    predict = jax.jit(lambda params, images: network.apply({"params": params}, images)[0])
+    predict = jax.jit(lambda variables, images: network.apply(variables, images)[0])
 
     def explained(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Shares and sums of contributions [images, parts], and logits [images].
@@ -52,8 +52,8 @@ def main(workdir: Path, variant: str, number: int) -> None:
         shares, sums, logits = [], [], []
         for start in range(0, len(images), BATCH):
             batch = normalise(np.stack(images[start : start + BATCH]), mean, std)
-            logits.append(np.asarray(predict(params, batch))[:, 0])
-            for values in np.asarray(filter_contributions(network, params, batch)):
+            logits.append(np.asarray(predict(variables, batch))[:, 0])
+            for values in np.asarray(filter_contributions(network, variables, batch)):
                 found = contributions_by_part(values, parts.part, parts.names)
                 shares.append([found[name] for name in parts.names])
                 sums.append(np.maximum(values, 0).sum() * np.array(shares[-1]))

@@ -16,7 +16,7 @@ import optax
 from interp_cnn.models import create_model
 from interp_cnn.training.objective import Objective
 from interp_cnn.training.optim import make_optimizer
-from interp_cnn.training.state import init_params, init_state
+from interp_cnn.training.state import init_state, init_variables
 from interp_cnn.training.steps import train_step
 
 
@@ -54,7 +54,7 @@ def main() -> None:
                 )
 
             steps[variant] = jax.jit(step)
-        state = init_state(init_params(create_model(name), 0), optimizer, create_model(name))
+        state = init_state(init_variables(create_model(name), 0), optimizer, create_model(name))
         times: dict[bool, list[float]] = {False: [], True: []}
         for repeat in range(options.repeats + 1):
             for variant, function in steps.items():

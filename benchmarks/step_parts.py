@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from interp_cnn.configs import embedded, ilsvrc_animal_part
-from interp_cnn.models import fast_on_cpu, network
+from interp_cnn.models import fast_on_cpu, stages
 from interp_cnn.training import build, steps
 from interp_cnn.training.optim import make_optimizer
 from interp_cnn.training.state import init_params, init_state
@@ -42,7 +42,7 @@ def seconds(repeats: int, *functions: Callable[[], Any]) -> list[float]:
 def gradients_by_xla() -> Any:
     """The networks with XLA's own gradients of convolution and pooling."""
     return mock.patch.multiple(
-        network,
+        stages,
         convolution=jax.lax.conv_general_dilated,
         max_pool=fast_on_cpu._pool_by_xla,
     )

@@ -68,7 +68,7 @@ def gradient_times_activation(head: Head, maps: jax.Array, *, output: int = 0) -
     jax.jit, static_argnames=("network", "layer", "output", "method", "filters_at_once")
 )
 def _contributions(
-    params: Any,
+    variables: Any,
     images: jax.Array,
     *,
     network: Network,
@@ -79,9 +79,9 @@ def _contributions(
 ) -> jax.Array:
     def head(maps: jax.Array) -> jax.Array:
         # Nothing below the maps is used, so the compiler leaves the backbone out.
-        return network.apply({"params": params}, images, given_maps={layer: maps})[0]
+        return network.apply(variables, images, given_maps={layer: maps})[0]
 
-    _, maps = network.apply({"params": params}, images)
+    _, maps = network.apply(variables, images)
     if method == "gradient":
         return gradient_times_activation(head, maps[layer], output=output)
     return leave_one_out(head, maps[layer], output=output, filters_at_once=filters_at_once)
@@ -89,7 +89,7 @@ def _contributions(
 
 def filter_contributions(
     network: Network,
-    params: Any,
+    variables: Any,
     images: ArrayLike,
     *,
     layer: str = NEW_CONV,
@@ -106,7 +106,7 @@ def filter_contributions(
 
     Args:
       network: network to explain; an ordinary one has contributions too.
-      params: parameters of the network.
+      variables: variables of the network, as `network.init` returns them.
       images: images as the network takes them, [batch, height, width, 3].
       layer: `"new_conv"` or `"top_conv"`.
       output: index of the logit.
@@ -128,7 +128,7 @@ def filter_contributions(
             f"output is {output}, the network has {network.num_outputs}, counted from 0"
         )
     return _contributions(
-        params,
+        variables,
         jnp.asarray(images),
         network=network,
         layer=layer,

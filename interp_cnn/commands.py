@@ -76,7 +76,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
         for variant, state in train_networks(config, data, workdir, cache):
             network = build.make_network(config, variant, len(data.categories))
-            networks[variant] = Restored(network, state.params, int(state.step), state.activity)
+            networks[variant] = Restored(network, state.variables, int(state.step), state.activity)
             del state  # frees the optimiser's memory
         hosts.end_on_sigterm()
         return _measure(config, data, networks, workdir, cache)
@@ -161,7 +161,7 @@ def evaluate_weights(
     networks = {}
     for variant in config.networks:
         network = build.make_network(config, variant, len(data.categories))
-        networks[variant] = Restored(network, build.starting_params(config, network), 0, None)
+        networks[variant] = Restored(network, build.starting_variables(config, network), 0, None)
     measured = _measure_radius(config, data, networks, occlude)
     if measured is not None:
         config = _with_radius(config, measured)
@@ -175,7 +175,7 @@ def _measure_radius(
     images = int(hosts.from_first(lambda: str(images)))
     if not images:
         return None
-    pairs = {variant: (one.network, one.params) for variant, one in networks.items()}
+    pairs = {variant: (one.network, one.variables) for variant, one in networks.items()}
 
     def measured() -> str:
         found = measure_radius(config, data, pairs, images=images)
@@ -214,11 +214,11 @@ def _measure(
     """Evaluate networks; write results, table, picture and report."""
     measured: list[MeasuredNetwork] = []
     for variant, one in networks.items():
-        network, params = one.network, one.params
-        known = data if cache is None else cache.attach(data, network, params, fill=False)
-        evaluation = Evaluator(config, known).evaluate(network, params, one.step, one.activity)
+        network, variables = one.network, one.variables
+        known = data if cache is None else cache.attach(data, network, variables, fill=False)
+        evaluation = Evaluator(config, known).evaluate(network, variables, one.step, one.activity)
         parts = filter_parts_of(evaluation, data)
-        measured.append(MeasuredNetwork(variant, network, params, evaluation, parts))
+        measured.append(MeasuredNetwork(variant, network, variables, evaluation, parts))
         if hosts.is_first():
             storage.make_folder(workdir / variant)
             write_filters(workdir / variant, one.step, parts, evaluation.filters)

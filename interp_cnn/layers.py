@@ -8,6 +8,9 @@ from jax.typing import ArrayLike
 from interp_cnn import templates
 from interp_cnn.templates import Norm, Position
 
+# Collection of the maps that masks are applied to.
+FEATURE_MAPS = "feature_maps"
+
 
 class TemplateMask(nn.Module):
     """Interpretable layer: `max(x * M_mu_hat, 0)`, see `apply_template_mask`. No parameters.
@@ -30,7 +33,7 @@ class TemplateMask(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, strength: ArrayLike = 1.0) -> jax.Array:
         """Mask feature maps [batch, height, width, filters]; for `strength` see there."""
-        self.sow("feature_maps", "x", x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
+        self.sow(FEATURE_MAPS, "x", x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
         if not self.enabled:
             return x
         return templates.apply_template_mask(

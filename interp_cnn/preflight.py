@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 from absl import logging
 
@@ -20,6 +19,7 @@ from interp_cnn.models import Network
 from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.optim import make_optimizer
+from interp_cnn.training.state import init_variables
 
 
 def check_run(
@@ -191,8 +191,6 @@ def _check_rate_factors(config: ml_collections.ConfigDict, network: Network) -> 
     factors = dict(config.train.rate_factors)
     if not factors:
         return
-    side = network.input_size
-    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    params = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    params = jax.eval_shape(lambda: init_variables(network, 0))["params"]
     optimizer = make_optimizer(lambda step: 0.0, frozen=network.frozen_layers, rate_factors=factors)
     jax.eval_shape(optimizer.init, params)

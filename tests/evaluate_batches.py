@@ -26,7 +26,7 @@ def main() -> None:
     def figures(size, data=data):
         config.eval.batch_size = size
         evaluation = Evaluator(config, data).evaluate(
-            restored.network, restored.params, restored.step, restored.activity
+            restored.network, restored.variables, restored.step, restored.activity
         )
         return dataclasses.asdict(evaluation.result)
 

@@ -43,10 +43,10 @@ def result(workdir):
     found = []
     for variant in VARIANTS:
         checkpoints = Checkpoints(epath.Path(workdir / variant / "checkpoints"))
-        step, params, _ = checkpoints.restore_for_evaluation()
+        step, variables, _ = checkpoints.restore_for_evaluation()
         checkpoints.close()
         lines = (workdir / variant / "metrics.jsonl").read_text()
-        found.append((step, [np.asarray(leaf) for leaf in jax.tree.leaves(params)], lines))
+        found.append((step, [np.asarray(leaf) for leaf in jax.tree.leaves(variables)], lines))
     return found
 
 

@@ -337,8 +337,8 @@ def test_a_field_too_few_too_many_or_of_another_type(change, message):
         ),
         ({"data.manual_dir": "nowhere"}, "manual_dir='nowhere' is no folder"),
         ({"data.manual_dir": "."}, "has no use with embedded_animals"),
-        ({"model.frozen_through": "conv9"}, "frozen_through names no convolution of small"),
-        ({"weights": "download"}, "only the weights of vgg16 can be downloaded"),
+        ({"model.frozen_through": "conv9"}, "frozen_through names no layer of small"),
+        ({"weights": "download"}, "only the weights of vgg16 and"),
         ({"weights": "nowhere.h5"}, "weights file nowhere.h5 is missing"),
         ({"model.width": "0.5", "weights": "a"}, "width=0.5 does not fit pretrained weights"),
         (

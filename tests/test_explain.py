@@ -22,7 +22,7 @@ from interp_cnn.explain_command import explain_image
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
 from interp_cnn.report.explanation_picture import Highlight, draw_explanation
 from interp_cnn.training import trainer
-from interp_cnn.training.build import check_params, make_network
+from interp_cnn.training.build import check_variables, make_network
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.workdir import claim_workdir
 
@@ -38,41 +38,41 @@ def small():
     network = create_model("small", width=0.0625, new_init_std=None, num_outputs=2)
     rng = np.random.default_rng(0)
     images = rng.standard_normal((2, 32, 32, 3)).astype(np.float32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
-    params = jax.tree.map(lambda leaf: 0.3 * rng.standard_normal(leaf.shape, np.float32), shapes)
-    return network, params, images
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+    variables = jax.tree.map(lambda leaf: 0.3 * rng.standard_normal(leaf.shape, np.float32), shapes)
+    return network, variables, images
 
 
 @pytest.mark.parametrize(("layer", "convolution"), [(NEW_CONV, "new_conv"), (TOP_CONV, "conv5")])
 def test_leave_one_out_is_the_difference_of_two_forward_passes(small, layer, convolution):
-    network, params, images = small
-    predict = jax.jit(lambda params: network.apply({"params": params}, images)[0][:, 1])
-    whole = predict(params)
+    network, variables, images = small
+    predict = jax.jit(lambda variables: network.apply(variables, images)[0][:, 1])
+    whole = predict(variables)
     values = attribution.filter_contributions(
-        network, params, images, layer=layer, output=1, filters_at_once=3
+        network, variables, images, layer=layer, output=1, filters_at_once=3
     )
     assert values.shape == (2, 8) and values.dtype == jnp.float32
     assert np.abs(values).max() > 0.1 * np.abs(whole).max()
     for unit in range(8):
         # Without its weights the filter is silent, so this pass knows nothing of given maps.
-        without = jax.tree.map(np.array, params)
-        without[convolution]["kernel"][..., unit] = 0
-        without[convolution]["bias"][unit] = 0
+        without = jax.tree.map(np.array, variables)
+        without["params"][convolution]["kernel"][..., unit] = 0
+        without["params"][convolution]["bias"][unit] = 0
         expected = whole - predict(without)
         np.testing.assert_allclose(values[:, unit], expected, atol=1e-5 * np.abs(whole).max())
 
 
 def test_the_gradient_is_that_of_scaling_each_filter(small):
-    network, params, images = small
+    network, variables, images = small
 
-    maps = network.apply({"params": params}, images)[1][NEW_CONV]
+    maps = network.apply(variables, images)[1][NEW_CONV]
 
     def logits(scale):
         given = {NEW_CONV: maps * scale}
-        return network.apply({"params": params}, images, given_maps=given)[0][:, 0]
+        return network.apply(variables, images, given_maps=given)[0][:, 0]
 
     expected = jax.jit(jax.jacrev(logits))(jnp.ones((2, 1, 1, 8)))  # [batch, batch, 1, 1, filters]
-    values = attribution.filter_contributions(network, params, images, method="gradient")
+    values = attribution.filter_contributions(network, variables, images, method="gradient")
     np.testing.assert_allclose(
         values, jnp.einsum("bbijf->bf", expected), rtol=1e-4, atol=1e-4
     )  # fmt: skip
@@ -95,29 +95,29 @@ def test_both_methods_agree_exactly_for_a_linear_head():
 
 
 def test_the_backbone_runs_once(small):
-    network, params, images = small
+    network, variables, images = small
 
     def convolutions(function, *arguments, **options):
         text = function.lower(*arguments, **options).compile().as_text()
         return len(re.findall(r"(?<!%)\bconvolution\(", text))
 
-    forward = jax.jit(lambda params, images: network.apply({"params": params}, images)[0])
+    forward = jax.jit(lambda variables, images: network.apply(variables, images)[0])
     options = {"network": network, "output": 0, "method": "leave_one_out", "filters_at_once": 3}
-    once = convolutions(forward, params, jnp.asarray(images))
+    once = convolutions(forward, variables, jnp.asarray(images))
     assert once == 6
-    arguments = (params, jnp.asarray(images))
+    arguments = (variables, jnp.asarray(images))
     assert convolutions(attribution._contributions, *arguments, layer=NEW_CONV, **options) == once
 
 
 def test_what_contributions_refuse(small):
-    network, params, images = small
+    network, variables, images = small
     for options, message in (
         ({"layer": "conv3"}, "layer must be 'new_conv' or 'top_conv', got 'conv3'"),
         ({"method": "shapley"}, "method must be 'leave_one_out' or 'gradient', got 'shapley'"),
         ({"output": 2}, "output is 2, the network has 2"),
     ):
         with pytest.raises(ValueError, match=message):
-            attribution.filter_contributions(network, params, images, **options)
+            attribution.filter_contributions(network, variables, images, **options)
 
 
 # Parts
@@ -262,7 +262,7 @@ def test_the_parts_of_an_evaluation(run, monkeypatch):
     restored = restore_network(config, workdir, "interpretable")
     data = prepare.prepare(config.data, seed=0)
     evaluation = Evaluator(config, data).evaluate(
-        restored.network, restored.params, restored.step, restored.activity
+        restored.network, restored.variables, restored.step, restored.activity
     )
     found = filter_parts.filter_parts_of(evaluation, data)
     shares = evaluation.layers[NEW_CONV].shares
@@ -324,13 +324,15 @@ def test_a_checkpoint_of_another_network(run):
     workdir, *_ = run
     folder = workdir / "interpretable" / "checkpoints"
     checkpoints = Checkpoints(folder)
-    _, params, _ = checkpoints.restore_for_evaluation()
+    _, variables, _ = checkpoints.restore_for_evaluation()
     checkpoints.close()
     config = tiny_config()
-    check_params(make_network(config, "ordinary"), params, folder)
+    check_variables(make_network(config, "ordinary"), variables, folder)
     config.model.width = 0.2
-    with pytest.raises(ValueError, match=r"is of another network: conv1/bias has the shape \(3,\)"):
-        check_params(make_network(config, "interpretable"), params, folder)
+    with pytest.raises(
+        ValueError, match=r"is of another network: params/conv1/bias has the shape \(3,\)"
+    ):
+        check_variables(make_network(config, "interpretable"), variables, folder)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from interp_cnn.evaluation.predictions import MeasuredNetwork, explain_images
 from interp_cnn.evaluation.sampled_images import evenly, label_name
 from interp_cnn.models import NEW_CONV
 from interp_cnn.report.from_evaluation import explained_predictions
-from interp_cnn.training.build import make_network, starting_params
+from interp_cnn.training.build import make_network, starting_variables
 
 VARIANTS = ("ordinary", "interpretable")
 
@@ -22,10 +22,10 @@ def measured(tmp_path_factory):
     found = []
     for variant in VARIANTS:
         network = make_network(config, variant, 1)
-        params = starting_params(config, network)
-        evaluation = Evaluator(config, data).evaluate(network, params, 0)
+        variables = starting_variables(config, network)
+        evaluation = Evaluator(config, data).evaluate(network, variables, 0)
         parts = filter_parts_of(evaluation, data)
-        found.append(MeasuredNetwork(variant, network, params, evaluation, parts))
+        found.append(MeasuredNetwork(variant, network, variables, evaluation, parts))
     return config, data, found
 
 

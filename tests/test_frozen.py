@@ -55,10 +55,10 @@ def uninterrupted(data, tmp_path_factory):
 
 
 def start(config=None):
-    """Network and parameters before training."""
+    """Network and variables before training."""
     config = config or frozen_config()
     network = build.make_network(config, NAME)
-    return network, build.starting_params(config, network)
+    return network, build.starting_variables(config, network)
 
 
 def assert_same(state, expected):
@@ -95,13 +95,13 @@ def test_parameters_are_those_of_training_without_it(data, uninterrupted, tmp_pa
 
 def test_features_are_those_of_each_image_plain_and_mirrored(data, tmp_path):
     config = frozen_config()
-    network, params = start()
-    attached = FrozenCache(config, tmp_path / "cache").attach(data, network, params)
+    network, variables = start()
+    attached = FrozenCache(config, tmp_path / "cache").attach(data, network, variables)
 
     @jax.jit
     def compute(image):
         images = normalise(image[None], tuple(config.data.mean), config.data.std)
-        return network.apply({"params": params}, images, method="frozen_features")[0]
+        return network.apply(variables, images, method="frozen_features")[0]
 
     crop = Crop(network.input_size, config.data.crop)
     for split, position in ((attached.train, 3), (attached.train, 19), (attached.test, 7)):
@@ -141,30 +141,37 @@ def test_killed_in_training_and_while_it_is_filled(data, uninterrupted, tmp_path
 
 
 def test_a_half_written_file_and_one_of_other_parameters_are_made_anew(data, tmp_path, monkeypatch):
-    network, params = start()
+    network, variables = start()
     cache = FrozenCache(frozen_config(), tmp_path / "cache")
-    first = cache.attach(data, network, params).train.features.array.copy()
+    first = cache.attach(data, network, variables).train.features.array.copy()
     (file,) = cache.folder.iterdir()
     with file.open("r+b") as content:
         content.truncate(file.stat().st_size - 4)
-    assert cache.attach(data, network, params, fill=False) is data
-    np.testing.assert_array_equal(cache.attach(data, network, params).train.features.array, first)
+    assert cache.attach(data, network, variables, fill=False) is data
+    np.testing.assert_array_equal(
+        cache.attach(data, network, variables).train.features.array, first
+    )
 
-    frozen = {"conv1": jax.tree.map(lambda x: 2 * x, params["conv1"])}
-    other = cache.attach(data, network, params | frozen).train.features.array
+    params = variables["params"]
+
+    def changed(**layers):
+        return {"params": params | layers}
+
+    doubled = changed(conv1=jax.tree.map(lambda x: 2 * x, params["conv1"]))
+    other = cache.attach(data, network, doubled).train.features.array
     assert not np.allclose(other, first)
     assert len(list(cache.folder.iterdir())) == 1  # the other one is gone
     # Trained layers do not matter, nor does -0.
-    trained = {"fc8": jax.tree.map(lambda x: x + 1, params["fc8"])}
-    negative = {"conv2": params["conv2"] | {"bias": -params["conv2"]["bias"]}}
-    cache.attach(data, network, params)
+    trained = changed(fc8=jax.tree.map(lambda x: x + 1, params["fc8"]))
+    negative = changed(conv2=params["conv2"] | {"bias": -params["conv2"]["bias"]})
+    cache.attach(data, network, variables)
     seen = count_images(monkeypatch)
-    cache.attach(data, network, params | trained)
-    cache.attach(data, network, params | negative)
+    cache.attach(data, network, trained)
+    cache.attach(data, network, negative)
     assert not params["conv2"]["bias"].any() and not seen
     # As many images, in another order.
     turned = dataclasses.replace(data, train=data.train.take(np.arange(len(data.train))[::-1]))
-    assert cache.attach(turned, network, params, fill=False) is turned
+    assert cache.attach(turned, network, variables, fill=False) is turned
 
 
 def test_other_images_under_the_same_names_are_computed_anew(data, tmp_path):
@@ -186,9 +193,9 @@ def test_other_images_under_the_same_names_are_computed_anew(data, tmp_path):
 def test_bfloat16_is_kept_as_it_is(data, tmp_path):
     config = frozen_config()
     config.model.dtype = "bfloat16"
-    network, params = start(config)
+    network, variables = start(config)
     cache = FrozenCache(config, tmp_path / "cache")
-    features = cache.attach(data, network, params).test.features
+    features = cache.attach(data, network, variables).test.features
     assert features.array.dtype == output_shape(network).dtype == jax.numpy.bfloat16
     exact = FrozenCache(frozen_config(), tmp_path / "exact").attach(data, *start()).test.features
     np.testing.assert_allclose(

@@ -36,15 +36,15 @@ def run(tmp_path_factory):
 
 def test_the_evaluation_measures_other_radii_too(run):
     folder, config, data = run
-    network, params, step, activity = restore_network(config, folder, "interpretable")
-    evaluation = Evaluator(config, data).evaluate(network, params, step, activity)
+    network, variables, step, activity = restore_network(config, folder, "interpretable")
+    evaluation = Evaluator(config, data).evaluate(network, variables, step, activity)
     objects = evaluation.objects
     crop = CropWithParts(network.input_size, config.data.crop, parts=tuple(data.parts))
     photos = [crop.map(objects[index]) for index in range(len(objects))]
     images = normalise(
         np.stack([photo["image"] for photo in photos]), tuple(config.data.mean), config.data.std
     )
-    maps = np.asarray(network.apply({"params": params}, images)[1][NEW_CONV])
+    maps = np.asarray(network.apply(variables, images)[1][NEW_CONV])
     field = network.receptive_fields()[NEW_CONV]
     figures = evaluation.result.layers[NEW_CONV].part_interpretability
     radii, values = zip(*figures.by_radius, strict=True)
@@ -97,13 +97,13 @@ def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
 
 def test_empirical_fields_of_a_network(run):
     folder, config, data = run
-    network, params, *_ = restore_network(config, folder, "interpretable")
+    network, variables, *_ = restore_network(config, folder, "interpretable")
     with pytest.raises(ValueError, match="measured on 0 images; give at least 1"):
-        measured_radius.measure_radius(config, data, {"a": (network, params)}, images=0)
+        measured_radius.measure_radius(config, data, {"a": (network, variables)}, images=0)
     peaks = np.zeros((len(data.test), network.map_filters[NEW_CONV]))
     peaks[:3, 1:] = 1.0
     field = measured_radius.empirical_field(
-        config, network, params, data.test, peaks, top=1, images=2, stride=16
+        config, network, variables, data.test, peaks, top=1, images=2, stride=16
     )
     assert field.images[0] == 0 and 0 < field.images.max() <= 1
     radii = metrics.effective_radius(field)[field.images > 0]

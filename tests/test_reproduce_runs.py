@@ -203,7 +203,7 @@ def test_estimate_by_a_probe(tmp_path, monkeypatch):
     assert 0 < estimate._probe(run).frozen
     broken = plan(read_request(**REQUEST, settings=["model.frozen_through=conv9"]))
     (cost, _) = estimate.estimate(broken, tmp_path)
-    assert cost.seconds is None and "frozen_through names no convolution" in cost.how
+    assert cost.seconds is None and "frozen_through names no layer" in cost.how
     assert "unknown (frozen_through" in estimate.as_text([cost])
 
 
@@ -245,11 +245,11 @@ def checkpoint_bytes(config):
 
     from interp_cnn.training.build import make_network
     from interp_cnn.training.optim import make_optimizer
-    from interp_cnn.training.state import init_params, init_state
+    from interp_cnn.training.state import init_state, init_variables
 
     network = make_network(config, "ordinary")
     optimizer = make_optimizer(lambda _: 0.0, clip_norm=1.0)
-    state = init_state(init_params(network, 0), optimizer, network)
+    state = init_state(init_variables(network, 0), optimizer, network)
     return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
 
 

@@ -13,7 +13,7 @@ from interp_cnn import commands
 from interp_cnn.data import prepare
 from interp_cnn.evaluation.restore import Restored
 from interp_cnn.evaluation.results import read_results
-from interp_cnn.training.build import make_network, starting_params
+from interp_cnn.training.build import make_network, starting_variables
 from interp_cnn.workdir import claim_workdir, read_config
 
 
@@ -179,7 +179,7 @@ def test_unknown_names(tmp_path):
     config = tiny_config()
     config.weights = "somewhere.h5"
     with pytest.raises(FileNotFoundError, match=r"somewhere\.h5 is missing: none are published"):
-        starting_params(config, make_network(config, "interpretable"))
+        starting_variables(config, make_network(config, "interpretable"))
 
 
 def test_bad_images_of_the_evaluation(tiny, tmp_path):

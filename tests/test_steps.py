@@ -18,7 +18,7 @@ from interp_cnn.training.build import make_network
 from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
 from interp_cnn.training.objective import Objective, balanced_class_weights
 from interp_cnn.training.optim import learning_rate, make_optimizer, paper_schedule
-from interp_cnn.training.state import TrainState, init_params, init_state
+from interp_cnn.training.state import TrainState, init_state, init_variables
 from interp_cnn.training.steps import predict_step, train_step
 
 MEAN = (120.0, 110.0, 100.0)
@@ -47,7 +47,7 @@ def batch():
 
 def step_of(network, objective, axis_name=None):
     optimizer = make_optimizer(optax.constant_schedule(0.1), frozen=network.frozen_layers)
-    state = init_state(init_params(network, 0), optimizer, network)
+    state = init_state(init_variables(network, 0), optimizer, network)
     step = functools.partial(
         train_step,
         network=network,
@@ -110,7 +110,7 @@ def rounding(one_device, batch):
     def result(kind):
         before, objective = one_device(kind)[0], OBJECTIVES[kind]
         predict = functools.partial(predict_step, network=network_of(), mean=MEAN)
-        maps = jax.jit(predict)(before.params, batch)["maps"].values()
+        maps = jax.jit(predict)(before.variables, batch)["maps"].values()
         if objective.weighting == "scale_free":
             maps = [normalize_scale(x, sharpness=objective.sharpness) for x in maps]
         score = max(float(x.mean(axis=(1, 2)).max()) / 2 for x in maps)
@@ -241,7 +241,7 @@ def test_loss_and_accuracy_are_those_of_the_logits(batch, task):
     network = network_of()
     step, state = step_of(network, Objective(task))
     logits = np.asarray(
-        predict_step(state.params, batch, network=network, mean=MEAN)["logits"], np.float64
+        predict_step(state.variables, batch, network=network, mean=MEAN)["logits"], np.float64
     )
     _, scalars = jax.jit(step)(state, batch)
     target = batch["label"][:, None] == [1, 2, 3]
@@ -273,7 +273,7 @@ def test_balanced_class_weights_make_categories_count_alike():
 def test_activity_runs_over_steps_and_decides_on_categories(batch):
     network = network_of()
     step, state = step_of(network, Objective())
-    predicted = predict_step(state.params, batch, network=network, mean=MEAN)
+    predicted = predict_step(state.variables, batch, network=network, mean=MEAN)
     after, _ = jax.jit(step)(state, batch)
     sums = np.asarray(predicted["maps"]["new_conv"], np.float64).sum(axis=(1, 2))
     labels = batch["label"]
@@ -362,7 +362,7 @@ PARAMS = {
 
 def changes(optimizer, gradient, steps=1):
     """Change of every parameter in the last of some steps, by path."""
-    state = init_state(PARAMS, optimizer, network_of())
+    state = init_state({"params": PARAMS}, optimizer, network_of())
     gradients = jax.tree.map(lambda x: jnp.full_like(x, gradient), PARAMS)
     opt_state = state.opt_state
     for _ in range(steps):
@@ -420,9 +420,9 @@ def test_a_pattern_without_parameters_is_refused():
             optax.constant_schedule(0.1), frozen=("conv1",), rate_factors={pattern: 2.0}
         )
         with pytest.raises(ValueError, match="matches no trained parameter"):
-            init_state(PARAMS, optimizer, network_of())
+            init_state({"params": PARAMS}, optimizer, network_of())
 
 
 def test_state_starts_at_zero():
-    state = init_state(PARAMS, optax.sgd(0.1), network_of())
+    state = init_state({"params": PARAMS}, optax.sgd(0.1), network_of())
     assert isinstance(state, TrainState) and int(state.step) == 0

@@ -97,7 +97,7 @@ def opened(data):
 def test_the_probabilities_are_those_of_the_evaluation(trained, run, pixels):
     _, data = run
     restored = trained.restored
-    predict = Predictor(trained.config, data, restored.network, restored.params)
+    predict = Predictor(trained.config, data, restored.network, restored.variables)
     logits = predict(next(iter(predict.batches(data.test))), "logits")["logits"][:5]
     found = trained.predict(pixels)
     assert found.shape == (5, 2) and found.dtype == np.float32 and type(found) is np.ndarray
@@ -165,7 +165,7 @@ def test_the_maps_are_those_of_the_network(trained, pixels):
     assert tuple(found) == trained.layers
     mean = np.array(trained.config.data.mean, np.float32)
     images = (pixels[:3] - mean) / trained.config.data.std
-    _, expected = trained.network.apply({"params": trained.restored.params}, images)
+    _, expected = trained.network.apply(trained.restored.variables, images)
     for name, maps in found.items():
         assert maps.shape[0] == 3 and maps.shape[3] == trained.network.map_filters[name]
         np.testing.assert_allclose(maps, expected[name], rtol=1e-4, atol=1e-5)
@@ -289,7 +289,7 @@ def test_an_exported_file_predicts_without_this_package(trained, pixels, tmp_pat
     file = tmp_path / "cats.jaxexport"
     size = trained.export(file, peaks=True)
     assert size == file.stat().st_size
-    bytes_of_params = sum(leaf.nbytes for leaf in jax.tree.leaves(trained.restored.params))
+    bytes_of_params = sum(leaf.nbytes for leaf in jax.tree.leaves(trained.restored.variables))
     assert bytes_of_params < size < bytes_of_params + 200_000
     np.save(tmp_path / "images.npy", pixels)
     elsewhere(CALL_EXPORTED, file, tmp_path / "images.npy", tmp_path / "found.npz")

@@ -25,8 +25,8 @@ from interp_cnn.models.pretrained import (
 from interp_cnn.models.pretrained.__main__ import main, summary
 from interp_cnn.models.pretrained.pretrained import kernel_shapes
 from interp_cnn.training import build
-from interp_cnn.training.build import make_network, starting_params
-from interp_cnn.training.state import init_params
+from interp_cnn.training.build import make_network, starting_variables
+from interp_cnn.training.state import init_variables
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,8 @@ def test_a_run_starts_from_the_weights(tmp_path, pretrained):
     save_weights(path, pretrained)
     config = small_config(path, pretrained.mean)
     network = make_network(config, "ordinary")
-    params, fresh = starting_params(config, network), init_params(network, config.seed)
+    variables = starting_variables(config, network), init_variables(network, config.seed)
+    params, fresh = (one["params"] for one in variables)
     for name, arrays in pretrained.layers.items():
         np.testing.assert_array_equal(params[name]["kernel"], arrays["kernel"])
         np.testing.assert_array_equal(params[name]["bias"], arrays["bias"])
@@ -238,14 +239,14 @@ def test_a_file_is_read_once_for_all_networks_unless_it_changes(tmp_path, pretra
     monkeypatch.setattr(build, "load_weights", lambda *a: read.append(a) or load_weights(*a))
     config = small_config(path, pretrained.mean)
     build.check_weights(config, make_network(config, "ordinary"))
-    first = [starting_params(config, make_network(config, name)) for name in config.networks]
+    first = [starting_variables(config, make_network(config, name)) for name in config.networks]
     assert len(read) == 1
     layers = jax.tree.map(lambda array: array + 1, pretrained.layers)
     save_weights(path, pretrained._replace(layers=layers, source="another one"))
-    again = starting_params(config, make_network(config, "ordinary"))
+    again = starting_variables(config, make_network(config, "ordinary"))
     assert len(read) == 2
     name = next(iter(layers))
-    assert not np.array_equal(again[name]["kernel"], first[0][name]["kernel"])
+    assert not np.array_equal(again["params"][name]["kernel"], first[0]["params"][name]["kernel"])
 
 
 def test_a_run_prepares_images_as_the_weights_want_them(tmp_path, pretrained):
@@ -254,19 +255,19 @@ def test_a_run_prepares_images_as_the_weights_want_them(tmp_path, pretrained):
     config = small_config(path, (123.68, 116.779, 103.939))
     network = make_network(config, "ordinary")
     with pytest.raises(ValueError, match=r"config.data.mean is .* want \(120.5, .*; set") as error:
-        starting_params(config, network)
+        starting_variables(config, network)
     # What the message says to set, helps.
     config.data.mean = ast.literal_eval(str(error.value).split("'")[1])
-    assert starting_params(config, network)
+    assert starting_variables(config, network)
     config.data.std = 64.0
     with pytest.raises(ValueError, match=r"config.data.std is 64.0 .* set --config.data.std=1"):
-        starting_params(config, network)
+        starting_variables(config, network)
 
 
 def test_nothing_to_download(pretrained):
     config = small_config("download", pretrained.mean)
-    with pytest.raises(ValueError, match="only the weights of vgg16 can be downloaded"):
-        starting_params(config, make_network(config, "ordinary"))
+    with pytest.raises(ValueError, match="only the weights of vgg16 and of"):
+        starting_variables(config, make_network(config, "ordinary"))
 
 
 def layer(inputs, outputs, value=0.0, dtype=jnp.float32):
@@ -285,13 +286,15 @@ def test_merge_replaces_the_pretrained_layers_only():
             "bias": rng.normal(size=4).astype(np.float32),
         }
     }
-    merged = merge_pretrained(params, weights)
+    merged = merge_pretrained({"params": params}, weights)["params"]
     assert list(merged) == list(params)
     for name, array in weights["conv1_1"].items():
         np.testing.assert_array_equal(merged["conv1_1"][name], array)
-    assert merged["conv1_2"] is params["conv1_2"] and merged["fc6"] is params["fc6"]
+    for name in ("conv1_2", "fc6"):
+        assert all(merged[name][kind] is array for kind, array in params[name].items())
     assert not params["conv1_1"]["kernel"].any()  # the argument is as it was
-    half = merge_pretrained({"conv1_1": layer(3, 4, dtype=jnp.bfloat16)}, weights)
+    half = {"params": {"conv1_1": layer(3, 4, dtype=jnp.bfloat16)}}
+    half = merge_pretrained(half, weights)["params"]
     assert half["conv1_1"]["kernel"].dtype == jnp.bfloat16
 
 
@@ -300,9 +303,9 @@ def test_merge_refuses_other_shapes_and_names():
     with pytest.raises(
         ValueError, match=r"kernel of layer 'conv1_1' .*\(3, 3, 3, 16\).*\(3, 3, 3, 64\)"
     ):
-        merge_pretrained({"conv1_1": layer(3, 16)}, weights)
-    no_bias = {"conv1_1": {"kernel": jnp.zeros((3, 3, 3, 64))}}
+        merge_pretrained({"params": {"conv1_1": layer(3, 16)}}, weights)
+    no_bias = {"params": {"conv1_1": {"kernel": jnp.zeros((3, 3, 3, 64))}}}
     with pytest.raises(ValueError, match=r"bias of layer 'conv1_1' has shape None"):
         merge_pretrained(no_bias, weights)
-    with pytest.raises(ValueError, match=r"params has no layer 'conv1_1' .*only conv1, fc6"):
-        merge_pretrained({"conv1": layer(3, 64), "fc6": layer(1, 1)}, weights)
+    with pytest.raises(ValueError, match=r"have no layer 'conv1_1' .*only conv1, fc6"):
+        merge_pretrained({"params": {"conv1": layer(3, 64), "fc6": layer(1, 1)}}, weights)

@@ -8,7 +8,17 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from interp_cnn.config.kinds import Choice, Choices, Factors, Flag, Kind, Number, Numbers, Text
+from interp_cnn.config.kinds import (
+    Choice,
+    Choices,
+    Factors,
+    Flag,
+    Kind,
+    Number,
+    NumberOrNumbers,
+    Numbers,
+    Text,
+)
 
 ORDINARY, INTERPRETABLE = "ordinary", "interpretable"
 WHERE = "docs/config.md lists the fields"
@@ -92,15 +102,22 @@ FIELDS = (
         "weights",
         "",
         Text("the name of a file, 'download' or ''"),
-        "File with pretrained weights; `download` takes the published ones of vgg16, the empty text"
-        " none.",
+        "File with pretrained weights; `download` takes the published ones of vgg16, residual and"
+        " dense networks, the empty text none.",
     ),
     Field("log_every_steps", 20, _COUNT, "Between two lines of `metrics.jsonl`.", unit="steps"),
     Field(
         "model.name",
         "vgg16",
-        Choice(("alexnet", "vgg_m", "vgg_s", "vgg16", "small")),
-        "The network: the paper's four, and a small one for the embedded data.",
+        Choice(
+            (
+                *("alexnet", "vgg_m", "vgg_s", "vgg16", "small"),
+                *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+                *("densenet121", "densenet161", "densenet169"),
+            )
+        ),
+        "The network: the paper's four, a small one for the embedded data, residual and dense"
+        " ones.",
     ),
     Field(
         "model.width",
@@ -112,7 +129,31 @@ FIELDS = (
         "model.dropout",
         0.8,
         Number(least=0, below=1),
-        "Share of the units that are dropped after each hidden fully connected layer.",
+        "Share of the units that are dropped after each hidden fully connected layer; the head"
+        " `gap` has none.",
+    ),
+    Field(
+        "model.head",
+        "default",
+        Choice(("default", "fc", "gap")),
+        "What comes behind the second interpretable layer: `fc`, pooling and the paper's three"
+        " fully connected layers; `gap`, the mean of each map and one fully connected layer;"
+        " `default`, `gap` for residual and dense networks and `fc` for the others.",
+    ),
+    Field(
+        "model.stem",
+        "imagenet",
+        Choice(("imagenet", "small")),
+        "First layers of a residual or dense network: `imagenet`, those of the publication;"
+        " `small`, one 3x3 convolution, so that small images keep maps of some size.",
+    ),
+    Field(
+        "model.input_size",
+        0,
+        Number(whole=True, least=0, most=4096),
+        "Side of the square that images are scaled to; 0 takes the network's own: 224, of AlexNet"
+        " 227, of `small` 96.",
+        unit="pixels",
     ),
     Field("model.norm", "l1", Choice(("l1", "l2")), "Norm of the distance in the templates."),
     Field("model.beta", 4.0, _POSITIVE, "Slope of the templates; larger is narrower."),
@@ -152,9 +193,16 @@ FIELDS = (
     Field(
         "model.frozen_through",
         None,
-        Text("the name of a convolution, such as 'conv4_3'", empty=False),
-        "The last convolution that is not trained.",
+        Text("the name of a layer, such as 'conv4_3', 'layer3' or 'denseblock3'", empty=False),
+        "The last layer that is not trained; batch normalisation up to it keeps its statistics.",
         unset="all are trained",
+    ),
+    Field(
+        "model.remat",
+        False,
+        Flag(),
+        "Whether the backward pass computes the inside of each block again: less memory for more"
+        " time.",
     ),
     Field(
         "model.dtype",
@@ -240,8 +288,9 @@ FIELDS = (
     Field(
         "data.std",
         1.0,
-        _POSITIVE,
-        "What is divided by then; pretrained weights want 1.",
+        NumberOrNumbers(3, _POSITIVE),
+        "What is divided by then, one number or one for red, green and blue; pretrained weights say"
+        " which they want, those of the paper's networks 1.",
         unit="grey levels",
     ),
     Field(

@@ -105,7 +105,7 @@ class Evaluator:
     def evaluate(
         self,
         network: Network,
-        params: Any,
+        variables: Any,
         step: int,
         activity: Mapping[str, FilterActivity] | None = None,
     ) -> Evaluation:
@@ -113,13 +113,13 @@ class Evaluator:
 
         Args:
           network: to measure.
-          params: its parameters.
+          variables: its variables.
           step: number of training steps behind them.
           activity: activity of the filters in training, which decides on their categories; without
             it the objects that are measured do.
         """
         config, data, objects = self.config, self.data, self.objects()
-        predict = Predictor(config, data, network, params)
+        predict = Predictor(config, data, network, variables)
         rule = config.filter_loss.category_rule
         categories = filter_categories(predict, objects, activity, rule=rule)
         members = {name: objects.labels[:, None] - 1 == of for name, of in categories.items()}
@@ -130,7 +130,7 @@ class Evaluator:
         task = config.train.task
         accuracy, logits = accuracy_on_test(predict, data.test, of_test, task=task)
         sample = sample_images(config, data, network.input_size)
-        sampled = sampled_maps(config, network, params, sample)
+        sampled = sampled_maps(config, network, variables, sample)
         top = found.gallery.layers
         return Evaluation(
             result=NetworkResult(

@@ -24,6 +24,7 @@ from interp_cnn.attribution import (
 from interp_cnn.data.images import as_rgb
 from interp_cnn.evaluation.filter_files import FilterParts
 from interp_cnn.models import NEW_CONV, Network
+from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.steps import normalise, predict_step
 
@@ -71,7 +72,7 @@ class Explained(NamedTuple):
 def explain_pixels(
     config: ml_collections.ConfigDict,
     network: Network,
-    params: Any,
+    variables: Any,
     parts: FilterParts,
     pixels: np.ndarray,
     *,
@@ -82,20 +83,18 @@ def explain_pixels(
     Args:
       config: that the network was trained with.
       network: interpretable or not.
-      params: its parameters.
+      variables: its variables.
       parts: that its filters stand for.
       pixels: uint8 [size, size, 3].
       filters: at most so many filters are named.
     """
-    mean, std = tuple(config.data.mean), config.data.std
-    found = jax.device_get(
-        _predict(params, {"image": pixels[None]}, network=network, mean=mean, std=std)
-    )
+    scale = build.normalisation(config)
+    found = jax.device_get(_predict(variables, {"image": pixels[None]}, network=network, **scale))
     output = int(found["logits"][0].argmax())
     logit = float(found["logits"][0, output])
-    image = normalise(jnp.asarray(pixels)[None], mean, std)
+    image = normalise(jnp.asarray(pixels)[None], **scale)
     values = np.asarray(
-        filter_contributions(network, params, image, layer=NEW_CONV, output=output)
+        filter_contributions(network, variables, image, layer=NEW_CONV, output=output)
     )[0]
     names = [name.replace("_", " ") for name in parts.names]
     softmax = config.train.task == SOFTMAX

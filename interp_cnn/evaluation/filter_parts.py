@@ -41,7 +41,7 @@ def filter_parts(
     if found is None:
         data = prepare(config.data, seed=config.seed)
         evaluation = Evaluator(config, data).evaluate(
-            restored.network, restored.params, restored.step, restored.activity
+            restored.network, restored.variables, restored.step, restored.activity
         )
         found = filter_parts_of(evaluation, data)
         write_filters(workdir / variant, restored.step, found, evaluation.filters)

@@ -18,6 +18,7 @@ from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.results import MeasuredRadius
 from interp_cnn.metrics import EmpiricalField
 from interp_cnn.models import NEW_CONV, Network
+from interp_cnn.training import build
 from interp_cnn.training.steps import normalise
 
 
@@ -37,7 +38,7 @@ def measure_radius(
     Args:
       config: see `interp_cnn.config`.
       data: with objects to occlude.
-      networks: of each name a network and its parameters.
+      networks: of each name a network and its variables.
       images: at most so many are occluded for each network.
 
     Raises:
@@ -47,14 +48,14 @@ def measure_radius(
         raise ValueError(f"the radius is measured on {images} images; give at least 1")
     objects = Evaluator(config, data).objects()
     found = {}
-    for name, (network, params) in networks.items():
-        predict = Predictor(config, data, network, params)
+    for name, (network, variables) in networks.items():
+        predict = Predictor(config, data, network, variables)
         peaks = [
             predict(batch, "peaks")["peaks"][NEW_CONV]
             for batch in predict.batches(objects, annotated=False)
         ]
         field = empirical_field(
-            config, network, params, objects, np.concatenate(peaks), images=images, name=name
+            config, network, variables, objects, np.concatenate(peaks), images=images, name=name
         )
         radii = metrics.effective_radius(field)
         radii = radii[~np.isnan(radii)]
@@ -65,7 +66,7 @@ def measure_radius(
 def empirical_field(
     config: ml_collections.ConfigDict,
     network: Network,
-    params: Any,
+    variables: Any,
     objects: Split,
     peaks: NDArray[np.floating],
     *,
@@ -80,7 +81,7 @@ def empirical_field(
     Args:
       config: see `interp_cnn.config`.
       network: to measure.
-      params: its parameters.
+      variables: its variables.
       objects: examples.
       peaks: of the layer's maps on them, [objects, filters].
       layer: name of the maps.
@@ -92,9 +93,9 @@ def empirical_field(
     chosen = metrics.top_images(peaks, top=top)
     used = np.sort(np.argsort(-chosen.sum(axis=1), kind="stable")[:images])
     used = used[chosen[used].any(axis=1)]
-    mean, std, size = tuple(config.data.mean), config.data.std, network.input_size
-    maps_of = jax.jit(lambda params, batch: network.apply({"params": params}, batch)[1][layer])
-    predict_maps = functools.partial(maps_of, params)
+    scale, size = build.normalisation(config), network.input_size
+    maps_of = jax.jit(lambda variables, batch: network.apply(variables, batch)[1][layer])
+    predict_maps = functools.partial(maps_of, variables)
     field = network.receptive_fields()[layer]
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     _, height, width, _ = jax.eval_shape(predict_maps, image).shape
@@ -103,7 +104,7 @@ def empirical_field(
     photos = (crop.map(objects[int(index)])["image"] for index in bar)
     return metrics.empirical_receptive_field(
         predict_maps,
-        (normalise(photo, mean, std) for photo in photos),
+        (normalise(photo, **scale) for photo in photos),
         centers_y=field.centers(height),
         centers_x=field.centers(width),
         patch=max(round(11 * size / 224), 1),

@@ -12,7 +12,7 @@ from interp_cnn import hosts
 from interp_cnn.data.pipeline import Crop, CropWithParts, Split, eval_batches
 from interp_cnn.data.prepare import Data
 from interp_cnn.models import Network
-from interp_cnn.training import parallel
+from interp_cnn.training import build, parallel
 from interp_cnn.training.steps import predict_step
 
 
@@ -23,23 +23,22 @@ class Predictor:
       config: see `interp_cnn.config`.
       data: prepared data, for the names of parts and landmarks.
       network: to apply.
-      params: its parameters.
+      variables: its variables.
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, data: Data, network: Network, params: Any
+        self, config: ml_collections.ConfigDict, data: Data, network: Network, variables: Any
     ):
         self.network = network
         devices = jax.local_device_count()
         # Rounded up: evaluation pads its batches anyway.
         self._batch_size = -(-config.eval.batch_size // devices) * devices
-        self._config, self._data, self._params = config, data, params
+        self._config, self._data, self._params = config, data, variables
         self._apply = parallel.parallel_map(
             functools.partial(
                 predict_step,
                 network=network,
-                mean=tuple(config.data.mean),
-                std=config.data.std,
+                **build.normalisation(config),
             )
         )
 

@@ -23,14 +23,14 @@ class MeasuredNetwork(NamedTuple):
     Attributes:
       variant: what it is called in pictures and pages.
       network: itself.
-      params: its parameters.
+      variables: its variables.
       evaluation: what was measured.
       parts: what the filters of its new convolution stand for.
     """
 
     variant: str
     network: Network
-    params: Any
+    variables: Any
     evaluation: Evaluation
     parts: FilterParts
 
@@ -69,7 +69,8 @@ def explain_images(
     for place in _chosen(config, networks, data.test.labels):
         pixels = crop.map(data.test[place])["image"]
         explained = [
-            explain_pixels(config, one.network, one.params, one.parts, pixels) for one in networks
+            explain_pixels(config, one.network, one.variables, one.parts, pixels)
+            for one in networks
         ]
         label = int(data.test.labels[place])
         text = caption(data.categories, data.test, place)

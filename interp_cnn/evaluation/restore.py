@@ -13,7 +13,7 @@ from interp_cnn.models import Network
 from interp_cnn.training import build
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.filter_categories import FilterActivity
-from interp_cnn.training.state import init_params, no_activities
+from interp_cnn.training.state import init_variables, no_activities
 from interp_cnn.workdir import CHECKPOINTS
 
 
@@ -22,13 +22,13 @@ class Restored(NamedTuple):
 
     Attributes:
       network: itself.
-      params: its parameters.
+      variables: its variables: parameters, and batch statistics where it has them.
       step: number of training steps.
       activity: activity of its filters in training; None before it.
     """
 
     network: Network
-    params: Any
+    variables: Any
     step: int
     activity: Mapping[str, FilterActivity] | None
 
@@ -49,10 +49,10 @@ def restore_network(
     step, outputs = json.loads(known)
     network = build.make_network(config, variant, outputs)
     if found is None:
-        params = init_params(network, config.seed)
-        found = Restored(network, params, step, no_activities(network))
-    params, activity = hosts.broadcast((found.params, dict(found.activity or {})))
-    return Restored(network, params, step, activity)
+        variables = init_variables(network, config.seed)
+        found = Restored(network, variables, step, no_activities(network))
+    variables, activity = hosts.broadcast((found.variables, dict(found.activity or {})))
+    return Restored(network, variables, step, activity)
 
 
 def _read_network(config: ml_collections.ConfigDict, workdir: epath.Path, variant: str) -> Restored:
@@ -60,10 +60,11 @@ def _read_network(config: ml_collections.ConfigDict, workdir: epath.Path, varian
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing; train this network first (train.py)")
     checkpoints = Checkpoints(folder)
-    step, params, activity = checkpoints.restore_for_evaluation()
+    step, variables, activity = checkpoints.restore_for_evaluation()
     checkpoints.close()
     # Data tell the number of categories too, but an explanation can do without them.
+    params = variables["params"]
     outputs = len(params["fc8"]["bias"]) if "fc8" in params else 1
     network = build.make_network(config, variant, outputs)
-    build.check_params(network, params, folder)
-    return Restored(network, params, step, activity)
+    build.check_variables(network, variables, folder)
+    return Restored(network, variables, step, activity)

@@ -13,6 +13,7 @@ from interp_cnn.data.pipeline import CropWithParts, Split
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.strongest_images import SIDE, resized
 from interp_cnn.models import Network
+from interp_cnn.training import build
 from interp_cnn.training.steps import predict_step
 
 _OBJECTS = 32  # of each category
@@ -107,15 +108,15 @@ _predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
 
 
 def sampled_maps(
-    config: ml_collections.ConfigDict, network: Network, params: Any, sample: Sample
+    config: ml_collections.ConfigDict, network: Network, variables: Any, sample: Sample
 ) -> Mapping[str, SampledMaps]:
     """What a network makes of the sampled images: of each layer its maps and their peaks."""
-    how = {"network": network, "mean": tuple(config.data.mean), "std": config.data.std}
+    how = {"network": network, **build.normalisation(config)}
     count = len(sample.images)
     # Whole batches, so that one program does for all.
     padded = np.pad(sample.images, ((0, -count % _BATCH), (0, 0), (0, 0), (0, 0)))
     found = [
-        jax.device_get(_predict(params, {"image": padded[first : first + _BATCH]}, **how))
+        jax.device_get(_predict(variables, {"image": padded[first : first + _BATCH]}, **how))
         for first in range(0, len(padded), _BATCH)
     ]
     return {

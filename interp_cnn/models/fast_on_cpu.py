@@ -101,7 +101,9 @@ def _backward(strides, padding, saved, slope):  # type: ignore[no-untyped-def]
 _convolution.defvjp(_forward, _backward)
 
 
-def max_pool(x: jax.Array, *, kernel: int, stride: int, pad_end: int = 0) -> jax.Array:
+def max_pool(
+    x: jax.Array, *, kernel: int, stride: int, pad: int = 0, pad_end: int = 0
+) -> jax.Array:
     """Maximum over square windows.
 
     On CPUs the gradient of windows that neither overlap nor leave a rest is found by comparing
@@ -112,28 +114,32 @@ def max_pool(x: jax.Array, *, kernel: int, stride: int, pad_end: int = 0) -> jax
       x: [batch, height, width, channels].
       kernel: side of a window.
       stride: rows and columns from one window to the next.
-      pad_end: rows and columns of padding at the bottom and the right.
+      pad: rows and columns of padding on all sides.
+      pad_end: those at the bottom and the right alone.
 
     Returns:
       [batch, height, width, channels].
     """
-    if kernel == stride and not pad_end and not (x.shape[1] % kernel or x.shape[2] % kernel):
+    rest = x.shape[1] % kernel or x.shape[2] % kernel
+    if kernel == stride and not (pad or pad_end or rest):
         return _pool_tiles(x, kernel)
-    return _pool_by_xla(x, kernel, stride, pad_end)
+    return _pool_by_xla(x, kernel=kernel, stride=stride, pad=pad, pad_end=pad_end)
 
 
-def _pool_by_xla(x: jax.Array, kernel: int, stride: int, pad_end: int = 0) -> jax.Array:
-    padding = [(0, pad_end)] * 2
+def _pool_by_xla(
+    x: jax.Array, *, kernel: int, stride: int, pad: int = 0, pad_end: int = 0
+) -> jax.Array:
+    padding = [(pad, pad + pad_end)] * 2
     return nn.max_pool(x, (kernel,) * 2, strides=(stride,) * 2, padding=padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _pool_tiles(x: jax.Array, side: int) -> jax.Array:
-    return _pool_by_xla(x, side, side)
+    return _pool_by_xla(x, kernel=side, stride=side)
 
 
 def _pool_tiles_forward(x: jax.Array, side: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    top = _pool_by_xla(x, side, side)
+    top = _pool_by_xla(x, kernel=side, stride=side)
     return top, (x, top)
 
 
@@ -141,7 +147,7 @@ def _pool_tiles_backward(
     side: int, saved: tuple[jax.Array, jax.Array], slope: jax.Array
 ) -> tuple[jax.Array]:
     def by_xla(x: jax.Array, top: jax.Array, slope: jax.Array) -> jax.Array:
-        return jax.vjp(lambda x: _pool_by_xla(x, side, side), x)[1](slope)[0]
+        return jax.vjp(lambda x: _pool_by_xla(x, kernel=side, stride=side), x)[1](slope)[0]
 
     def by_comparison(x: jax.Array, top: jax.Array, slope: jax.Array) -> jax.Array:
         batch, height, width, channels = top.shape

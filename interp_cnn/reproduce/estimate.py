@@ -22,9 +22,9 @@ from interp_cnn.reproduce.execute import begun, finished, measured_seconds
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import CATEGORIES, Experiment
 from interp_cnn.training import build, parallel
-from interp_cnn.training.frozen_cache import output_bytes
+from interp_cnn.training.frozen_cache import frozen_variables, output_bytes
 from interp_cnn.training.optim import make_optimizer
-from interp_cnn.training.state import init_params, init_state
+from interp_cnn.training.state import init_state, init_variables
 
 _GIB = 2**30
 _ASSUMED_IMAGES = 2000  # for training, of data that are not prepared
@@ -202,7 +202,7 @@ def _disk(run: Run) -> int:
     network = build.make_network(config, ORDINARY, _outputs(run))
     optimizer = _optimizer(run, network)
     shapes = jax.eval_shape(
-        lambda: init_state(init_params(network, config.seed), optimizer, network)
+        lambda: init_state(init_variables(network, config.seed), optimizer, network)
     )
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     return size * config.checkpoint.keep * len(config.networks)
@@ -224,11 +224,11 @@ def _probe(run: Run) -> _Probed | str:
     except ValueError as error:
         return str(error)
     optimizer = _optimizer(run, network)
-    state = parallel.replicate(init_state(init_params(network, config.seed), optimizer, network))
+    state = parallel.replicate(init_state(init_variables(network, config.seed), optimizer, network))
     frozen = 0.0
     if network.frozen_through is not None:
         compute = build.make_frozen_step(config, network)
-        layers = {name: state.params[name] for name in network.frozen_layers}
+        layers = frozen_variables(network, state.variables)
         frozen = _time(lambda: compute(layers, {"image": batch["image"]})) / size
     step = build.make_step(config, network, optimizer, objective)
 

@@ -19,7 +19,7 @@ _MOST = 2**31 - 2**20  # bytes; flatbuffers hold 2 GiB
 def write_exported(
     path: str | os.PathLike[str],
     function: Any,
-    params: Any,
+    variables: Any,
     *,
     size: int,
     platforms: Sequence[str],
@@ -28,8 +28,8 @@ def write_exported(
 
     Args:
       path: file to write, on disk or in a bucket.
-      function: `(params, images) -> arrays`.
-      params: parameters, which become part of the file.
+      function: `(variables, images) -> arrays`.
+      variables: parameters and batch statistics, which become part of the file.
       size: side of the images in pixels.
       platforms: that it is compiled for.
 
@@ -47,18 +47,18 @@ def write_exported(
             f"platforms is {platforms!r}; give some of {', '.join(map(repr, _KNOWN))}, such as"
             ' ("cpu",)'
         )
-    bytes_of_params = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
-    if bytes_of_params > _MOST:
+    size_of_variables = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
+    if size_of_variables > _MOST:
         raise ValueError(
-            f"the parameters take {bytes_of_params / 2**30:.1f} GiB and an exported file holds 2;"
+            f"the parameters take {size_of_variables / 2**30:.1f} GiB and an exported file holds 2;"
             " a network of less width fits"
         )
     # As NumPy arrays they are constants of the program, wherever they lie now.
-    with_params = functools.partial(function, jax.device_get(params))
+    with_variables = functools.partial(function, jax.device_get(variables))
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8)
     try:
-        exported = export.export(jax.jit(with_params), platforms=wanted)(images)
+        exported = export.export(jax.jit(with_variables), platforms=wanted)(images)
         content = exported.serialize()
     except ImportError as error:
         raise ImportError(

@@ -58,7 +58,7 @@ training run?
         raise ValueError(f"network is {network!r}; give {INTERPRETABLE!r} or {ORDINARY!r}")
     restored = restore_network(config, folder, network)
     # To the device once, and not with every batch.
-    restored = restored._replace(params=jax.device_put(restored.params))
+    restored = restored._replace(variables=jax.device_put(restored.variables))
     return Trained(folder, network, config, restored)
 
 
@@ -70,7 +70,7 @@ class Trained:
       workdir: the directory of its run.
       name: which of the networks of the run it is.
       config: the configuration of the run.
-      restored: the network with its parameters.
+      restored: the network with its variables.
     """
 
     workdir: epath.Path
@@ -164,7 +164,7 @@ class Trained:
         how = self._how(name)
 
         def computed(batch: NDArray[np.uint8]) -> Any:
-            return jax.device_get(compiled_outputs(self.restored.params, batch, **how))[name]
+            return jax.device_get(compiled_outputs(self.restored.variables, batch, **how))[name]
 
         found = [
             jax.tree.map(lambda array, count=count: array[:count], computed(batch))
@@ -207,7 +207,7 @@ class Trained:
             raise ValueError(self._not_evaluated(file))
         pixels = cut_out(photo, self.size, box)
         found = explain_pixels(
-            self.config, self.network, self.restored.params, parts, pixels, filters=filters
+            self.config, self.network, self.restored.variables, parts, pixels, filters=filters
         )
         return Explanation(
             **found._asdict(),
@@ -263,12 +263,12 @@ class Trained:
         """
         how = self._how("probabilities", *(("peaks", "positions") if peaks else ()))
 
-        def of_images(params: Any, images: jax.Array) -> Any:
-            found = outputs(params, images, **how)
+        def of_images(variables: Any, images: jax.Array) -> Any:
+            found = outputs(variables, images, **how)
             return found if peaks else found["probabilities"]
 
         return write_exported(
-            path, of_images, self.restored.params, size=self.size, platforms=platforms
+            path, of_images, self.restored.variables, size=self.size, platforms=platforms
         )
 
     def _file(self, name: str) -> epath.Path:

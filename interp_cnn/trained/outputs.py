@@ -10,7 +10,7 @@ from interp_cnn.training.steps import predict_step
 
 
 def outputs(
-    params: Any,
+    variables: Any,
     images: jax.Array,
     *,
     network: Network,
@@ -22,7 +22,7 @@ def outputs(
     """Some of what a network says about images.
 
     Args:
-      params: the network's parameters.
+      variables: the network's parameters and batch statistics.
       images: uint8 [batch, size, size, 3].
       network: the network to apply.
       mean: RGB mean that is subtracted from the images.
@@ -31,7 +31,7 @@ def outputs(
       names: what is wanted: `probabilities` float32 [batch, categories], or what `predict_step`
         returns.
     """
-    found = predict_step(params, {"image": images}, network=network, mean=mean, std=std)
+    found = predict_step(variables, {"image": images}, network=network, mean=mean, std=std)
     logits = found["logits"]
     found["probabilities"] = jax.nn.softmax(logits) if softmax else jax.nn.sigmoid(logits)
     return {name: found[name] for name in names}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -17,13 +16,14 @@ from interp_cnn.config import is_interpretable
 from interp_cnn.models import Backbone, Network, create_model
 from interp_cnn.models.pretrained import (
     Pretrained,
-    download_keras_vgg16,
+    check_download,
+    download_weights,
     load_weights,
     merge_pretrained,
 )
 from interp_cnn.training import parallel
 from interp_cnn.training.objective import SOFTMAX, Objective, balanced_class_weights
-from interp_cnn.training.state import first_other_shape, init_params
+from interp_cnn.training.state import first_other_shape, init_variables
 from interp_cnn.training.steps import frozen_step, train_step
 
 
@@ -87,6 +87,15 @@ def make_objective(
     )
 
 
+def normalisation(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Mean and deviation of a configuration, as the steps take them."""
+    mean, std = config.data.mean, config.data.std
+    return {
+        "mean": tuple(mean),
+        "std": tuple(std) if isinstance(std, list | tuple) else std,
+    }
+
+
 def make_step(
     config: ml_collections.ConfigDict,
     network: Network,
@@ -110,8 +119,7 @@ def make_step(
             network=network,
             optimizer=optimizer,
             objective=objective,
-            mean=tuple(config.data.mean),
-            std=config.data.std,
+            **normalisation(config),
             seed=config.seed,
             axis_name=parallel.AXIS,
         ),
@@ -120,21 +128,19 @@ def make_step(
 
 
 def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Callable[..., Any]:
-    """`(params, sharded batch) -> ` see `frozen_step`, on all local devices.
+    """`(variables, sharded batch) -> ` see `frozen_step`, on all local devices.
 
     Args:
       config: the configuration of the run, see `interp_cnn.config`.
       network: a network with frozen layers.
     """
     return parallel.parallel_map(
-        functools.partial(
-            frozen_step, network=network, mean=tuple(config.data.mean), std=config.data.std
-        )
+        functools.partial(frozen_step, network=network, **normalisation(config))
     )
 
 
-def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
-    """Parameters before training: fresh, or with the pretrained weights of `config.weights`.
+def starting_variables(config: ml_collections.ConfigDict, network: Network) -> dict[str, Any]:
+    """Variables before training: fresh, or with the pretrained weights of `config.weights`.
 
     The first of several hosts reads them for all.
 
@@ -143,27 +149,30 @@ def starting_params(config: ml_collections.ConfigDict, network: Network) -> Any:
         `config.data` prepares.
       FileNotFoundError: where they are missing.
     """
-    params = init_params(network, config.seed)
+    variables = init_variables(network, config.seed)
     if config.weights and hosts.is_first():
-        params = _with_pretrained(config, network, params)
-    return hosts.broadcast(params)
+        variables = _with_pretrained(config, network, variables)
+    result: dict[str, Any] = hosts.broadcast(variables)
+    return result
 
 
-def _with_pretrained(config: ml_collections.ConfigDict, network: Network, params: Any) -> Any:
+def _with_pretrained(
+    config: ml_collections.ConfigDict, network: Network, variables: dict[str, Any]
+) -> dict[str, Any]:
     _check_published(config, network)
     path = config.weights
     if path == "download":
-        path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
+        path = download_weights(network.backbone, Path("~/.cache/interp_cnn").expanduser())
     pretrained = _read_weights(path, network.backbone)
     _check_input(config.data, pretrained)
-    return merge_pretrained(params, pretrained.layers)
+    return merge_pretrained(variables, pretrained.layers)
 
 
 def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
     """Check that the weights of a configuration can be read and fit it; downloads nothing.
 
     Raises:
-      ValueError, FileNotFoundError: as `starting_params`.
+      ValueError, FileNotFoundError: as `starting_variables`.
     """
     _check_published(config, network)
     if config.weights not in ("", "download"):
@@ -185,11 +194,13 @@ def _read_once(file: Path, backbone: Backbone, changed: int, size: int) -> Pretr
 
 
 def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:
-    if config.weights == "download" and network.backbone.name != "vgg16":
+    if config.weights and config.model.stem != "imagenet":
         raise ValueError(
-            "only the weights of vgg16 can be downloaded; set config.weights to a file of"
-            f' {network.backbone.name}, or to ""'
+            f"config.model.stem={config.model.stem!r} has no pretrained weights; set"
+            " config.model.stem='imagenet', or config.weights=\"\""
         )
+    if config.weights == "download":
+        check_download(network.backbone)
 
 
 def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> None:
@@ -201,27 +212,28 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
             f"config.data.mean is {tuple(data.mean)} but the weights of {pretrained.source} want"
             f" {mean}; set --config.data.mean='{mean}'"
         )
-    if data.std != 1:
+    if not np.allclose(data.std, pretrained.std, rtol=0.01):
+        alike = len(set(pretrained.std)) == 1
+        std = f"{pretrained.std[0]:g}" if alike else f"'{pretrained.std}'"
         raise ValueError(
-            f"config.data.std is {data.std} but the weights of {pretrained.source} want 1; set"
-            " --config.data.std=1"
+            f"config.data.std is {data.std} but the weights of {pretrained.source} want"
+            f" {std}; set --config.data.std={std}"
         )
 
 
-def check_params(network: Network, params: Any, source: epath.Path) -> None:
-    """Check that parameters are those of a network.
+def check_variables(network: Network, variables: Any, source: epath.Path) -> None:
+    """Check that variables are those of a network.
 
     Args:
       network: the network that they should fit.
-      params: the parameters of a checkpoint.
+      variables: the variables of a checkpoint.
       source: the folder that the message names.
 
     Raises:
       ValueError: where one is missing, superfluous or of another shape.
     """
-    image = jax.ShapeDtypeStruct((1, network.input_size, network.input_size, 3), jnp.float32)
-    wanted = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
-    if difference := first_other_shape(params, wanted):
+    wanted = jax.eval_shape(lambda: init_variables(network, 0))
+    if difference := first_other_shape(variables, wanted):
         raise ValueError(
             f"the checkpoint in {source} is of another network: {difference} in"
             f" {network.backbone.name}; use the config it was trained with"

@@ -16,7 +16,7 @@ from etils import epath
 
 from interp_cnn import hosts, storage
 from interp_cnn.training.filter_categories import FilterActivity
-from interp_cnn.training.state import TrainState, first_other_shape
+from interp_cnn.training.state import TrainState, first_other_shape, named_leaves
 
 _GIB = 2**30
 # In what tensorstore says of a bucket that cannot be reached: its checkpoints may be whole.
@@ -133,7 +133,7 @@ class Checkpoints:
         return restored
 
     def restore_for_evaluation(self) -> tuple[int, Any, dict[str, FilterActivity]]:
-        """Step, parameters and filters' activity of the latest checkpoint that can be read.
+        """Step, variables and filters' activity of the latest checkpoint that can be read.
 
         To be called on the first host alone.
 
@@ -145,7 +145,9 @@ class Checkpoints:
             raise FileNotFoundError(f"{self.folder} holds no checkpoint; train the network first")
         state, _ = self._latest_readable(self._read)
         activity = {name: FilterActivity(**sums) for name, sums in state["activity"].items()}
-        return int(state["step"]), state["params"], activity
+        # Checkpoints of networks without batch statistics may have no `model_state`.
+        variables = {"params": state["params"], **(state.get("model_state") or {})}
+        return int(state["step"]), variables, activity
 
     def _latest_readable(self, read: Callable[[int], Any]) -> tuple[Any, list[int]]:
         """The latest state that can be read, and the steps of later ones that cannot."""
@@ -177,12 +179,17 @@ class Checkpoints:
         )
 
     def _read(self, step: int, like: TrainState | None = None) -> Any:
-        """A state as NumPy arrays: what the file says of devices does not matter."""
+        """A state as NumPy arrays: what the file says of devices does not matter.
+
+        Args:
+          step: the step of a checkpoint.
+          like: a state whose structure the result has; None returns nested dicts.
+        """
         assert self._manager is not None
         stored = self._manager.item_metadata(step)["state"].tree
         if like is not None:
             self._check_shapes(step, stored, like)
-        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like or stored)
+        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), stored)
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
         try:
@@ -191,7 +198,13 @@ class Checkpoints:
             )
         finally:
             logging.set_verbosity(verbosity)
-        return restored["state"]
+        if like is None:
+            return restored["state"]
+        # By name: a structure may have got empty parts since it was written.
+        by_name = named_leaves(restored["state"])
+        return jax.tree.unflatten(
+            jax.tree.structure(like), [by_name[name] for name in named_leaves(like)]
+        )
 
     def _check_shapes(self, step: int, found: Any, wanted: Any) -> None:
         if difference := first_other_shape(found, wanted):

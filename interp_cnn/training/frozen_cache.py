@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -46,6 +46,23 @@ def output_bytes(network: Network, *, train: int, test: int) -> int:
     return (2 * train + test) * one.size * one.dtype.itemsize
 
 
+def frozen_variables(network: Network, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of the frozen layers, which `frozen_step` needs."""
+    return {
+        collection: {name: layers[name] for name in network.frozen_layers if name in layers}
+        for collection, layers in variables.items()
+    }
+
+
+def _by_layer(variables: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays by the path of their layer, such as `params/conv1`, and their name."""
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for path, array in jax.tree_util.tree_leaves_with_path(variables):
+        layer = jax.tree_util.keystr(path[:-1], simple=True, separator="/")
+        layers.setdefault(layer, {})[path[-1].key] = array
+    return layers
+
+
 class FrozenCache:
     """A file with the output of the frozen layers for every image of a data set.
 
@@ -80,14 +97,15 @@ class FrozenCache:
         if kind is None or issubclass(kind, FloatingPointError):
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def attach(self, data: Data, network: Network, params: Any, *, fill: bool = True) -> Data:
+    def attach(
+        self, data: Data, network: Network, variables: Mapping[str, Any], *, fill: bool = True
+    ) -> Data:
         """The data with the frozen layers' output beside the images, where that is kept.
 
         Args:
           data: prepared data.
-          network: any network; with other frozen parameters than before everything is computed
-            again.
-          params: the parameters of the network.
+          network: any network; with other frozen layers than before everything is computed again.
+          variables: the variables of the network.
           fill: whether to compute what is not there yet.
 
         Returns:
@@ -102,10 +120,7 @@ class FrozenCache:
         shape = (train.size + test.size, *one.shape)
         size = output_bytes(network, train=len(data.train), test=len(data.test))
         # Without -0, which a step of training turns into 0.
-        frozen = {
-            name: jax.tree.map(lambda x: np.asarray(x) + 0.0, params[name])
-            for name in network.frozen_layers
-        }
+        frozen = jax.tree.map(lambda x: np.asarray(x) + 0.0, frozen_variables(network, variables))
         file = self.folder / f"{self._key(data, network, one, frozen)}.bin"
         there = file.exists() and file.stat().st_size == size
         if not _on_all_hosts(there):
@@ -113,7 +128,7 @@ class FrozenCache:
                 return data
             shutil.rmtree(self.folder, ignore_errors=True)  # half written, or of other layers
             self.folder.mkdir(parents=True)
-            problem = _first_problem(self._lack_of_space(size, params))
+            problem = _first_problem(self._lack_of_space(size, variables["params"]))
             problem = problem or self._fill(file, data, network, frozen)
             if problem:
                 self._used = False
@@ -133,9 +148,9 @@ class FrozenCache:
         """What the output depends on, as a name."""
         fields = self.config.data
         what = (
-            (checksum(frozen), network.backbone.name, one.shape, one.dtype.name),
+            (checksum(_by_layer(frozen)), network.backbone.name, one.shape, one.dtype.name),
             (data.fingerprint, fields.name, fields.category),
-            (fields.crop, tuple(fields.mean), fields.std),
+            (fields.crop, *build.normalisation(self.config).values()),
         )
         digest = hashlib.sha256(repr(what).encode())
         for split in (data.train, data.test):

@@ -1,6 +1,7 @@
 """What training changes from step to step."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from interp_cnn.models import Network
+from interp_cnn.models import FEATURE_MAPS, Network
 from interp_cnn.training.filter_categories import FilterActivity, no_activity
 
 
@@ -20,20 +21,33 @@ class TrainState(flax.struct.PyTreeNode):
       params: parameters of the network.
       opt_state: state of the optimiser.
       activity: the activity of the filters of each interpretable layer, in each category.
+      model_state: its other variables by collection, such as the running averages of
+        `batch_stats`; empty for a network without any.
     """
 
     step: jax.Array
     params: Any
     opt_state: optax.OptState
     activity: dict[str, FilterActivity]
+    model_state: dict[str, Any]
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the network, as `network.apply` takes them."""
+        return {"params": self.params, **self.model_state}
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Every array of a tree in order, by a name such as `params/fc8/bias`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Shape of every array of a tree, by a name such as `params/fc8/bias`."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    """Shape of every array of a tree, by its name."""
+    return {name: tuple(leaf.shape) for name, leaf in named_leaves(tree).items()}
 
 
 def first_other_shape(found: Any, wanted: Any) -> str | None:
@@ -45,17 +59,22 @@ def first_other_shape(found: Any, wanted: Any) -> str | None:
     return None
 
 
-def init_params(network: Network, seed: int) -> Any:
-    """Fresh parameters of a network; the same for its ordinary and interpretable form."""
+def init_variables(network: Network, seed: int) -> dict[str, Any]:
+    """Fresh variables of a network; the same for its ordinary and interpretable form.
+
+    Returns:
+      `params`, and the other collections of the network, such as `batch_stats`.
+    """
     # One form stands for both: compiling this takes longer than running it a hundred times.
     return _init(network.clone(interpretable=False), jax.random.key(seed))
 
 
 @functools.partial(jax.jit, static_argnames="network")
-def _init(network: Network, key: jax.Array) -> Any:
+def _init(network: Network, key: jax.Array) -> dict[str, Any]:
     images = jnp.zeros((1, network.input_size, network.input_size, 3))
     # Shapes alone decide the parameters: jit leaves the forward pass itself out.
-    return network.init(key, images)["params"]
+    variables = network.init(key, images)
+    return {name: tree for name, tree in variables.items() if name != FEATURE_MAPS}
 
 
 def no_activities(network: Network) -> dict[str, FilterActivity]:
@@ -67,8 +86,15 @@ def no_activities(network: Network) -> dict[str, FilterActivity]:
 
 
 def init_state(
-    params: Any, optimizer: optax.GradientTransformation, network: Network
+    variables: Mapping[str, Any], optimizer: optax.GradientTransformation, network: Network
 ) -> TrainState:
-    """State before the first step."""
-    start = jnp.zeros((), jnp.int32)
-    return TrainState(start, params, optimizer.init(params), no_activities(network))
+    """State before the first step, from the variables of a network."""
+    model_state = dict(variables)
+    params = model_state.pop("params")
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        activity=no_activities(network),
+        model_state=model_state,
+    )

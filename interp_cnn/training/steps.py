@@ -15,13 +15,17 @@ from interp_cnn.training.state import TrainState
 Batch = dict[str, jax.Array]
 
 
-def normalise(images: jax.Array, mean: tuple[float, ...], std: float) -> jax.Array:
+Std = float | tuple[float, ...]
+
+
+def normalise(images: jax.Array, mean: tuple[float, ...], std: Std) -> jax.Array:
     """uint8 RGB [..., 3] -> float32, minus the mean of each channel, over the deviation."""
     shape = (1,) * (images.ndim - 1) + (3,)
-    return (images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32).reshape(shape)) / std
+    centred = images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32).reshape(shape)
+    return centred / (jnp.asarray(std).reshape(shape) if isinstance(std, tuple) else std)
 
 
-def _network_input(batch: Batch, mean: tuple[float, ...], std: float) -> dict[str, Any]:
+def _network_input(batch: Batch, mean: tuple[float, ...], std: Std) -> dict[str, Any]:
     """What the network computes from: `features` where the batch has them, else its images."""
     if "features" in batch:
         return {"features": batch["features"]}
@@ -36,11 +40,11 @@ def train_step(
     optimizer: optax.GradientTransformation,
     objective: Objective,
     mean: tuple[float, ...],
-    std: float = 1.0,
+    std: Std = 1.0,
     seed: int,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Update the parameters and the activity of the filters.
+    """Update the parameters, the batch statistics and the activity of the filters.
 
     Args:
       state: state before the step, the same on all devices.
@@ -51,8 +55,8 @@ def train_step(
       optimizer: optimizer that made the state.
       objective: losses and their weights.
       mean: RGB mean that is subtracted from the images.
-      std: deviation that the images are divided by after that; 1 for the published pretrained
-        weights.
+      std: deviation that the images are divided by after that, one or one of each channel; 1 for
+        the pretrained weights of the paper's networks.
       seed: seed of dropout.
       axis_name: mapped axis over the devices; the result is the same on all of them.
 
@@ -70,13 +74,17 @@ def train_step(
     def mean_over_devices(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
+    # Statistics of the batch are those of the images of all devices.
+    network = network.clone(axis_name=axis_name)
+
     def loss_of(params: Any) -> tuple[jax.Array, Any]:
-        logits, maps = network.apply(
-            {"params": params},
+        (logits, maps), model_state = network.apply(
+            {"params": params, **state.model_state},
             **_network_input(batch, mean, std),
             train=True,
             mask_strength=strength,
             rngs={"dropout": key},
+            mutable=list(state.model_state),
         )
         total = task = objective.task_loss(logits, labels)
         scalars = {"loss": task, "accuracy": objective.accuracy(logits, labels)}
@@ -101,41 +109,43 @@ def train_step(
             scalars[f"mi/{name}"] = -jax.lax.stop_gradient(values).mean()
         scalars = jax.tree.map(lambda x: x.astype(jnp.float32), scalars)
         # The mean inside makes the gradient that of one big batch under pmap, vmap and shard_map.
-        return mean_over_devices(total), (scalars, activity)
+        return mean_over_devices(total), (scalars, activity, dict(model_state))
 
-    gradient, (scalars, activity) = jax.grad(loss_of, has_aux=True)(state.params)
+    gradient, (scalars, activity, model_state) = jax.grad(loss_of, has_aux=True)(state.params)
     gradient = mean_over_devices(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    after = TrainState(state.step + 1, params, opt_state, activity)
+    # The means of running averages that differ: those of layers that know of no other device.
+    model_state = mean_over_devices(model_state)
+    after = TrainState(state.step + 1, params, opt_state, activity, model_state)
     return after, mean_over_devices(scalars)
 
 
 def predict_step(
-    params: Any,
+    variables: Any,
     batch: Batch,
     *,
     network: Network,
     mean: tuple[float, ...],
-    std: float = 1.0,
+    std: Std = 1.0,
 ) -> dict[str, Any]:
     """Logits, maps and their peaks; needs no label and changes nothing.
 
     Args:
-      params: parameters of the network.
+      variables: variables of the network, `TrainState.variables`.
       batch: this device's `image` uint8 [batch, size, size, 3], or in its place `features` as
         `frozen_step` returns them.
       network: network to apply.
       mean: RGB mean that is subtracted from the images.
-      std: deviation that the images are divided by after that; 1 for the published pretrained
-        weights.
+      std: deviation that the images are divided by after that, one or one of each channel; 1 for
+        the pretrained weights of the paper's networks.
 
     Returns:
       `logits` float32 [batch, outputs]; for each layer in `maps` the maps before masking, float32
       [batch, height, width, filters], in `positions` [batch, filters, 2] and `peaks` [batch,
       filters] where and how strongly they peak, in pixels of the input.
     """
-    logits, maps = network.apply({"params": params}, **_network_input(batch, mean, std))
+    logits, maps = network.apply(variables, **_network_input(batch, mean, std))
     fields = network.receptive_fields()
     result: dict[str, Any] = {"logits": logits, "maps": {}, "positions": {}, "peaks": {}}
     for name, x in maps.items():
@@ -149,26 +159,26 @@ def predict_step(
 
 
 def frozen_step(
-    params: Any,
+    variables: Any,
     batch: Batch,
     *,
     network: Network,
     mean: tuple[float, ...],
-    std: float = 1.0,
+    std: Std = 1.0,
 ) -> jax.Array:
     """Output of the frozen layers: what the layers above them are trained on.
 
     Args:
-      params: parameters of the frozen layers, or of the whole network.
+      variables: variables of the frozen layers, or of the whole network.
       batch: this device's `image` uint8 [batch, size, size, 3].
       network: network with frozen layers.
       mean: RGB mean that is subtracted from the images.
-      std: deviation that the images are divided by after that; 1 for the published pretrained
-        weights.
+      std: deviation that the images are divided by after that, one or one of each channel; 1 for
+        the pretrained weights of the paper's networks.
 
     Returns:
       `features` [batch, height, width, channels] in the dtype of the network.
     """
     images = normalise(batch["image"], mean, std)
-    features: Any = network.apply({"params": params}, images, method="frozen_features")
+    features: Any = network.apply(variables, images, method="frozen_features")
     return features

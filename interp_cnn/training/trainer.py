@@ -111,8 +111,8 @@ def train(
       data: prepared data.
       folder: the folder for checkpoints, `metrics.jsonl` and TensorBoard events.
       cache: the output of the frozen layers; without it every step computes it.
-      start: makes the parameters that training begins from, and is called where there is no
-        checkpoint; None begins from those of `build.starting_params`.
+      start: makes the variables that training begins from, and is called where there is no
+        checkpoint; None begins from those of `build.starting_variables`.
       name: what progress and messages call the network; None for the variant.
 
     Returns:
@@ -134,7 +134,7 @@ def train(
     objective = build.make_objective(
         config, data.train.labels, categories=len(data.categories), steps_per_epoch=steps_per_epoch
     )
-    state = init_state(build.starting_params(config, network), optimizer, network)
+    state = init_state(build.starting_variables(config, network), optimizer, network)
     checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep)
     restored = checkpoints.restore(state)
     if restored is None:
@@ -147,7 +147,7 @@ def train(
     if first < total:
         if first:
             hosts.say(f"{name}: resumed from the checkpoint of step {first}")
-        known = data if cache is None else cache.attach(data, network, state.params)
+        known = data if cache is None else cache.attach(data, network, state.variables)
         # The images go on where those of the network that training began from ended.
         seen = 0 if start is None else config.train.start_epochs * steps_per_epoch
         writer: MetricWriter | NoWriter = NoWriter()
@@ -178,7 +178,7 @@ def train_start(
     folder: epath.Path,
     cache: FrozenCache | None = None,
 ) -> Any:
-    """Parameters of the ordinary network that all networks of a run begin from.
+    """Variables of the ordinary network that all networks of a run begin from.
 
     It is trained for `config.train.start_epochs` epochs, or read where it is done.
 
@@ -193,7 +193,7 @@ def train_start(
     """
     before = config.copy_and_resolve_references()
     before.train.epochs = config.train.start_epochs
-    return jax.device_get(train(before, ORDINARY, data, folder, cache, name=START).params)
+    return jax.device_get(train(before, ORDINARY, data, folder, cache, name=START).variables)
 
 
 def train_networks(
@@ -248,8 +248,8 @@ def _optimizer(
 
 
 @jax.jit
-def _all_finite(params: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+def _all_finite(variables: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)]).all()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,7 +323,7 @@ class _Loop:
 
     def _check_finite(self, state: TrainState) -> None:
         """Keep parameters that the last update spoiled out of the checkpoints."""
-        if not _all_finite(state.params):
+        if not _all_finite(state.variables):
             raise self._not_finite(f"a parameter is not finite after step {int(state.step)}")
 
     def _not_finite(self, what: str) -> FloatingPointError:
