@@ -22,7 +22,7 @@ from interp_cnn.configs import embedded, ilsvrc_animal_part
 from interp_cnn.models import fast_on_cpu, stages
 from interp_cnn.training import build, steps
 from interp_cnn.training.optim import make_optimizer
-from interp_cnn.training.state import init_params, init_state
+from interp_cnn.training.state import init_state, init_variables
 
 CONFIGS = {"ilsvrc_animal_part": ilsvrc_animal_part, "embedded": embedded}
 
@@ -64,15 +64,16 @@ def main() -> None:
         weight_decay=config.train.weight_decay,
         clip_norm=config.train.clip_norm,
     )
-    params = init_params(made, 0)
-    state = init_state(params, optimizer, made)
+    variables = init_variables(made, 0)
+    params = variables["params"]
+    state = init_state(variables, optimizer, made)
     side = made.input_size
     photos = jnp.asarray(random.normal(0, 50, (size, side, side, 3)), jnp.float32)
     labels = jnp.asarray(np.arange(size) % 2, jnp.int32)
     if made.frozen_layers:
         network_input = {
             "features": jax.jit(functools.partial(made.apply, method="frozen_features"))(
-                {"params": params}, photos
+                variables, photos
             )
         }
     else:
@@ -110,8 +111,7 @@ def main() -> None:
             network=made,
             optimizer=optimizer,
             objective=objective,
-            mean=tuple(config.data.mean),
-            std=config.data.std,
+            **build.normalisation(config),
             seed=0,
         )
 

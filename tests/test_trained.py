@@ -33,7 +33,7 @@ from interp_cnn.evaluation.filter_files import (
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.training.build import make_network
 from interp_cnn.training.checkpoint import Checkpoints
-from interp_cnn.training.state import init_params, init_state
+from interp_cnn.training.state import init_state, init_variables
 from interp_cnn.workdir import claim_workdir
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def run(tmp_path_factory):
         patch.setattr(prepare, "open_builder", lambda *_, **__: builder)
         data = prepare.prepare(config.data, seed=0)
     network = make_network(config, "interpretable", 2)
-    state = init_state(init_params(network, 0), optax.sgd(0.1), network)
+    state = init_state(init_variables(network, 0), optax.sgd(0.1), network)
     checkpoints = Checkpoints(folder / "interpretable" / "checkpoints")
     checkpoints.save(state.replace(step=jnp.int32(6)), config.to_dict())
     checkpoints.close()

@@ -26,6 +26,7 @@ from interp_cnn.trained.export import PLATFORMS, write_exported
 from interp_cnn.trained.filters import FilterTable
 from interp_cnn.trained.images import AnyImage, AnyImages, Box, Boxes, as_photo, batches, check_box
 from interp_cnn.trained.outputs import compiled_outputs, outputs
+from interp_cnn.training.build import normalisation
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.workdir import FILTER_FIGURES, FILTER_PARTS, RESULTS, read_config
 
@@ -179,8 +180,7 @@ class Trained:
         """The arguments of `outputs` beside parameters and images."""
         return {
             "network": self.network,
-            "mean": tuple(self.config.data.mean),
-            "std": self.config.data.std,
+            **normalisation(self.config),
             "softmax": self.config.train.task == SOFTMAX,
             "names": names,
         }
