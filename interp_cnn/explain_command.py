@@ -14,7 +14,6 @@ from interp_cnn.evaluation.explanations import Explained, explain_pixels, read_i
 from interp_cnn.evaluation.filter_parts import FilterParts, filter_parts
 from interp_cnn.evaluation.part_regions import region_radius
 from interp_cnn.evaluation.restore import restore_network
-from interp_cnn.models import NEW_CONV
 from interp_cnn.report.explanation_picture import Highlight, draw_explanation
 from interp_cnn.workdir import EXPLAINED, read_config
 
@@ -70,17 +69,18 @@ def explain_image(
             highlights=_highlights(found, parts),
             radius=region_radius(config, restored.network),
         )
-    return "\n".join([*_text(found), "", f"written: {picture}"])
+    text = _text(found, restored.network.last_layer)
+    return "\n".join([*text, "", f"written: {picture}"])
 
 
-def _text(found: Explained) -> list[str]:
+def _text(found: Explained, layer: str) -> list[str]:
     """The sentence and the filters behind it, line by line."""
     did = "added most to" if found.yes else "took most from"
     return [
         found.sentence,
         "",
         f"logit {found.logit:.2f}, probability {found.probability:.3f};"
-        f" the filters of {NEW_CONV} that {did} it:",
+        f" the filters of {layer} that {did} it:",
         *(f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters),
     ]
 

@@ -12,7 +12,7 @@ from interp_cnn.data.categories import ALL
 from interp_cnn.data.embedded.drawing import CATEGORIES as DRAWN
 from interp_cnn.data.pipeline import CATEGORIES, NONE, PHOTOS
 from interp_cnn.data.prepare import EMBEDDED, open_builder
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.optim import make_optimizer
@@ -110,13 +110,13 @@ def _check_folder(data: ml_collections.ConfigDict) -> None:
         builder.check_others(folder)
 
 
-def _check_weights(config: ml_collections.ConfigDict, network: Network, read: bool) -> None:
+def _check_weights(config: ml_collections.ConfigDict, network: AnyNetwork, read: bool) -> None:
     if not config.weights:
         return
-    if network.width != 1:
+    if config.model.width != 1:
         raise ValueError(
-            f"config.model.width={network.width:g} does not fit pretrained weights, which are those"
-            " of width 1; set one of them to its default"
+            f"config.model.width={config.model.width:g} does not fit pretrained weights, which are"
+            " those of width 1; set one of them to its default"
         )
     if read or config.weights == "download":
         build.check_weights(config, network)
@@ -132,7 +132,7 @@ def _check_start(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def _check_rate_factors(config: ml_collections.ConfigDict, network: Network) -> None:
+def _check_rate_factors(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:
     """Every expression matches a parameter that is trained."""
     factors = dict(config.train.rate_factors)
     if not factors:

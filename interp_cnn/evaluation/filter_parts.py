@@ -13,12 +13,11 @@ from interp_cnn.attribution import part_of_filters
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluation.evaluator import Evaluation, Evaluator
 from interp_cnn.evaluation.restore import Restored
-from interp_cnn.models import NEW_CONV
 from interp_cnn.workdir import FILTER_PARTS
 
 
 class FilterParts(NamedTuple):
-    """What the filters of the new convolution stand for.
+    """What the filters of the last interpretable layer stand for.
 
     Attributes:
       part: index into names, -1 for none, int [filters].
@@ -33,7 +32,7 @@ class FilterParts(NamedTuple):
 
 def filter_parts_of(evaluation: Evaluation, data: Data) -> FilterParts:
     """What the filters stand for, from an evaluation on these data."""
-    layer = evaluation.layers[NEW_CONV]
+    *_, layer = evaluation.layers.values()
     part = part_of_filters(layer.shares, layer.tracking)
     return FilterParts(part, tuple(data.parts or data.landmarks), tuple(data.categories))
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from interp_cnn.layers import FEATURE_MAPS
 from interp_cnn.models.alexnet import ALEXNET
+from interp_cnn.models.interface import AnyNetwork, Templates
 from interp_cnn.models.network import NEW_CONV, TOP_CONV, Backbone, Network
 from interp_cnn.models.small import SMALL
 from interp_cnn.models.vgg import VGG_16, VGG_M, VGG_S
@@ -13,8 +14,10 @@ __all__ = [
     "FEATURE_MAPS",
     "NEW_CONV",
     "TOP_CONV",
+    "AnyNetwork",
     "Backbone",
     "Network",
+    "Templates",
     "create_model",
 ]
 

@@ -13,7 +13,7 @@ from etils import epath
 
 from interp_cnn import hosts
 from interp_cnn.config import is_interpretable
-from interp_cnn.models import Backbone, Network, create_model
+from interp_cnn.models import AnyNetwork, Backbone, Network, create_model
 from interp_cnn.models.pretrained import (
     Pretrained,
     download_keras_vgg16,
@@ -26,7 +26,7 @@ from interp_cnn.training.state import first_other_shape, init_variables
 from interp_cnn.training.steps import frozen_step, train_step
 
 
-def make_network(config: ml_collections.ConfigDict, variant: str, outputs: int = 1) -> Network:
+def make_network(config: ml_collections.ConfigDict, variant: str, outputs: int = 1) -> AnyNetwork:
     """The ordinary or the interpretable network of a configuration.
 
     Args:
@@ -88,7 +88,7 @@ def make_objective(
 
 def make_step(
     config: ml_collections.ConfigDict,
-    network: Network,
+    network: AnyNetwork,
     optimizer: optax.GradientTransformation,
     objective: Objective,
     *,
@@ -118,7 +118,7 @@ def make_step(
     )
 
 
-def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Callable[..., Any]:
+def make_frozen_step(config: ml_collections.ConfigDict, network: AnyNetwork) -> Callable[..., Any]:
     """`(variables, sharded batch) -> ` see `frozen_step`, on all local devices.
 
     Args:
@@ -132,7 +132,7 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Cal
     )
 
 
-def starting_variables(config: ml_collections.ConfigDict, network: Network) -> dict[str, Any]:
+def starting_variables(config: ml_collections.ConfigDict, network: AnyNetwork) -> dict[str, Any]:
     """Variables before training: fresh, or with the pretrained weights of `config.weights`.
 
     The first of several hosts reads them for all.
@@ -150,26 +150,26 @@ def starting_variables(config: ml_collections.ConfigDict, network: Network) -> d
 
 
 def _with_pretrained(
-    config: ml_collections.ConfigDict, network: Network, variables: dict[str, Any]
+    config: ml_collections.ConfigDict, network: AnyNetwork, variables: dict[str, Any]
 ) -> dict[str, Any]:
-    _check_published(config, network)
+    backbone = _published(config, network)
     path = config.weights
     if path == "download":
         path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
-    pretrained = _read_weights(path, network.backbone)
+    pretrained = _read_weights(path, backbone)
     _check_input(config.data, pretrained)
     return variables | {"params": merge_pretrained(variables["params"], pretrained.layers)}
 
 
-def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
+def check_weights(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:
     """Check that the weights of a configuration can be read and fit it; downloads nothing.
 
     Raises:
       ValueError, FileNotFoundError: as `starting_variables`.
     """
-    _check_published(config, network)
+    backbone = _published(config, network)
     if config.weights not in ("", "download"):
-        _check_input(config.data, _read_weights(config.weights, network.backbone))
+        _check_input(config.data, _read_weights(config.weights, backbone))
 
 
 def _read_weights(path: str | Path, backbone: Backbone) -> Pretrained:
@@ -186,12 +186,20 @@ def _read_once(file: Path, backbone: Backbone, changed: int, size: int) -> Pretr
     return load_weights(file, backbone)
 
 
-def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:
-    if config.weights == "download" and network.backbone.name != "vgg16":
+def _published(config: ml_collections.ConfigDict, network: AnyNetwork) -> Backbone:
+    """The backbone that the weights of a configuration should be of."""
+    if not isinstance(network, Network):
+        raise ValueError(
+            f"config.weights={config.weights!r} are those of a network of the package, and"
+            f" config.model.name={network.architecture!r} is one of your own;"
+            ' set config.weights to ""'
+        )
+    if config.weights == "download" and network.architecture != "vgg16":
         raise ValueError(
             "only the weights of vgg16 can be downloaded; set config.weights to a file of"
-            f' {network.backbone.name}, or to ""'
+            f' {network.architecture}, or to ""'
         )
+    return network.backbone
 
 
 def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> None:
@@ -210,7 +218,7 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
         )
 
 
-def check_variables(network: Network, variables: Any, source: epath.Path) -> None:
+def check_variables(network: AnyNetwork, variables: Any, source: epath.Path) -> None:
     """Check that variables are those of a network.
 
     Args:
@@ -225,5 +233,5 @@ def check_variables(network: Network, variables: Any, source: epath.Path) -> Non
     if difference := first_other_shape(variables, wanted):
         raise ValueError(
             f"the checkpoint in {source} is of another network: {difference} in"
-            f" {network.backbone.name}; use the config it was trained with"
+            f" {network.architecture}; use the config it was trained with"
         )
