@@ -34,18 +34,22 @@ def check_run(
       FileNotFoundError: where the file or folder of a field is missing.
     """
     check_config(config)
-    _check_categories(config)
+    categories = _check_categories(config)
     _check_folder(config.data)
     for variant in config.networks:
-        network = build.make_network(config, variant)
+        network = build.make_network(config, variant, categories)
     _check_weights(config, network, read_weights)
     if training:
         _check_start(config)
         _check_rate_factors(config, network)
 
 
-def _check_categories(config: ml_collections.ConfigDict) -> None:
-    """The categories are known, and task and negatives fit their number."""
+def _check_categories(config: ml_collections.ConfigDict) -> int | None:
+    """The categories are known, and task and negatives fit their number.
+
+    Returns:
+      The number of categories, None where only the data will tell.
+    """
     data = config.data
     names = _builder(data, data.category).builder_config.categories  # () where the data will tell
     softmax = config.train.task == SOFTMAX
@@ -73,6 +77,7 @@ def _check_categories(config: ml_collections.ConfigDict) -> None:
             f"config.data.negatives_per_positive={data.negatives_per_positive} needs negatives, and"
             f" config.data.negatives is {NONE!r}; leave one of them out"
         )
+    return len(names) or None
 
 
 def _builder(data: ml_collections.ConfigDict, category: str) -> Any:

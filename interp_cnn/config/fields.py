@@ -8,7 +8,18 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from interp_cnn.config.kinds import Choice, Choices, Factors, Flag, Kind, Number, Numbers, Text
+from interp_cnn.config.kinds import (
+    Arguments,
+    Choice,
+    Choices,
+    Factors,
+    Flag,
+    Kind,
+    NetworkName,
+    Number,
+    Numbers,
+    Text,
+)
 
 ORDINARY, INTERPRETABLE = "ordinary", "interpretable"
 WHERE = "docs/config.md lists the fields"
@@ -99,8 +110,10 @@ FIELDS = (
     Field(
         "model.name",
         "vgg16",
-        Choice(("alexnet", "vgg_m", "vgg_s", "vgg16", "small")),
-        "The network: the paper's four, and a small one for the embedded data.",
+        NetworkName(("alexnet", "vgg_m", "vgg_s", "vgg16", "small")),
+        "The network: the paper's four, a small one for the embedded data, or one of your own. Of"
+        " the fields below that one takes `input_size`, `top_conv_mask`, `new_conv_mask`, `dtype`"
+        " and the last two.",
     ),
     Field(
         "model.width",
@@ -114,6 +127,14 @@ FIELDS = (
         Number(least=0, below=1),
         "Share of the units that are dropped after each hidden fully connected layer.",
     ),
+    Field(
+        "model.input_size",
+        0,
+        Number(whole=True, least=0, most=4096),
+        "Side of the square that the images of a network of your own are scaled to; 0 takes its"
+        " attribute `input_size`, or 224.",
+        unit="pixels",
+    ),
     Field("model.norm", "l1", Choice(("l1", "l2")), "Norm of the distance in the templates."),
     Field("model.beta", 4.0, _POSITIVE, "Slope of the templates; larger is narrower."),
     Field(
@@ -126,14 +147,14 @@ FIELDS = (
         "model.top_conv_mask",
         1.0,
         _SHARE,
-        "Strength of the mask of the top conv: 1 is the paper's, 0.5 one of half the slope that"
-        " ends at zero, 0 none.",
+        "Strength of the mask of the top conv, or of all layers but the last in a network of your"
+        " own: 1 is the paper's, 0.5 one of half the slope that ends at zero, 0 none.",
     ),
     Field(
         "model.new_conv_mask",
         1.0,
         _SHARE,
-        "The same of the new conv.",
+        "The same of the new conv, or of the last layer.",
     ),
     Field(
         "model.second_layer",
@@ -161,6 +182,20 @@ FIELDS = (
         "float32",
         Choice(("float32", "bfloat16")),
         "Of the computation; parameters are float32.",
+    ),
+    Field(
+        "model.masks",
+        (),
+        Factors(_SHARE),
+        "Strength of the mask of each layer of a network of your own whose name matches, such as"
+        " `(('middle', 0.0), ('.*', 0.5))`, in place of the two fields above; the first that"
+        " matches counts.",
+    ),
+    Field(
+        "model.options",
+        (),
+        Arguments(),
+        "Attributes of a network of your own, such as `(('width', 16),)`.",
     ),
     Field(
         "data.name",
@@ -343,7 +378,8 @@ FIELDS = (
         "filter_loss.top_conv_weight",
         None,
         _NOT_NEGATIVE,
-        "Factor of the filter loss of the top conv, where it differs.",
+        "Factor of the filter loss of the top conv, or of all layers but the last in a network of"
+        " your own, where it differs.",
         unset="that of `filter_loss.weight`",
     ),
     Field("filter_loss.sharpness", 60.0, _POSITIVE, "Twice the typical size of normalised maps."),

@@ -6,6 +6,8 @@ from interp_cnn.layers import FEATURE_MAPS
 from interp_cnn.models.alexnet import ALEXNET
 from interp_cnn.models.interface import AnyNetwork, Templates
 from interp_cnn.models.network import NEW_CONV, TOP_CONV, Backbone, Network
+from interp_cnn.models.own import OwnLayer, OwnNetwork
+from interp_cnn.models.own_module import own_network
 from interp_cnn.models.small import SMALL
 from interp_cnn.models.vgg import VGG_16, VGG_M, VGG_S
 
@@ -17,8 +19,11 @@ __all__ = [
     "AnyNetwork",
     "Backbone",
     "Network",
+    "OwnLayer",
+    "OwnNetwork",
     "Templates",
     "create_model",
+    "own_network",
 ]
 
 BACKBONES = {backbone.name: backbone for backbone in (ALEXNET, VGG_M, VGG_S, VGG_16, SMALL)}

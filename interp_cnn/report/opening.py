@@ -10,6 +10,12 @@ _WHAT = {
     "interpretable": "with the filter loss, so that each filter follows one part (interpretable)",
 }
 
+_LAYERS = {
+    "new_conv": "the 3 x 3 convolution that the method adds behind the last one of the backbone.",
+    "top_conv": "the last convolution of the backbone.",
+}
+_ANY_LAYER = "maps of the network that the filter loss and the masks act on."
+
 
 def opening(results: Results, layer: str) -> str:
     """One sentence: what was trained on what, the accuracy and tracking ratio of each network.
@@ -35,14 +41,10 @@ def opening(results: Results, layer: str) -> str:
     )
 
 
-def terms(layer: str) -> list[tuple[str, str]]:
-    """The terms of the first screen and what they mean, `layer` first."""
-    meanings = {
-        "new_conv": "the 3 x 3 convolution that the method adds behind the last one of the"
-        " backbone.",
-        "top_conv": "the last convolution of the backbone.",
-    }
-    names = sorted(meanings, key=lambda name: name != layer)
+def terms(results: Results, layer: str) -> list[tuple[str, str]]:
+    """The terms of the first screen and what they mean, `layer` first of the layers."""
+    layers = dict.fromkeys(name for found in results.networks.values() for name in found.layers)
+    names = sorted(layers, key=lambda name: name != layer)
     return [
         (
             "tracking ratio",
@@ -50,7 +52,7 @@ def terms(layer: str) -> list[tuple[str, str]]:
             " image to image: 0 where the peak moves with the part, 1 where it stays in one"
             " place. A filter follows the part of its lowest ratio, if that is below 0.8.",
         ),
-        *((name.replace("_", " "), meanings[name]) for name in names),
+        *((name.replace("_", " "), _LAYERS.get(name, _ANY_LAYER)) for name in names),
     ]
 
 

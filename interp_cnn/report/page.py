@@ -171,7 +171,7 @@ def write_report(
         page = templates.get_template("index.html.j2").render(
             summary=summary,
             opening=opening(results, layer),
-            terms=terms(layer),
+            terms=terms(results, layer),
             layer=layer,
             typical=typical,
             bars=part_bars(layers),
@@ -237,7 +237,7 @@ def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> l
     rank = [share for _, share in hits] if known else [_known(-of) for _, of in landmarks]
     order = sorted(range(filters), key=lambda f: (rank[f] is None, -(rank[f] or 0.0)))
     chosen = set(order[:drawn])
-    prefix = "-".join(re.sub(r"[^\w-]", "_", name) for name in (network.network, layer.name))
+    prefix = "-".join(re.sub(r"[^\w-]", "-", name) for name in (network.network, layer.name))
     return [
         FilterCard(
             network=network.network,

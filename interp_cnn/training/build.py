@@ -12,8 +12,9 @@ import optax
 from etils import epath
 
 from interp_cnn import hosts
-from interp_cnn.config import is_interpretable
+from interp_cnn.config import default_config, is_interpretable
 from interp_cnn.models import AnyNetwork, Backbone, Network, create_model
+from interp_cnn.models.own_module import is_own, own_network
 from interp_cnn.models.pretrained import (
     Pretrained,
     download_keras_vgg16,
@@ -25,21 +26,60 @@ from interp_cnn.training.objective import SOFTMAX, Objective, balanced_class_wei
 from interp_cnn.training.state import first_other_shape, init_variables
 from interp_cnn.training.steps import frozen_step, train_step
 
+# Fields of `config.model` for a network of one's own alone, and those that it has as well. Of the
+# others it has none; `_DIFFERENT` are not refused, for configurations set them.
+_OWN_FIELDS = ("input_size", "masks", "options")
+_COMMON_FIELDS = ("name", "top_conv_mask", "new_conv_mask", "dtype")
+_DIFFERENT = ("dropout", "new_init_std", "second_layer")
 
-def make_network(config: ml_collections.ConfigDict, variant: str, outputs: int = 1) -> AnyNetwork:
+
+def make_network(
+    config: ml_collections.ConfigDict, variant: str, outputs: int | None = 1
+) -> AnyNetwork:
     """The ordinary or the interpretable network of a configuration.
 
     Args:
       config: the configuration of the run, see `interp_cnn.config`.
       variant: `"ordinary"` or `"interpretable"`.
-      outputs: number of categories.
+      outputs: number of categories; None where it is not known yet.
 
     Raises:
-      ValueError: for a field of `config.model` that is out of range.
+      ValueError: for a field of `config.model` that is out of range or that the network does not
+        have, or a network of one's own that is none.
     """
-    return create_model(
-        num_outputs=outputs, interpretable=is_interpretable(variant), **config.model
-    )
+    model, interpretable = config.model, is_interpretable(variant)
+    own = is_own(model.name)
+    _check_model_fields(model, own)
+    if own:
+        return own_network(
+            model.name,
+            num_outputs=outputs,
+            interpretable=interpretable,
+            input_size=model.input_size,
+            options=model.options,
+            masks=model.masks,
+            last_mask=model.new_conv_mask,
+            other_masks=model.top_conv_mask,
+            dtype=model.dtype,
+        )
+    given = {name: value for name, value in model.items() if name not in _OWN_FIELDS}
+    return create_model(num_outputs=outputs or 1, interpretable=interpretable, **given)
+
+
+def _check_model_fields(model: ml_collections.ConfigDict, own: bool) -> None:
+    """Raise a ValueError for a field that is set and that the network does not have."""
+    other = _OWN_FIELDS
+    if own:
+        other = tuple(set(model) - {*_OWN_FIELDS, *_COMMON_FIELDS, *_DIFFERENT})
+    defaults = default_config().model
+    for name in sorted(other):
+        if model[name] != defaults[name]:
+            where = "of the package" if own else "of your own"
+            instead = "leave it out and say it in your module" if own else "leave it out"
+            raise ValueError(
+                f"config.model.{name}={model[name]!r} is for a network {where}, and"
+                f" config.model.name={model.name!r}; {instead}"
+            )
 
 
 def make_objective(

@@ -21,11 +21,11 @@ from interp_cnn import hosts
 from interp_cnn.config import ORDINARY
 from interp_cnn.data.pipeline import Crop, train_batches
 from interp_cnn.data.prepare import Data
-from interp_cnn.models import AnyNetwork
+from interp_cnn.models import AnyNetwork, Network
 from interp_cnn.training import build, parallel
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.frozen_cache import FrozenCache
-from interp_cnn.training.optim import learning_rate, make_optimizer
+from interp_cnn.training.optim import NEW_LAYERS, learning_rate, make_optimizer
 from interp_cnn.training.state import TrainState, init_state
 from interp_cnn.training.writers import MetricWriter, NoWriter
 from interp_cnn.workdir import CHECKPOINTS, START
@@ -244,6 +244,7 @@ def _optimizer(
         weight_decay=config.train.weight_decay,
         rate_factors=dict(config.train.rate_factors),
         clip_norm=config.train.clip_norm,
+        new_layers=NEW_LAYERS if isinstance(network, Network) else None,
     )
 
 
