@@ -49,6 +49,30 @@ class Example(nn.Module):
         return inner(x, train=train)
 
 
+class NnxBody(nnx.Module):
+    """Maps, by nnx."""
+
+    def __init__(self, features, rngs):
+        self.conv = nnx.Conv(3, features, (3, 3), strides=2, rngs=rngs)
+        self.norm = nnx.BatchNorm(features, rngs=rngs)
+
+    def __call__(self, x, train):
+        return nnx.relu(self.norm(self.conv(x), use_running_average=not train))
+
+
+class WithNnx(nn.Module):
+    """Parts of nnx, and the mask of linen between them."""
+
+    num_outputs: int = 1
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nnx.bridge.to_linen(NnxBody, 4, name="body")(x, train)
+        x = TemplateMask(name="last")(x)
+        head = nnx.bridge.to_linen(nnx.Linear, 4, self.num_outputs, name="head")
+        return head(x.max(axis=(1, 2)))
+
+
 class SaysItsFields(Nested):
     def receptive_fields(self):
         return {"after": ReceptiveField(1.0, 2.0, 7.0)}

@@ -23,6 +23,8 @@ from interp_cnn.models import create_model, own_network
 from interp_cnn.models.measured_fields import fitted_field, made_params, measured_fields
 from interp_cnn.preflight import check_run
 from interp_cnn.training.build import make_network
+from interp_cnn.training.objective import Objective
+from interp_cnn.training.optim import make_optimizer
 
 NAME = "own_modules:Nested"
 
@@ -144,11 +146,52 @@ def test_the_example_trains_with_batch_statistics_of_all_devices():
             np.testing.assert_allclose(share, one, rtol=1e-4, atol=1e-5)
 
 
+def test_weights_of_the_filter_loss_and_decay(nested):
+    network, _, _ = nested
+    objective = Objective(weight=6.0, top_conv_weight=2.0)
+    weights = {layer: objective.weight_of(network, layer) for layer in network.map_filters}
+    assert weights == {"second/mask": 2.0, "after": 6.0}
+    # All layers are new: no bias decays, whatever its layer is called.
+    params = {"Conv_0": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+    optimizer = make_optimizer(lambda step: 0.1, weight_decay=0.5, new_layers=None)
+    still = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(still, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["Conv_0"]["kernel"], -0.05, rtol=1e-6)
+    np.testing.assert_array_equal(updates["Conv_0"]["bias"], 0)
+
+
 def test_a_module_gets_the_dtype_that_it_has_an_attribute_for():
     network = own_network("own_modules:Sixteen", input_size=16, dtype="bfloat16")
     assert network.module.dtype == "bfloat16"
     with pytest.raises(ValueError, match=r"Nested has no attribute dtype for config.model.dtype"):
         own_network(NAME, input_size=16, dtype="bfloat16")
+
+
+def test_parts_of_nnx_go_through_their_bridge():
+    network = own_network("own_modules:WithNnx", num_outputs=2, input_size=16)
+    images = np.random.default_rng(0).standard_normal((2, 16, 16, 3)).astype(np.float32)
+    variables = jax.jit(network.init)(jax.random.key(0), images)
+    assert {name: set(tree) for name, tree in variables.items()} == {
+        "params": {"body", "head"},
+        "batch_stats": {"body"},
+    }
+
+    @jax.jit
+    def trained(variables):
+        def loss(params):
+            how = {"train": True, "mutable": ["batch_stats"]}
+            (logits, _), changed = network.apply(variables | {"params": params}, images, **how)
+            return jnp.square(logits).sum(), changed
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    gradient, changed = jax.device_get(trained(variables))
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient["head"]))
+    before, after = variables["batch_stats"]["body"], changed["batch_stats"]["body"]
+    assert np.abs(after["norm"]["mean"] - before["norm"]["mean"]).max() > 0
+    # As nnx computes them.
+    x = jax.nn.relu(forward(network, variables, images)[1]["last"])
+    assert x.shape == (2, 8, 8, 4) and network.receptive_fields()["last"].stride == 2
 
 
 # Where positions look
@@ -281,10 +324,10 @@ def own_config():
 def test_fields_of_a_configuration():
     config = own_config()
     set_field(config, "model.masks", "(('net/last', 0.5),)")
-    set_field(config, "model.input_size", "16")
+    set_field(config, "model.input_size", "40")
     check_config(json.loads(config.to_json()))
     network = make_network(config, "interpretable", None)
-    assert network.input_size == 16 and network.num_outputs == 1
+    assert network.input_size == 40 and network.num_outputs == 1
     assert network.mask_strengths == {"net/middle": 1.0, "net/last": 0.5}
     set_field(config, "model.masks", "")
     config.model.top_conv_mask, config.model.new_conv_mask = 0.0, 0.5
