@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from interp_cnn.metrics.best import best_of_filters
-from interp_cnn.models import NEW_CONV, TOP_CONV, Network
+from interp_cnn.models import AnyNetwork
 
 Head = Callable[[jax.Array], jax.Array]
 Method = Literal["leave_one_out", "gradient"]
@@ -71,7 +71,7 @@ def _contributions(
     variables: Any,
     images: jax.Array,
     *,
-    network: Network,
+    network: AnyNetwork,
     layer: str,
     output: int,
     method: Method,
@@ -88,11 +88,11 @@ def _contributions(
 
 
 def filter_contributions(
-    network: Network,
+    network: AnyNetwork,
     variables: Any,
     images: ArrayLike,
     *,
-    layer: str = NEW_CONV,
+    layer: str | None = None,
     output: int = 0,
     method: Method = "leave_one_out",
     filters_at_once: int = 16,
@@ -108,7 +108,7 @@ def filter_contributions(
       network: network to explain; an ordinary one has contributions too.
       variables: variables of the network, as `network.init` returns them.
       images: images as the network takes them, [batch, height, width, 3].
-      layer: `"new_conv"` or `"top_conv"`.
+      layer: name of one of its interpretable layers; None takes the last one.
       output: index of the logit.
       method: `"leave_one_out"` or `"gradient"`.
       filters_at_once: see `leave_one_out`.
@@ -119,8 +119,10 @@ def filter_contributions(
     Raises:
       ValueError: for an unknown layer or method, or an output that the network does not have.
     """
-    if layer not in (NEW_CONV, TOP_CONV):
-        raise ValueError(f"layer must be {NEW_CONV!r} or {TOP_CONV!r}, got {layer!r}")
+    layer = network.last_layer if layer is None else layer
+    if layer not in network.map_filters:
+        known = ", ".join(map(repr, network.map_filters))
+        raise ValueError(f"layer must be one of {known}, got {layer!r}")
     if method not in ("leave_one_out", "gradient"):
         raise ValueError(f"method must be 'leave_one_out' or 'gradient', got {method!r}")
     if not 0 <= output < network.num_outputs:

@@ -22,7 +22,6 @@ from interp_cnn.evaluation.results import (
     Results,
     write_results,
 )
-from interp_cnn.models import NEW_CONV
 from interp_cnn.preflight import check_run
 from interp_cnn.report.curves import read_curves
 from interp_cnn.report.filters_picture import draw_filters
@@ -248,9 +247,10 @@ def _write(
     write_results(workdir / RESULTS, results)
     storage.write(workdir / TABLE, table)
     hosts.say("\n" + table)
+    layer = measured[-1].network.last_layer
     filters = [one.evaluation.filters_of(one.variant) for one in measured]
     with storage.staged_file(workdir / FILTERS_PICTURE) as picture:
-        draw_filters(picture, typical_filters(filters, NEW_CONV), title=_title(config))
+        draw_filters(picture, typical_filters(filters, layer), title=_title(config, layer))
     explained = explain_images(config, data, measured)
     write_report(
         workdir / REPORT,
@@ -258,14 +258,14 @@ def _write(
         filters,
         read_curves({variant: workdir / variant for variant in results.networks}),
         config=config.to_dict(),
-        explained=explained_predictions(measured, explained, layer=NEW_CONV),
+        explained=explained_predictions(measured, explained, layer=layer),
         figures=radius_figures(results),
     )
     hosts.say(f"written: {workdir}/{REPORT}/{PAGE}, {TABLE}, {RESULTS}, {FILTERS_PICTURE}")
 
 
-def _title(config: ml_collections.ConfigDict) -> str:
+def _title(config: ml_collections.ConfigDict, layer: str) -> str:
     return (
-        "Typical filters of the new conv on the same images"
+        f"Typical filters of the {layer.replace('_', ' ')} on the same images"
         f" ({config.model.name}, {config.data.category} of {config.data.name})"
     )

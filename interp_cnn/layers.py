@@ -33,12 +33,16 @@ class TemplateMask(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, strength: ArrayLike = 1.0) -> jax.Array:
         """Mask feature maps [batch, height, width, filters]; for `strength` see there."""
-        self.sow(FEATURE_MAPS, "x", x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
+        self.hand_out(x)
         if not self.enabled:
             return x
         return templates.apply_template_mask(
             x, norm=self.norm, beta=self.beta, position=self.position, strength=strength
         )
+
+    def hand_out(self, x: jax.Array) -> None:
+        """Sow maps, which `__call__` does with those that it gets."""
+        self.sow(FEATURE_MAPS, "x", x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
 
 
 def local_response_norm(

@@ -15,7 +15,7 @@ from interp_cnn.data.photos.folder_layout import OTHER, read_folder
 from interp_cnn.data.pipeline import CATEGORIES, NONE, PHOTOS
 from interp_cnn.data.prepare import EMBEDDED, FOLDER, TFDS, open_builder
 from interp_cnn.data.tfds_examples import categories_of, open_tfds
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.optim import make_optimizer
@@ -38,10 +38,10 @@ def check_run(
     """
     check_config(config)
     _check_source_fields(config.data)
-    _check_categories(config)
+    categories = _check_categories(config)
     _check_folder(config.data)
     for variant in config.networks:
-        network = build.make_network(config, variant)
+        network = build.make_network(config, variant, categories)
     _check_weights(config, network, read_weights)
     if training:
         _check_start(config)
@@ -74,8 +74,12 @@ def _all_classes(data: ml_collections.ConfigDict) -> tuple[str, ...]:
     return read_folder(Path(data.manual_dir).expanduser()).classes
 
 
-def _check_categories(config: ml_collections.ConfigDict) -> None:
-    """The categories are known, and task and negatives fit their number."""
+def _check_categories(config: ml_collections.ConfigDict) -> int | None:
+    """The categories are known, and task and negatives fit their number.
+
+    Returns:
+      The number of categories, None where only the data will tell.
+    """
     data = config.data
     if data.name in (FOLDER, TFDS):
         known = _all_classes(data)
@@ -110,6 +114,7 @@ def _check_categories(config: ml_collections.ConfigDict) -> None:
             f"config.data.negatives_per_positive={data.negatives_per_positive} needs negatives, and"
             f" config.data.negatives is {NONE!r}; leave one of them out"
         )
+    return len(names) or None
 
 
 def _builder(data: ml_collections.ConfigDict, category: str) -> Any:
@@ -164,13 +169,13 @@ def _check_own_folder(data: ml_collections.ConfigDict) -> None:
         read_annotations(Path(data.annotations).expanduser(), folder.classes)
 
 
-def _check_weights(config: ml_collections.ConfigDict, network: Network, read: bool) -> None:
+def _check_weights(config: ml_collections.ConfigDict, network: AnyNetwork, read: bool) -> None:
     if not config.weights:
         return
-    if network.width != 1:
+    if config.model.width != 1:
         raise ValueError(
-            f"config.model.width={network.width:g} does not fit pretrained weights, which are those"
-            " of width 1; set one of them to its default"
+            f"config.model.width={config.model.width:g} does not fit pretrained weights, which are"
+            " those of width 1; set one of them to its default"
         )
     if read or config.weights == "download":
         build.check_weights(config, network)
@@ -186,7 +191,7 @@ def _check_start(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def _check_rate_factors(config: ml_collections.ConfigDict, network: Network) -> None:
+def _check_rate_factors(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:
     """Every expression matches a parameter that is trained."""
     factors = dict(config.train.rate_factors)
     if not factors:

@@ -129,7 +129,8 @@ def files_of(path):
     text = path.read_text()
     return set(
         re.findall(
-            r"(?:python |\b)((?:(?:configs|benchmarks|docs|notebooks)/)?[a-z0-9_]+\.py)\b", text
+            r"(?:python |\b)((?:(?:configs|benchmarks|docs|examples|notebooks)/)?[a-z0-9_]+\.py)\b",
+            text,
         )
     )
 

@@ -112,7 +112,7 @@ def test_the_backbone_runs_once(small):
 def test_what_contributions_refuse(small):
     network, variables, images = small
     for options, message in (
-        ({"layer": "conv3"}, "layer must be 'new_conv' or 'top_conv', got 'conv3'"),
+        ({"layer": "conv3"}, "layer must be one of 'top_conv', 'new_conv', got 'conv3'"),
         ({"method": "shapley"}, "method must be 'leave_one_out' or 'gradient', got 'shapley'"),
         ({"output": 2}, "output is 2, the network has 2"),
     ):

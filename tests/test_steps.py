@@ -12,7 +12,7 @@ from tiny import leaves, quick_compilation  # noqa: F401
 
 from interp_cnn.config import default_config, set_field
 from interp_cnn.losses import filter_loss, normalize_scale
-from interp_cnn.models import create_model
+from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
 from interp_cnn.training import parallel
 from interp_cnn.training.build import make_network
 from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
@@ -181,7 +181,7 @@ def test_the_filter_loss_has_the_position_of_the_masks():
     def gradient(loss):
         return jax.grad(lambda x: loss(x).sum())(maps)
 
-    found = gradient(lambda x: Objective().filter_loss(network, x, members, None))
+    found = gradient(lambda x: Objective().filter_loss(network, NEW_CONV, x, members, None))
     wanted, other = (
         gradient(
             lambda x, position=position: filter_loss(
@@ -196,11 +196,11 @@ def test_the_filter_loss_has_the_position_of_the_masks():
 
 def test_the_top_conv_may_have_a_weight_of_its_own(batch):
     values, how = jnp.arange(4.0), {"peak": jnp.ones(4), "step": jnp.asarray(0)}
-    objective = Objective(weight=6.0, top_conv_weight=2.0)
-    assert float(objective.filter_term("new_conv", values, **how)) == 6 * 1.5
-    assert float(objective.filter_term("top_conv", values, **how)) == 2 * 1.5
-    assert float(Objective(weight=6.0).filter_term("top_conv", values, **how)) == 6 * 1.5
-    step, state = step_of(network_of(), Objective(top_conv_weight=0.0))
+    objective, network = Objective(weight=6.0, top_conv_weight=2.0), network_of()
+    assert float(objective.filter_term(network, NEW_CONV, values, **how)) == 6 * 1.5
+    assert float(objective.filter_term(network, TOP_CONV, values, **how)) == 2 * 1.5
+    assert float(Objective(weight=6.0).filter_term(network, TOP_CONV, values, **how)) == 6 * 1.5
+    step, state = step_of(network, Objective(top_conv_weight=0.0))
     _, scalars = jax.jit(step)(state, batch)
     assert "mi/new_conv" in scalars and "mi/top_conv" not in scalars
     with pytest.raises(ValueError, match="top_conv_weight must not be negative, got -1"):

@@ -29,7 +29,17 @@ from PIL import Image
 
 from interp_cnn.config import default_config
 from interp_cnn.config.fields import FIELDS, Field
-from interp_cnn.config.kinds import Choice, Choices, Factors, Flag, Number, Numbers, Text
+from interp_cnn.config.kinds import (
+    Arguments,
+    Choice,
+    Choices,
+    Factors,
+    Flag,
+    NetworkName,
+    Number,
+    Numbers,
+    Text,
+)
 
 ROOT = Path(__file__).parent.parent
 SENTENCE, TRACEBACK, UNNOTICED = "sentence", "traceback", "unnoticed"
@@ -69,7 +79,7 @@ def wrong_values(field: Field) -> Iterator[str]:
         if kind.whole:
             yield from ("1.5", "true", "9" * 30)
         yield "-1e300"
-    elif isinstance(kind, Choice):
+    elif isinstance(kind, Choice | NetworkName):
         yield from ("foo", "", "1", kind.names[0].upper(), f"{kind.names[0]} ", "none_", "None'")
     elif isinstance(kind, Choices):
         yield from ("", "()", "foo", f"{kind.names[0]},{kind.names[0]}", "1", "((),)", "{}", "none")
@@ -79,6 +89,9 @@ def wrong_values(field: Field) -> Iterator[str]:
     elif isinstance(kind, Factors):
         yield from ("5", "('a',)", "(('a',),)", "(('a',-1),)", "(('(',1),)", "((1,2),)", "foo")
         yield "(('a',float('nan')),)"
+    elif isinstance(kind, Arguments):
+        yield from ("5", "('a',)", "(('a',),)", "((1,2),)", "foo", "(('a',1),('a',2))", "[" * 500)
+        yield from ("(('a b',1),)", "(('a',{}),)", "(('a',1e999),)", "(('a',1,2),)")
     elif isinstance(kind, Flag):
         yield from ("2", "perhaps", "none", "-1")
     elif isinstance(kind, Text):

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from interp_cnn.config.kinds import (
+    Arguments,
     Choice,
     Choices,
     Factors,
     Flag,
     Kind,
+    NetworkName,
     Number,
     NumberOrNumbers,
     Numbers,
@@ -109,7 +111,7 @@ FIELDS = (
     Field(
         "model.name",
         "vgg16",
-        Choice(
+        NetworkName(
             (
                 *("alexnet", "vgg_m", "vgg_s", "vgg16", "small"),
                 *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
@@ -117,7 +119,8 @@ FIELDS = (
             )
         ),
         "The network: the paper's four, a small one for the embedded data, residual and dense"
-        " ones.",
+        " ones, or one of your own. Of the fields below that one takes `input_size`,"
+        " `top_conv_mask`, `new_conv_mask`, `dtype` and the last two.",
     ),
     Field(
         "model.width",
@@ -152,7 +155,7 @@ FIELDS = (
         0,
         Number(whole=True, least=0, most=4096),
         "Side of the square that images are scaled to; 0 takes the network's own: 224, of AlexNet"
-        " 227, of `small` 96.",
+        " 227, of `small` 96; of one of your own its attribute `input_size`, or 224.",
         unit="pixels",
     ),
     Field("model.norm", "l1", Choice(("l1", "l2")), "Norm of the distance in the templates."),
@@ -167,14 +170,14 @@ FIELDS = (
         "model.top_conv_mask",
         1.0,
         _SHARE,
-        "Strength of the mask of the top conv: 1 is the paper's, 0.5 one of half the slope that"
-        " ends at zero, 0 none.",
+        "Strength of the mask of the top conv, or of all layers but the last in a network of your"
+        " own: 1 is the paper's, 0.5 one of half the slope that ends at zero, 0 none.",
     ),
     Field(
         "model.new_conv_mask",
         1.0,
         _SHARE,
-        "The same of the new conv.",
+        "The same of the new conv, or of the last layer.",
     ),
     Field(
         "model.second_layer",
@@ -209,6 +212,20 @@ FIELDS = (
         "float32",
         Choice(("float32", "bfloat16")),
         "Of the computation; parameters are float32.",
+    ),
+    Field(
+        "model.masks",
+        (),
+        Factors(_SHARE),
+        "Strength of the mask of each layer of a network of your own whose name matches, such as"
+        " `(('middle', 0.0), ('.*', 0.5))`, in place of the two fields above; the first that"
+        " matches counts.",
+    ),
+    Field(
+        "model.options",
+        (),
+        Arguments(),
+        "Attributes of a network of your own, such as `(('width', 16),)`.",
     ),
     Field(
         "data.name",
@@ -410,7 +427,8 @@ FIELDS = (
         "filter_loss.top_conv_weight",
         None,
         _NOT_NEGATIVE,
-        "Factor of the filter loss of the top conv, where it differs.",
+        "Factor of the filter loss of the top conv, or of all layers but the last in a network of"
+        " your own, where it differs.",
         unset="that of `filter_loss.weight`",
     ),
     Field("filter_loss.sharpness", 60.0, _POSITIVE, "Twice the typical size of normalised maps."),

@@ -106,6 +106,29 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
+class NetworkName:
+    """One of some names, or `package.module:Class`."""
+
+    names: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        """See `Kind`."""
+        known = ", ".join(map(repr, self.names))
+        return f"one of {known}, or 'package.module:Class' for one of your own"
+
+    def parse(self, text: str) -> str:
+        """See `Kind`."""
+        return text
+
+    def accepts(self, value: Any) -> bool:
+        """See `Kind`."""
+        return isinstance(value, str) and (
+            value in self.names or re.fullmatch(r"\w+(\.\w+)*:\w+", value) is not None
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Text:
     """Any text; `what` it is."""
 
@@ -231,7 +254,7 @@ class NumberOrNumbers:
 class Factors:
     """Pairs of a regular expression and a factor."""
 
-    each = Number(least=0)
+    each: Number = Number(least=0)
 
     @property
     def wanted(self) -> str:
@@ -251,6 +274,35 @@ class Factors:
             and self.each.accepts(pair[1])
             for pair in value
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Pairs of a name and a number, a text, true or false, none, or a sequence of these."""
+
+    wanted = "pairs of a name and a number, text, True, False, None or a tuple of these"
+
+    def parse(self, text: str) -> tuple[Any, ...]:
+        """See `Kind`."""
+        return _sequence(text) if text else ()
+
+    def accepts(self, value: Any) -> bool:
+        """See `Kind`."""
+        return (
+            isinstance(value, list | tuple)
+            and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value)
+            and all(isinstance(name, str) and name.isidentifier() for name, _ in value)
+            and all(_is_plain(of) for _, of in value)
+            and len({name for name, _ in value}) == len(value)
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, bool | int | str)
 
 
 def _is_pattern(value: Any) -> bool:

@@ -34,7 +34,7 @@ from interp_cnn.evaluation.results import (
 )
 from interp_cnn.evaluation.sampled_images import Sample, caption, sample_images, sampled_maps
 from interp_cnn.evaluation.strongest_images import Gallery
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training.filter_categories import FilterActivity
 
 # At these multiples of the radius of the regions part interpretability is measured as well.
@@ -104,7 +104,7 @@ class Evaluator:
 
     def evaluate(
         self,
-        network: Network,
+        network: AnyNetwork,
         variables: Any,
         step: int,
         activity: Mapping[str, FilterActivity] | None = None,
@@ -203,7 +203,7 @@ def _on_hosts() -> str:
     return f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
 
 
-def experiment_record(config: ml_collections.ConfigDict, network: Network) -> ExperimentRecord:
+def experiment_record(config: ml_collections.ConfigDict, network: AnyNetwork) -> ExperimentRecord:
     """What was run, on what, when."""
     packages = ("interp_cnn", "jax", "flax", "optax", "numpy")
     return ExperimentRecord(

@@ -23,7 +23,7 @@ from interp_cnn.attribution import (
 )
 from interp_cnn.data.images import as_rgb
 from interp_cnn.evaluation.filter_files import FilterParts
-from interp_cnn.models import NEW_CONV, Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.steps import normalise, predict_step
@@ -36,7 +36,7 @@ _NAMED = 3  # filters in a sentence
 
 
 class FilterShare(NamedTuple):
-    """A filter of the new convolution: what it added, its part, where it looks (y, x).
+    """A filter of the last interpretable layer: what it added, its part, where it looks (y, x).
 
     The part is "" where no parts are known.
     """
@@ -71,7 +71,7 @@ class Explained(NamedTuple):
 
 def explain_pixels(
     config: ml_collections.ConfigDict,
-    network: Network,
+    network: AnyNetwork,
     variables: Any,
     parts: FilterParts,
     pixels: np.ndarray,
@@ -93,9 +93,7 @@ def explain_pixels(
     output = int(found["logits"][0].argmax())
     logit = float(found["logits"][0, output])
     image = normalise(jnp.asarray(pixels)[None], **scale)
-    values = np.asarray(
-        filter_contributions(network, variables, image, layer=NEW_CONV, output=output)
-    )[0]
+    values = np.asarray(filter_contributions(network, variables, image, output=output))[0]
     names = [name.replace("_", " ") for name in parts.names]
     softmax = config.train.task == SOFTMAX
     yes = says_yes(logit, softmax=softmax)
@@ -112,7 +110,7 @@ def explain_pixels(
             unit=unit,
             value=float(values[unit]),
             part=names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART * bool(names),
-            position=found["positions"][NEW_CONV][0, unit],
+            position=found["positions"][network.last_layer][0, unit],
         )
         for unit in strongest
     ]

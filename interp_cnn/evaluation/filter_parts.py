@@ -12,13 +12,12 @@ from interp_cnn.evaluation.filter_files import (
     write_filters,
 )
 from interp_cnn.evaluation.restore import Restored
-from interp_cnn.models import NEW_CONV
 from interp_cnn.workdir import FILTER_PARTS
 
 
 def filter_parts_of(evaluation: Evaluation, data: Data) -> FilterParts:
     """What the filters stand for, from an evaluation on these data."""
-    layer = evaluation.layers[NEW_CONV]
+    *_, layer = evaluation.layers.values()
     part = part_of_filters(layer.shares, layer.tracking)
     return FilterParts(part, tuple(data.parts or data.landmarks), tuple(data.categories))
 

@@ -17,7 +17,7 @@ from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.results import MeasuredRadius
 from interp_cnn.metrics import EmpiricalField
-from interp_cnn.models import NEW_CONV, Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.steps import normalise
 
@@ -25,11 +25,11 @@ from interp_cnn.training.steps import normalise
 def measure_radius(
     config: ml_collections.ConfigDict,
     data: Data,
-    networks: Mapping[str, tuple[Network, Any]],
+    networks: Mapping[str, tuple[AnyNetwork, Any]],
     *,
     images: int,
 ) -> dict[str, MeasuredRadius]:
-    """Empirical radius of the new conv's units, of each network.
+    """Empirical radius of the units of the last interpretable layer, of each network.
 
     The mean over the networks that are compared is a radius for part interpretability
     (`config.eval.radius`), the same for all. An image costs as many forward passes as a patch has
@@ -51,7 +51,7 @@ def measure_radius(
     for name, (network, variables) in networks.items():
         predict = Predictor(config, data, network, variables)
         peaks = [
-            predict(batch, "peaks")["peaks"][NEW_CONV]
+            predict(batch, "peaks")["peaks"][network.last_layer]
             for batch in predict.batches(objects, annotated=False)
         ]
         field = empirical_field(
@@ -65,12 +65,12 @@ def measure_radius(
 
 def empirical_field(
     config: ml_collections.ConfigDict,
-    network: Network,
+    network: AnyNetwork,
     variables: Any,
     objects: Split,
     peaks: NDArray[np.floating],
     *,
-    layer: str = NEW_CONV,
+    layer: str | None = None,
     top: int = 10,
     images: int = 100,
     stride: int = 3,
@@ -84,12 +84,13 @@ def empirical_field(
       variables: its variables.
       objects: examples.
       peaks: of the layer's maps on them, [objects, filters].
-      layer: name of the maps.
+      layer: name of the maps; None takes the last layer.
       top: number of images for each filter, those on which it fires most.
       images: at most so many are occluded, those that are among the best of most filters.
       stride: pixels from one place of the patch to the next.
       name: of the network, beside the progress bar.
     """
+    layer = layer or network.last_layer
     chosen = metrics.top_images(peaks, top=top)
     used = np.sort(np.argsort(-chosen.sum(axis=1), kind="stable")[:images])
     used = used[chosen[used].any(axis=1)]

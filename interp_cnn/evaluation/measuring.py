@@ -25,7 +25,7 @@ from interp_cnn.evaluation.results import (
 )
 from interp_cnn.evaluation.sampled_images import SampledMaps
 from interp_cnn.evaluation.strongest_images import TopMaps
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.templates import template_mask
 
 
@@ -48,7 +48,7 @@ class MeasuredLayer:
     """
 
     name: str
-    network: Network
+    network: AnyNetwork
     gathered: GatheredLayer
     landmarks: NDArray[np.floating]
     members: NDArray[np.bool_]
@@ -214,15 +214,15 @@ def mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return mean
 
 
-def _masks(network: Network, layer: str, maps: NDArray[np.floating]) -> NDArray[np.floating] | None:
+def _masks(
+    network: AnyNetwork, layer: str, maps: NDArray[np.floating]
+) -> NDArray[np.floating] | None:
     """Masks of maps [filters, images, height, width]; None for a layer that has no mask."""
     strength = network.mask_strengths[layer]
     if not strength:
         return None
     masks = template_mask(
         jnp.asarray(maps.reshape(-1, *maps.shape[2:], 1)),  # as images of one filter
-        norm=network.norm,
-        beta=network.beta,
-        position=network.position,
+        **network.templates_of(layer)._asdict(),
     )
     return np.asarray(1 - strength * (1 - masks)).reshape(maps.shape)

@@ -11,7 +11,7 @@ import numpy as np
 from interp_cnn import hosts
 from interp_cnn.data.pipeline import Crop, CropWithParts, Split, eval_batches
 from interp_cnn.data.prepare import Data
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build, parallel
 from interp_cnn.training.steps import predict_step
 
@@ -27,7 +27,7 @@ class Predictor:
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, data: Data, network: Network, variables: Any
+        self, config: ml_collections.ConfigDict, data: Data, network: AnyNetwork, variables: Any
     ):
         self.network = network
         devices = jax.local_device_count()

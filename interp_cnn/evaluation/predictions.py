@@ -13,7 +13,7 @@ from interp_cnn.evaluation.evaluator import Evaluation
 from interp_cnn.evaluation.explanations import Explained, explain_pixels
 from interp_cnn.evaluation.filter_files import FilterParts
 from interp_cnn.evaluation.sampled_images import caption, evenly
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training.objective import SOFTMAX
 
 
@@ -25,11 +25,11 @@ class MeasuredNetwork(NamedTuple):
       network: itself.
       variables: its variables.
       evaluation: what was measured.
-      parts: what the filters of its new convolution stand for.
+      parts: what the filters of its last interpretable layer stand for.
     """
 
     variant: str
-    network: Network
+    network: AnyNetwork
     variables: Any
     evaluation: Evaluation
     parts: FilterParts

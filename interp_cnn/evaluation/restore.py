@@ -9,7 +9,7 @@ import ml_collections
 from etils import epath
 
 from interp_cnn import hosts
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.filter_categories import FilterActivity
@@ -27,7 +27,7 @@ class Restored(NamedTuple):
       activity: activity of its filters in training; None before it.
     """
 
-    network: Network
+    network: AnyNetwork
     variables: Any
     step: int
     activity: Mapping[str, FilterActivity] | None
@@ -63,8 +63,7 @@ def _read_network(config: ml_collections.ConfigDict, workdir: epath.Path, varian
     step, variables, activity = checkpoints.restore_for_evaluation()
     checkpoints.close()
     # Data tell the number of categories too, but an explanation can do without them.
-    params = variables["params"]
-    outputs = len(params["fc8"]["bias"]) if "fc8" in params else 1
+    outputs = next((len(of.images) for of in activity.values()), 1)
     network = build.make_network(config, variant, outputs)
     build.check_variables(network, variables, folder)
     return Restored(network, variables, step, activity)

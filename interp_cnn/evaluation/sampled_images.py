@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from interp_cnn.data.pipeline import CropWithParts, Split
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.strongest_images import SIDE, resized
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.steps import predict_step
 
@@ -108,7 +108,7 @@ _predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
 
 
 def sampled_maps(
-    config: ml_collections.ConfigDict, network: Network, variables: Any, sample: Sample
+    config: ml_collections.ConfigDict, network: AnyNetwork, variables: Any, sample: Sample
 ) -> Mapping[str, SampledMaps]:
     """What a network makes of the sampled images: of each layer its maps and their peaks."""
     how = {"network": network, **build.normalisation(config)}

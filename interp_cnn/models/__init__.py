@@ -6,7 +6,10 @@ from typing import Any
 from interp_cnn.layers import FEATURE_MAPS
 from interp_cnn.models.alexnet import ALEXNET
 from interp_cnn.models.densenet import DENSENETS
+from interp_cnn.models.interface import AnyNetwork, Templates
 from interp_cnn.models.network import NEW_CONV, TOP_CONV, Backbone, Network
+from interp_cnn.models.own import OwnLayer, OwnNetwork
+from interp_cnn.models.own_module import own_network
 from interp_cnn.models.resnet import RESNETS
 from interp_cnn.models.small import SMALL
 from interp_cnn.models.vgg import VGG_16, VGG_M, VGG_S
@@ -16,9 +19,14 @@ __all__ = [
     "FEATURE_MAPS",
     "NEW_CONV",
     "TOP_CONV",
+    "AnyNetwork",
     "Backbone",
     "Network",
+    "OwnLayer",
+    "OwnNetwork",
+    "Templates",
     "create_model",
+    "own_network",
 ]
 
 BACKBONES = {

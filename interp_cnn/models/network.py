@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from interp_cnn.layers import TemplateMask
+from interp_cnn.models.interface import Templates
 from interp_cnn.models.stages import Conv, How, Pool, Stage, Window
 from interp_cnn.receptive_field import ReceptiveField, compose
 from interp_cnn.templates import Norm, Position
@@ -346,6 +347,20 @@ class Network(nn.Module):
         for stage in stages:
             x = stage(x, how)
         return x
+
+    @property
+    def architecture(self) -> str:
+        """Name of the network, as `create_model` takes it."""
+        return self.backbone.name
+
+    @property
+    def last_layer(self) -> str:
+        """Name of the maps whose filters explain predictions."""
+        return NEW_CONV
+
+    def templates_of(self, layer: str) -> Templates:
+        """The templates of a layer, the same for both."""
+        return Templates(self.norm, self.beta, self.position)
 
     @property
     def mask_strengths(self) -> dict[str, float]:

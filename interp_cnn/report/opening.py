@@ -10,6 +10,12 @@ _WHAT = {
     "interpretable": "with the filter loss, so that each filter follows one part (interpretable)",
 }
 
+_LAYERS = {
+    "new_conv": "the 3 x 3 convolution that the method adds behind the last one of the backbone.",
+    "top_conv": "the last convolution of the backbone.",
+}
+_ANY_LAYER = "maps of the network that the filter loss and the masks act on."
+
 
 def opening(results: Results, layer: str) -> str:
     """One sentence: what was trained on what, the accuracy and tracking ratio of each network.
@@ -42,22 +48,19 @@ def opening(results: Results, layer: str) -> str:
     )
 
 
-def terms(layer: str, *, has_parts: bool = True) -> list[tuple[str, str]]:
-    """The terms of the first screen and what they mean, `layer` first.
+def terms(results: Results, layer: str, *, has_parts: bool = True) -> list[tuple[str, str]]:
+    """The terms of the first screen and what they mean, `layer` first of the layers.
 
     Args:
+      results: the results of the networks.
       layer: the layer that the first screen shows.
       has_parts: whether parts are annotated, and so tracking ratios known.
     """
-    meanings = {
-        "new_conv": "the 3 x 3 convolution that the method adds behind the last one of the"
-        " backbone.",
-        "top_conv": "the last convolution of the backbone.",
-    }
-    names = sorted(meanings, key=lambda name: name != layer)
+    layers = dict.fromkeys(name for found in results.networks.values() for name in found.layers)
+    names = sorted(layers, key=lambda name: name != layer)
     return [
         _TRACKING_RATIO if has_parts else _MUTUAL_INFORMATION,
-        *((name.replace("_", " "), meanings[name]) for name in names),
+        *((name.replace("_", " "), _LAYERS.get(name, _ANY_LAYER)) for name in names),
     ]
 
 

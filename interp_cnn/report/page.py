@@ -179,7 +179,7 @@ def write_report(
         page = templates.get_template("index.html.j2").render(
             summary=summary,
             opening=opening(results, layer),
-            terms=terms(layer, has_parts=has_parts),
+            terms=terms(results, layer, has_parts=has_parts),
             layer=layer,
             has_parts=has_parts,
             no_parts=NO_PARTS,
@@ -251,7 +251,7 @@ def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> l
         rank = [_known(value) for value in values]
     order = sorted(range(filters), key=lambda f: (rank[f] is None, -(rank[f] or 0.0)))
     chosen = set(order[:drawn])
-    prefix = "-".join(re.sub(r"[^\w-]", "_", name) for name in (network.network, layer.name))
+    prefix = "-".join(re.sub(r"[^\w-]", "-", name) for name in (network.network, layer.name))
     return [
         FilterCard(
             network=network.network,

@@ -510,7 +510,7 @@ def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence
             *_reading_note(networks),
         ]
     if results.empirical_radius is not None:
-        notes.append(_empirical_note(results.empirical_radius))
+        notes.append(_empirical_note(results.empirical_radius, layers[-1]))
     if data.part_regions == "boxes":
         notes.append(
             "This data set has no part masks: filled part boxes served as masks, so part "
@@ -626,14 +626,14 @@ def _radii(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:
     return listed
 
 
-def _empirical_note(measured: EmpiricalRadius) -> str:
+def _empirical_note(measured: EmpiricalRadius, layer: str) -> str:
     found = ", ".join(
         f"{one.mean:.1f} ± {one.spread:.1f} ({name}, {one.filters} filters)"
         for name, one in measured.networks.items()
     )
     return (
-        f"The radius is that of empirical receptive fields of the new conv, {found}, measured by "
-        f"occluding {measured.images} images; their mean serves all networks."
+        f"The radius is that of empirical receptive fields of the {layer.replace('_', ' ')}, "
+        f"{found}, measured by occluding {measured.images} images; their mean serves all networks."
     )
 
 

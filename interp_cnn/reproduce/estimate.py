@@ -17,7 +17,7 @@ from interp_cnn.data.categories import named_categories
 from interp_cnn.data.pipeline import NONE
 from interp_cnn.data.prepare import EMBEDDED, open_builder
 from interp_cnn.evaluation.results import Results
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.reproduce.execute import begun, finished, measured_seconds
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import CATEGORIES, Experiment
@@ -186,7 +186,7 @@ def _outputs(run: Run) -> int:
     return len(named_categories(run.experiment.category, CATEGORIES[run.experiment.dataset]))
 
 
-def _optimizer(run: Run, network: Network) -> optax.GradientTransformation:
+def _optimizer(run: Run, network: AnyNetwork) -> optax.GradientTransformation:
     train = run.config.train
     return make_optimizer(
         optax.constant_schedule(0.0),

@@ -20,7 +20,7 @@ from interp_cnn.evaluation.filter_files import read_filter_figures, read_filter_
 from interp_cnn.evaluation.region_radius import region_radius
 from interp_cnn.evaluation.restore import Restored, restore_network
 from interp_cnn.evaluation.results import read_results
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.trained.explanation import Explanation
 from interp_cnn.trained.export import PLATFORMS, write_exported
 from interp_cnn.trained.filters import FilterTable
@@ -80,7 +80,7 @@ class Trained:
     restored: Restored
 
     @property
-    def network(self) -> Network:
+    def network(self) -> AnyNetwork:
         """The Flax module."""
         return self.restored.network
 
@@ -211,7 +211,7 @@ class Trained:
         )
         return Explanation(
             **found._asdict(),
-            layer=self.layers[-1],
+            layer=self.network.last_layer,
             parts=parts,
             pixels=pixels,
             radius=region_radius(self.config, self.network),

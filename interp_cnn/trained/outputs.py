@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training.steps import predict_step
 
 
@@ -13,7 +13,7 @@ def outputs(
     variables: Any,
     images: jax.Array,
     *,
-    network: Network,
+    network: AnyNetwork,
     mean: tuple[float, ...],
     std: float,
     softmax: bool,

@@ -12,8 +12,9 @@ import optax
 from etils import epath
 
 from interp_cnn import hosts
-from interp_cnn.config import is_interpretable
-from interp_cnn.models import Backbone, Network, create_model
+from interp_cnn.config import default_config, is_interpretable
+from interp_cnn.models import AnyNetwork, Backbone, Network, create_model
+from interp_cnn.models.own_module import is_own, own_network
 from interp_cnn.models.pretrained import (
     Pretrained,
     check_download,
@@ -26,21 +27,60 @@ from interp_cnn.training.objective import SOFTMAX, Objective, balanced_class_wei
 from interp_cnn.training.state import first_other_shape, init_variables
 from interp_cnn.training.steps import frozen_step, train_step
 
+# Fields of `config.model` for a network of one's own alone, and those that it has as well. Of the
+# others it has none; `_DIFFERENT` are not refused, for configurations set them.
+_OWN_FIELDS = ("input_size", "masks", "options")
+_COMMON_FIELDS = ("name", "top_conv_mask", "new_conv_mask", "dtype")
+_DIFFERENT = ("dropout", "new_init_std", "second_layer")
 
-def make_network(config: ml_collections.ConfigDict, variant: str, outputs: int = 1) -> Network:
+
+def make_network(
+    config: ml_collections.ConfigDict, variant: str, outputs: int | None = 1
+) -> AnyNetwork:
     """The ordinary or the interpretable network of a configuration.
 
     Args:
       config: the configuration of the run, see `interp_cnn.config`.
       variant: `"ordinary"` or `"interpretable"`.
-      outputs: number of categories.
+      outputs: number of categories; None where it is not known yet.
 
     Raises:
-      ValueError: for a field of `config.model` that is out of range.
+      ValueError: for a field of `config.model` that is out of range or that the network does not
+        have, or a network of one's own that is none.
     """
-    return create_model(
-        num_outputs=outputs, interpretable=is_interpretable(variant), **config.model
-    )
+    model, interpretable = config.model, is_interpretable(variant)
+    own = is_own(model.name)
+    _check_model_fields(model, own)
+    if own:
+        return own_network(
+            model.name,
+            num_outputs=outputs,
+            interpretable=interpretable,
+            input_size=model.input_size,
+            options=model.options,
+            masks=model.masks,
+            last_mask=model.new_conv_mask,
+            other_masks=model.top_conv_mask,
+            dtype=model.dtype,
+        )
+    given = {name: value for name, value in model.items() if name not in _OWN_FIELDS}
+    return create_model(num_outputs=outputs or 1, interpretable=interpretable, **given)
+
+
+def _check_model_fields(model: ml_collections.ConfigDict, own: bool) -> None:
+    """Raise a ValueError for a field that is set and that the network does not have."""
+    other = _OWN_FIELDS
+    if own:
+        other = tuple(set(model) - {*_OWN_FIELDS, *_COMMON_FIELDS, *_DIFFERENT})
+    defaults = default_config().model
+    for name in sorted(other):
+        if model[name] != defaults[name]:
+            where = "of the package" if own else "of your own"
+            instead = "leave it out and say it in your module" if own else "leave it out"
+            raise ValueError(
+                f"config.model.{name}={model[name]!r} is for a network {where}, and"
+                f" config.model.name={model.name!r}; {instead}"
+            )
 
 
 def make_objective(
@@ -98,7 +138,7 @@ def normalisation(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def make_step(
     config: ml_collections.ConfigDict,
-    network: Network,
+    network: AnyNetwork,
     optimizer: optax.GradientTransformation,
     objective: Objective,
     *,
@@ -127,7 +167,7 @@ def make_step(
     )
 
 
-def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Callable[..., Any]:
+def make_frozen_step(config: ml_collections.ConfigDict, network: AnyNetwork) -> Callable[..., Any]:
     """`(variables, sharded batch) -> ` see `frozen_step`, on all local devices.
 
     Args:
@@ -139,7 +179,7 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: Network) -> Cal
     )
 
 
-def starting_variables(config: ml_collections.ConfigDict, network: Network) -> dict[str, Any]:
+def starting_variables(config: ml_collections.ConfigDict, network: AnyNetwork) -> dict[str, Any]:
     """Variables before training: fresh, or with the pretrained weights of `config.weights`.
 
     The first of several hosts reads them for all.
@@ -157,26 +197,26 @@ def starting_variables(config: ml_collections.ConfigDict, network: Network) -> d
 
 
 def _with_pretrained(
-    config: ml_collections.ConfigDict, network: Network, variables: dict[str, Any]
+    config: ml_collections.ConfigDict, network: AnyNetwork, variables: dict[str, Any]
 ) -> dict[str, Any]:
-    _check_published(config, network)
+    backbone = _published(config, network)
     path = config.weights
     if path == "download":
-        path = download_weights(network.backbone, Path("~/.cache/interp_cnn").expanduser())
-    pretrained = _read_weights(path, network.backbone)
+        path = download_weights(backbone, Path("~/.cache/interp_cnn").expanduser())
+    pretrained = _read_weights(path, backbone)
     _check_input(config.data, pretrained)
     return merge_pretrained(variables, pretrained.layers)
 
 
-def check_weights(config: ml_collections.ConfigDict, network: Network) -> None:
+def check_weights(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:
     """Check that the weights of a configuration can be read and fit it; downloads nothing.
 
     Raises:
       ValueError, FileNotFoundError: as `starting_variables`.
     """
-    _check_published(config, network)
+    backbone = _published(config, network)
     if config.weights not in ("", "download"):
-        _check_input(config.data, _read_weights(config.weights, network.backbone))
+        _check_input(config.data, _read_weights(config.weights, backbone))
 
 
 def _read_weights(path: str | Path, backbone: Backbone) -> Pretrained:
@@ -193,7 +233,14 @@ def _read_once(file: Path, backbone: Backbone, changed: int, size: int) -> Pretr
     return load_weights(file, backbone)
 
 
-def _check_published(config: ml_collections.ConfigDict, network: Network) -> None:
+def _published(config: ml_collections.ConfigDict, network: AnyNetwork) -> Backbone:
+    """The backbone that the weights of a configuration should be of."""
+    if not isinstance(network, Network):
+        raise ValueError(
+            f"config.weights={config.weights!r} are those of a network of the package, and"
+            f" config.model.name={network.architecture!r} is one of your own;"
+            ' set config.weights to ""'
+        )
     if config.weights and config.model.stem != "imagenet":
         raise ValueError(
             f"config.model.stem={config.model.stem!r} has no pretrained weights; set"
@@ -201,6 +248,7 @@ def _check_published(config: ml_collections.ConfigDict, network: Network) -> Non
         )
     if config.weights == "download":
         check_download(network.backbone)
+    return network.backbone
 
 
 def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> None:
@@ -221,7 +269,7 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
         )
 
 
-def check_variables(network: Network, variables: Any, source: epath.Path) -> None:
+def check_variables(network: AnyNetwork, variables: Any, source: epath.Path) -> None:
     """Check that variables are those of a network.
 
     Args:
@@ -236,5 +284,5 @@ def check_variables(network: Network, variables: Any, source: epath.Path) -> Non
     if difference := first_other_shape(variables, wanted):
         raise ValueError(
             f"the checkpoint in {source} is of another network: {difference} in"
-            f" {network.backbone.name}; use the config it was trained with"
+            f" {network.architecture}; use the config it was trained with"
         )

@@ -19,7 +19,7 @@ import numpy as np
 from interp_cnn import hosts
 from interp_cnn.data.pipeline import Crop, Features, Split, eval_batches
 from interp_cnn.data.prepare import Data
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.models.pretrained import checksum
 from interp_cnn.training import build, parallel
 
@@ -27,7 +27,7 @@ _GIB = 2**30
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def output_shape(network: Network) -> jax.ShapeDtypeStruct:
+def output_shape(network: AnyNetwork) -> jax.ShapeDtypeStruct:
     """Shape [height, width, channels] and dtype of the frozen layers' output for one image."""
     side = network.input_size
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
@@ -40,13 +40,13 @@ def output_shape(network: Network) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(output.shape[1:], output.dtype)
 
 
-def output_bytes(network: Network, *, train: int, test: int) -> int:
+def output_bytes(network: AnyNetwork, *, train: int, test: int) -> int:
     """Size of that for so many images, those for training as they are and mirrored."""
     one = output_shape(network)
     return (2 * train + test) * one.size * one.dtype.itemsize
 
 
-def frozen_variables(network: Network, variables: Mapping[str, Any]) -> dict[str, Any]:
+def frozen_variables(network: AnyNetwork, variables: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of the frozen layers, which `frozen_step` needs."""
     return {
         collection: {name: layers[name] for name in network.frozen_layers if name in layers}
@@ -98,7 +98,7 @@ class FrozenCache:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def attach(
-        self, data: Data, network: Network, variables: Mapping[str, Any], *, fill: bool = True
+        self, data: Data, network: AnyNetwork, variables: Mapping[str, Any], *, fill: bool = True
     ) -> Data:
         """The data with the frozen layers' output beside the images, where that is kept.
 
@@ -143,12 +143,12 @@ class FrozenCache:
         )
 
     def _key(
-        self, data: Data, network: Network, one: jax.ShapeDtypeStruct, frozen: dict[str, Any]
+        self, data: Data, network: AnyNetwork, one: jax.ShapeDtypeStruct, frozen: dict[str, Any]
     ) -> str:
         """What the output depends on, as a name."""
         fields = self.config.data
         what = (
-            (checksum(_by_layer(frozen)), network.backbone.name, one.shape, one.dtype.name),
+            (checksum(_by_layer(frozen)), network.architecture, one.shape, one.dtype.name),
             (data.fingerprint, fields.name, fields.category),
             (fields.crop, *build.normalisation(self.config).values()),
         )
@@ -180,7 +180,9 @@ class FrozenCache:
             )
         return None
 
-    def _fill(self, file: Path, data: Data, network: Network, frozen: dict[str, Any]) -> str | None:
+    def _fill(
+        self, file: Path, data: Data, network: AnyNetwork, frozen: dict[str, Any]
+    ) -> str | None:
         """Write the file, and return None; or say that the disk of a host became full."""
         partial = file.with_suffix(".partial")
         problem = None
@@ -195,7 +197,7 @@ class FrozenCache:
         return problem
 
     def _write(
-        self, output: BinaryIO, data: Data, network: Network, frozen: dict[str, Any]
+        self, output: BinaryIO, data: Data, network: AnyNetwork, frozen: dict[str, Any]
     ) -> str | None:
         """Each host computes its share of every split and writes what all have computed."""
         compute = functools.partial(
@@ -221,7 +223,7 @@ class FrozenCache:
             return _first_problem(problem)
 
     def _computed(
-        self, split: Split, network: Network, compute: Any, orientations: Sequence[int]
+        self, split: Split, network: AnyNetwork, compute: Any, orientations: Sequence[int]
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Number of the first image and output [images, orientations, ...] of this host's batches.
 

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from interp_cnn.losses import Gradient, filter_loss
 from interp_cnn.metrics import accuracy
-from interp_cnn.models import TOP_CONV, Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training.filter_categories import Rule
 
 LOGISTIC, SOFTMAX = "logistic", "softmax"
@@ -35,7 +35,8 @@ class Objective:
         the maps as they are; `"paper"`: the same, each filter times `mean_x max_ij x_ij / t` in
         epoch t.
       weight: factor of the filter loss of each interpretable layer.
-      top_conv_weight: that of the top conv, where it differs; None stands for `weight`.
+      top_conv_weight: that of the layers below the last one, where it differs; None stands for
+        `weight`.
       sharpness: sharpness of the normalised maps, see `normalize_scale`.
       images: images in the filter loss. `"all"`: all of them, and Eq. 4 assigns those of other
         categories to the negative template; `"category"`: those of the filter's category alone.
@@ -101,12 +102,18 @@ class Objective:
         return right / number
 
     def filter_loss(
-        self, network: Network, maps: jax.Array, members: jax.Array, axis_name: str | None
+        self,
+        network: AnyNetwork,
+        layer: str,
+        maps: jax.Array,
+        members: jax.Array,
+        axis_name: str | None,
     ) -> jax.Array:
         """Filter loss of a layer, float32 [filters].
 
         Args:
           network: network of the layer; templates have the norm, slope and position of its masks.
+          layer: the name of its maps.
           maps: feature maps, [batch, height, width, filters].
           members: whether the image is of the filter's category, bool [batch, filters].
           axis_name: mapped axis over the devices.
@@ -116,26 +123,31 @@ class Objective:
             gradient=self.gradient,
             target=members if self.gradient == "paper" else None,
             sharpness=self.sharpness if self.weighting == SCALE_FREE else None,
-            norm=network.norm,
-            beta=network.beta,
             alpha=self.alpha,
-            position=network.position,
+            **network.templates_of(layer)._asdict(),
             where=members if self.images == "category" else None,
             axis_name=axis_name,
         )
 
-    def weight_of(self, layer: str) -> float:
+    def weight_of(self, network: AnyNetwork, layer: str) -> float:
         """Factor of the filter loss of a layer, by the name of its maps."""
-        if layer == TOP_CONV and self.top_conv_weight is not None:
+        if layer != network.last_layer and self.top_conv_weight is not None:
             return self.top_conv_weight
         return self.weight
 
     def filter_term(
-        self, layer: str, values: jax.Array, *, peak: jax.Array, step: jax.Array
+        self,
+        network: AnyNetwork,
+        layer: str,
+        values: jax.Array,
+        *,
+        peak: jax.Array,
+        step: jax.Array,
     ) -> jax.Array:
         """What one layer adds to the loss, float32 [].
 
         Args:
+          network: network of the layer.
           layer: the name of its maps.
           values: filter loss of each filter, [filters].
           peak: mean peak of the maps of each filter, [filters].
@@ -147,7 +159,7 @@ class Objective:
             term = (peak * values).sum() / (1 + step // self.steps_per_epoch)
         else:
             term = values.sum()
-        return self.strength(step) * self.weight_of(layer) * term
+        return self.strength(step) * self.weight_of(network, layer) * term
 
 
 def balanced_class_weights(

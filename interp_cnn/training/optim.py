@@ -66,6 +66,7 @@ def make_optimizer(
     weight_decay: float = 5e-4,
     rate_factors: Mapping[str, float] | None = None,
     clip_norm: float | None = None,
+    new_layers: Sequence[str] | None = NEW_LAYERS,
 ) -> optax.GradientTransformation:
     """SGD with momentum.
 
@@ -77,6 +78,7 @@ def make_optimizer(
       rate_factors: regular expression of a parameter's path, such as `"fc8/.*"` or `".*/bias"`, ->
         factor of its learning rate. The first that matches counts.
       clip_norm: largest norm of the whole gradient; None does not clip.
+      new_layers: layers that no weights are published for; None for all.
 
     Raises:
       ValueError: (at init) for an expression that matches no parameter.
@@ -103,7 +105,8 @@ def make_optimizer(
 
     def decays(params: Any) -> Any:
         def decayed(path: tuple[Any, ...], _: jax.Array) -> bool:
-            return not (path[-1].key == "bias" and path[0].key in NEW_LAYERS)
+            is_new = new_layers is None or path[0].key in new_layers
+            return not (path[-1].key == "bias" and is_new)
 
         return jax.tree_util.tree_map_with_path(decayed, params)
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from interp_cnn.models import FEATURE_MAPS, Network
+from interp_cnn.models import FEATURE_MAPS, AnyNetwork
 from interp_cnn.training.filter_categories import FilterActivity, no_activity
 
 
@@ -59,7 +59,7 @@ def first_other_shape(found: Any, wanted: Any) -> str | None:
     return None
 
 
-def init_variables(network: Network, seed: int) -> dict[str, Any]:
+def init_variables(network: AnyNetwork, seed: int) -> dict[str, Any]:
     """Fresh variables of a network; the same for its ordinary and interpretable form.
 
     Returns:
@@ -70,14 +70,14 @@ def init_variables(network: Network, seed: int) -> dict[str, Any]:
 
 
 @functools.partial(jax.jit, static_argnames="network")
-def _init(network: Network, key: jax.Array) -> dict[str, Any]:
+def _init(network: AnyNetwork, key: jax.Array) -> dict[str, Any]:
     images = jnp.zeros((1, network.input_size, network.input_size, 3))
     # Shapes alone decide the parameters: jit leaves the forward pass itself out.
     variables = network.init(key, images)
     return {name: tree for name, tree in variables.items() if name != FEATURE_MAPS}
 
 
-def no_activities(network: Network) -> dict[str, FilterActivity]:
+def no_activities(network: AnyNetwork) -> dict[str, FilterActivity]:
     """Activity of the filters of each interpretable layer before the first image."""
     return {
         name: no_activity(network.num_outputs, filters)
@@ -86,7 +86,7 @@ def no_activities(network: Network) -> dict[str, FilterActivity]:
 
 
 def init_state(
-    variables: Mapping[str, Any], optimizer: optax.GradientTransformation, network: Network
+    variables: Mapping[str, Any], optimizer: optax.GradientTransformation, network: AnyNetwork
 ) -> TrainState:
     """State before the first step, from the variables of a network."""
     model_state = dict(variables)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from interp_cnn.metrics import ReceptiveField, peaks
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork
 from interp_cnn.training.filter_categories import categories_of, update_activity
 from interp_cnn.training.objective import Objective
 from interp_cnn.training.state import TrainState
@@ -36,7 +36,7 @@ def train_step(
     state: TrainState,
     batch: Batch,
     *,
-    network: Network,
+    network: AnyNetwork,
     optimizer: optax.GradientTransformation,
     objective: Objective,
     mean: tuple[float, ...],
@@ -99,12 +99,12 @@ def train_step(
             )
             peak = jax.lax.stop_gradient(x).astype(jnp.float32).max(axis=(1, 2)).mean(axis=0)
             scalars[f"peak/{name}"] = peak.mean()
-            if not (network.interpretable and objective.weight_of(name)):
+            if not (network.interpretable and objective.weight_of(network, name)):
                 continue
             members = labels[:, None] - 1 == categories_of(activity[name])[None]
-            values = objective.filter_loss(network, x, members, axis_name)
+            values = objective.filter_loss(network, name, x, members, axis_name)
             total = total + objective.filter_term(
-                name, values, peak=mean_over_devices(peak), step=state.step
+                network, name, values, peak=mean_over_devices(peak), step=state.step
             )
             scalars[f"mi/{name}"] = -jax.lax.stop_gradient(values).mean()
         scalars = jax.tree.map(lambda x: x.astype(jnp.float32), scalars)
@@ -125,7 +125,7 @@ def predict_step(
     variables: Any,
     batch: Batch,
     *,
-    network: Network,
+    network: AnyNetwork,
     mean: tuple[float, ...],
     std: Std = 1.0,
 ) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def frozen_step(
     variables: Any,
     batch: Batch,
     *,
-    network: Network,
+    network: AnyNetwork,
     mean: tuple[float, ...],
     std: Std = 1.0,
 ) -> jax.Array:

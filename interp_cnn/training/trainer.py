@@ -21,11 +21,11 @@ from interp_cnn import hosts
 from interp_cnn.config import ORDINARY
 from interp_cnn.data.pipeline import Crop, train_batches
 from interp_cnn.data.prepare import Data
-from interp_cnn.models import Network
+from interp_cnn.models import AnyNetwork, Network
 from interp_cnn.training import build, parallel
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.frozen_cache import FrozenCache
-from interp_cnn.training.optim import learning_rate, make_optimizer
+from interp_cnn.training.optim import NEW_LAYERS, learning_rate, make_optimizer
 from interp_cnn.training.state import TrainState, init_state
 from interp_cnn.training.writers import MetricWriter, NoWriter
 from interp_cnn.workdir import CHECKPOINTS, START
@@ -69,7 +69,7 @@ class _StopSignal:
 
 
 def _batches(
-    config: ml_collections.ConfigDict, network: Network, data: Data, first: int = 0
+    config: ml_collections.ConfigDict, network: AnyNetwork, data: Data, first: int = 0
 ) -> grain.IterDataset:
     return train_batches(
         data.train,
@@ -235,7 +235,7 @@ def _learning_rate(config: ml_collections.ConfigDict, steps_per_epoch: int) -> o
 
 
 def _optimizer(
-    config: ml_collections.ConfigDict, network: Network, rate: optax.Schedule
+    config: ml_collections.ConfigDict, network: AnyNetwork, rate: optax.Schedule
 ) -> optax.GradientTransformation:
     return make_optimizer(
         rate,
@@ -244,6 +244,7 @@ def _optimizer(
         weight_decay=config.train.weight_decay,
         rate_factors=dict(config.train.rate_factors),
         clip_norm=config.train.clip_norm,
+        new_layers=NEW_LAYERS if isinstance(network, Network) else None,
     )
 
 

@@ -1,0 +1,180 @@
+"""Where the positions of a map look, measured by gradients, for networks that do not say it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from interp_cnn.receptive_field import ReceptiveField
+
+_POSITIONS = 12  # of a map, along its diagonal
+_IMAGES = 4  # for each position
+
+# Rows and columns of positions in a map, [positions] each.
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+# Variables and images [1, side, side, 3] -> of each layer its maps.
+MapsOf = Callable[[Any, jax.Array], Mapping[str, jax.Array]]
+
+
+def made_params(shapes: Any, *, positive: bool) -> Any:
+    """Random parameters of given shapes, without the time that compiling an initialiser takes.
+
+    Args:
+      shapes: a tree of arrays or of their shapes.
+      positive: whether kernels are positive, of sum 1 for each output, so that layers take means;
+        else they have both signs, as those of He initialisation.
+
+    Returns:
+      A tree of float32 arrays: kernels, ones for each `scale` and zeros for other vectors.
+    """
+    random = np.random.default_rng(0)
+
+    def made(path: tuple[Any, ...], leaf: Any) -> NDArray[np.float32]:
+        if len(leaf.shape) < 2:
+            is_scale = getattr(path[-1], "key", "") == "scale"
+            return np.full(leaf.shape, is_scale, np.float32)
+        weights = random.standard_normal(leaf.shape, np.float32)
+        inputs = int(np.prod(leaf.shape[:-1]))
+        if not positive:
+            return weights * np.float32(np.sqrt(2 / inputs))
+        weights = np.abs(weights)
+        return weights / weights.reshape(inputs, -1).sum(axis=0)
+
+    return jax.tree_util.tree_map_with_path(made, shapes)
+
+
+def measured_fields(
+    maps_of: MapsOf, variables: Mapping[str, Any], sizes: Mapping[str, tuple[int, int]], side: int
+) -> dict[str, ReceptiveField]:
+    """Receptive fields by the gradient of a position's sum over filters by the image.
+
+    Kernels should be positive averages; images are random and bright. All ReLUs are open then, and
+    a gradient lies evenly around the centre of its position.
+
+    Args:
+      maps_of: the network, in its form for prediction.
+      variables: variables of the network, with `params` as `made_params` makes them.
+      sizes: (height, width) of the maps of each layer that is measured.
+      side: side of the input in pixels.
+
+    Returns:
+      Of each layer where its positions look; its size is how far gradients reach in the image.
+
+    Raises:
+      ValueError: where the positions of a layer lie on no regular grid.
+    """
+    places = {layer: _diagonal(*size) for layer, size in sizes.items()}
+    gradients = _gradients(maps_of, variables, places, side)
+    fields = {}
+    for layer, (rows, columns) in places.items():
+        try:
+            fields[layer] = fitted_field(gradients[layer], rows, columns, sizes[layer])
+        except ValueError as error:
+            raise ValueError(f"the positions of the maps of {layer!r} {error}") from error
+    return fields
+
+
+def _diagonal(height: int, width: int) -> Places:
+    """Rows and columns of positions from one corner of a map to the other."""
+    number = min(height, width, _POSITIONS)
+    rows, columns = (np.linspace(0, size - 1, number).round() for size in (height, width))
+    return rows.astype(np.int64), columns.astype(np.int64)
+
+
+def _gradients(
+    maps_of: MapsOf, variables: Mapping[str, Any], places: Mapping[str, Places], side: int
+) -> dict[str, NDArray[np.float64]]:
+    """Squared gradients of places of each layer, mean over images, [places, side, side] each."""
+    number = [len(rows) for rows, _ in places.values()]
+    chosen = np.repeat(np.eye(len(places), dtype=np.float32), number, axis=0)  # [places, layers]
+    rows, columns = (
+        (chosen * np.concatenate([of[axis] for of in places.values()])[:, None]).astype(np.int32)
+        for axis in (0, 1)
+    )
+
+    # One program for all layers: it takes longer to compile than to run.
+    @jax.jit
+    def of_all(variables: Any, *what: Any) -> jax.Array:
+        def of_one(image: Any, chosen: Any, rows: Any, columns: Any) -> jax.Array:
+            def value(image: jax.Array) -> jax.Array:
+                maps = maps_of(variables, image[None])
+                values = [
+                    maps[layer][0, rows[index], columns[index]].sum(dtype=jnp.float32)
+                    for index, layer in enumerate(places)
+                ]
+                return (chosen * jnp.stack(values)).sum()
+
+            return jnp.square(jax.grad(value)(image)).sum(axis=-1)
+
+        return jax.lax.map(lambda one: of_one(*one), what, batch_size=_IMAGES)
+
+    shape = (len(chosen) * _IMAGES, side, side, 3)
+    images = np.random.default_rng(0).uniform(0.5, 1.5, shape).astype(np.float32)
+    what = [np.repeat(array, _IMAGES, axis=0) for array in (chosen, rows, columns)]
+    found = np.asarray(of_all(variables, images, *what), np.float64)
+    means = found.reshape(-1, _IMAGES, side, side).mean(axis=1)
+    return dict(zip(places, np.split(means, np.cumsum(number)[:-1]), strict=True))
+
+
+def fitted_field(
+    gradients: NDArray[np.floating],
+    rows: NDArray[np.integer],
+    columns: NDArray[np.integer],
+    size: tuple[int, int],
+) -> ReceptiveField:
+    """The regular grid of centres that fits gradients, one for rows and columns.
+
+    Args:
+      gradients: size of the gradient of each position at each pixel, not negative,
+        [positions, side, side].
+      rows: rows of the positions in the map, rising, [positions].
+      columns: columns of the positions alike, [positions].
+      size: (height, width) of the map.
+
+    Raises:
+      ValueError: where there is no such grid; half a sentence that begins with a verb.
+    """
+    if not np.isfinite(gradients).all() or not gradients.any(axis=(1, 2)).all():
+        raise ValueError("have no gradient by the image that could say where they look")
+    # Both axes count for the one grid.
+    profiles = np.concatenate([gradients.sum(axis=2), gradients.sum(axis=1)])
+    index, side = np.concatenate([rows, columns]), profiles.shape[1]
+    place = np.arange(side) + 0.5
+    shares = profiles / profiles.sum(axis=1, keepdims=True)
+    centers = shares @ place
+    middle = len(rows) // 2
+    reach = 2 * np.sqrt(shares[middle] @ np.square(place - centers[middle]))
+    # The border of the image cuts what outer positions see: those count that it leaves whole, first
+    # by a line of equal steps over the image, then by the line that fits.
+    stride = side / max(size)
+    if np.std(centers) < np.std(stride * index) / 10:
+        raise ValueError("look at no place of the image more than at the rest of it")
+    offset = (centers - stride * index).mean()
+    for _ in range(2):
+        line = offset + stride * index
+        inner = (line - reach > 0) & (line + reach < side)
+        if len(set(index[inner])) < 2:  # of a map of few positions
+            break
+        stride, offset = _line(index[inner], centers[inner])
+        off = np.sqrt(np.square(centers - offset - stride * index)[inner].mean())
+        if stride < 0.5 or off > stride / 2:
+            raise ValueError(
+                "look at places of the image on no regular grid that is the same for rows and"
+                f" columns: {off:.1f} pixels off the nearest one, which has {stride:.1f} pixels"
+                " from one position to the next"
+            )
+    seen = [np.flatnonzero(profile) for profile in profiles]
+    reached = max(places[-1] + 1 - places[0] for places in seen)
+    return ReceptiveField(float(offset), float(stride), float(reached))
+
+
+def _line(index: NDArray[np.integer], centers: NDArray[np.floating]) -> tuple[float, float]:
+    """Stride, a whole number where it is close to one, and offset of the line through centres."""
+    stride, offset = np.polyfit(index, centers, 1)
+    if np.isclose(stride, round(stride), rtol=0.05):
+        stride = round(stride)
+        offset = (centers - stride * index).mean()
+    return float(stride), float(offset)

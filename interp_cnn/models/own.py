@@ -1,0 +1,352 @@
+"""A network of one's own: any linen module that calls `TemplateMask` and returns logits."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.typing import ArrayLike
+
+from interp_cnn.layers import FEATURE_MAPS, TemplateMask
+from interp_cnn.models.interface import Templates
+from interp_cnn.models.measured_fields import made_params, measured_fields
+from interp_cnn.receptive_field import ReceptiveField
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnLayer:
+    """A `TemplateMask` of a module.
+
+    Attributes:
+      name: path of the mask in the module, joined by "/".
+      filters: number of filters of its maps.
+      templates: norm, slope and position of the mask, which its filter loss has too.
+      strength: strength of the mask in [0, 1] as the module calls it; 0 where it is not enabled.
+      field: where the positions of its maps look.
+    """
+
+    name: str
+    filters: int
+    templates: Templates
+    strength: float
+    field: ReceptiveField
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnNetwork:
+    """A linen module as a network whose filters can mean something, see `own_network`.
+
+    Attributes:
+      architecture: name of the module, `"package.module:Class"`.
+      module: the module itself.
+      num_outputs: number of logits.
+      input_size: side of the square input in pixels.
+      layers: its interpretable layers in the order in which they are computed.
+      masks: of each layer a factor of the strength of its mask, in [0, 1].
+      interpretable: whether masks are applied; the ordinary network has the same variables.
+      axis_name: mapped axis over the devices, which a module with an attribute of this name gets,
+        for its `BatchNorm`.
+    """
+
+    architecture: str
+    module: nn.Module
+    num_outputs: int
+    input_size: int
+    layers: tuple[OwnLayer, ...]
+    masks: tuple[float, ...]
+    interpretable: bool = True
+    axis_name: str | None = None
+
+    # Every layer is trained.
+    frozen_through = None
+    frozen_layers = ()
+
+    @property
+    def map_filters(self) -> dict[str, int]:
+        """Number of filters of each interpretable layer."""
+        return {layer.name: layer.filters for layer in self.layers}
+
+    @property
+    def last_layer(self) -> str:
+        """Name of the last interpretable layer, whose filters explain predictions."""
+        return self.layers[-1].name
+
+    @property
+    def mask_strengths(self) -> dict[str, float]:
+        """Strength of the mask of each layer; 0 where there is none."""
+        return {
+            layer.name: layer.strength * factor * self.interpretable
+            for layer, factor in zip(self.layers, self.masks, strict=True)
+        }
+
+    def templates_of(self, layer: str) -> Templates:
+        """The templates of a layer."""
+        return next(one.templates for one in self.layers if one.name == layer)
+
+    def receptive_fields(self) -> dict[str, ReceptiveField]:
+        """Where the positions of each layer's maps look, in continuous pixels of the input."""
+        return {layer.name: layer.field for layer in self.layers}
+
+    def clone(self, **changes: Any) -> "OwnNetwork":
+        """The same network with other attributes."""
+        return dataclasses.replace(self, **changes)
+
+    def init(self, rngs: Any, images: jax.Array) -> dict[str, Any]:
+        """Fresh variables, from a random key and images [batch, height, width, 3]."""
+        variables = self.module.init(rngs, images, **_train_argument(self.module, False))
+        return {name: tree for name, tree in variables.items() if name != FEATURE_MAPS}
+
+    def apply(
+        self,
+        variables: Mapping[str, Any],
+        images: jax.Array,
+        *,
+        train: bool = False,
+        mask_strength: ArrayLike = 1.0,
+        given_maps: Mapping[str, jax.Array] = MappingProxyType({}),
+        rngs: Any = None,
+        mutable: Sequence[str] | None = None,
+    ) -> Any:
+        """Classify images.
+
+        Args:
+          variables: the variables of the module.
+          images: RGB, minus the mean and over the deviation, [batch, height, width, 3].
+          train: what a module whose `__call__` takes `train` is told.
+          mask_strength: factor of the strength of all masks, below 1 only while they set in.
+          given_maps: maps by name that stand in for those computed from the images.
+          rngs: random keys by stream, such as "dropout".
+          mutable: collections that the module may change; None for none.
+
+        Returns:
+          float32 logits [batch, num_outputs], and the maps of each layer before masking, [batch,
+          height, width, filters]; with `mutable`, these two and what has changed.
+        """
+        module = self.module
+        if self.axis_name is not None and hasattr(module, "axis_name"):
+            module = module.clone(axis_name=self.axis_name)
+        strengths = self.mask_strengths
+
+        def masked(name: str, mask: TemplateMask, x: jax.Array, call: Any, own: ArrayLike) -> Any:
+            x = given_maps.get(name, x)
+            if not strengths[name]:
+                mask.hand_out(x)
+                return x
+            factor = self.masks[[layer.name for layer in self.layers].index(name)]
+            strength = own if factor == 1 else own * factor
+            known = isinstance(mask_strength, float | int) and mask_strength == 1
+            return call(x, strength=strength if known else strength * mask_strength)
+
+        with _each_mask(masked):
+            logits, changed = module.apply(
+                variables,
+                images,
+                rngs=rngs,
+                mutable=[*(mutable or ()), FEATURE_MAPS],
+                **_train_argument(module, train),
+            )
+        maps = _named_maps(changed)
+        result = logits.astype(jnp.float32), {layer: maps[layer] for layer in self.map_filters}
+        if mutable is None:
+            return result
+        return result, {name: tree for name, tree in changed.items() if name != FEATURE_MAPS}
+
+
+# Gets the name of a mask, itself, its maps, its own `__call__` and the strength it is called with.
+_Masked = Callable[[str, TemplateMask, jax.Array, Callable[..., Any], ArrayLike], Any]
+
+
+@contextmanager
+def _each_mask(masked: _Masked) -> Iterator[None]:
+    """Let a function stand for what each `TemplateMask` of the modules called inside does."""
+
+    def intercepted(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        mask = context.module
+        if not isinstance(mask, TemplateMask) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        given = inspect.signature(TemplateMask.__call__).bind(mask, *args, **kwargs)
+        given.apply_defaults()
+        name = "/".join(mask.path)
+        if mask.has_variable(FEATURE_MAPS, "x"):
+            raise RefusedModuleError(
+                f"calls the TemplateMask {name!r} twice; give each place of the network a"
+                " TemplateMask of its own, so that each has its maps and its name"
+            )
+        return masked(name, mask, given.arguments["x"], call, given.arguments["strength"])
+
+    with nn.intercept_methods(intercepted):
+        yield
+
+
+def _named_maps(variables: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The maps of each mask by its name."""
+    flat = flatten_dict(variables.get(FEATURE_MAPS, {}))
+    return {"/".join(path[:-1]): maps for path, maps in flat.items()}
+
+
+def _train_argument(module: nn.Module, train: bool) -> dict[str, Any]:
+    """`train=` for a module that takes it."""
+    return {"train": train} if "train" in inspect.signature(module.__call__).parameters else {}
+
+
+class RefusedModuleError(ValueError):
+    """What a module does that it should not; the message begins with a verb."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TracedModule:
+    """What a module does with an image.
+
+    Attributes:
+      outputs: number of logits.
+      layers: of each mask its name, number of filters, templates and strength.
+      sizes: of each mask height and width of its maps.
+    """
+
+    outputs: int
+    layers: tuple[tuple[str, int, Templates, float], ...]
+    sizes: tuple[tuple[int, int], ...]
+
+
+def traced_module(module: nn.Module, side: int) -> TracedModule:
+    """What a module does with an image of a side; nothing is computed.
+
+    Raises:
+      RefusedModuleError: where that is not what a network should do.
+      Exception: whatever the module raises.
+    """
+    seen: dict[str, tuple[Templates, float]] = {}
+
+    def noted(name: str, mask: TemplateMask, x: jax.Array, call: Any, own: ArrayLike) -> Any:
+        strength = float(own) if isinstance(own, float | int) else 1.0
+        seen[name] = (_templates(mask), strength * mask.enabled)
+        mask.hand_out(x)
+        return x
+
+    def forward(images: jax.Array) -> Any:
+        with _each_mask(noted):
+            logits, variables = module.init_with_output(
+                jax.random.key(0), images, **_train_argument(module, False)
+            )
+        return logits, _named_maps(variables)
+
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    logits, maps = jax.eval_shape(forward, image)
+    if not seen:
+        raise RefusedModuleError(
+            "calls no TemplateMask; call interp_cnn.layers.TemplateMask()(x) on the maps whose"
+            " filters should mean something"
+        )
+    for name in seen:
+        _check_maps(name, maps[name].shape)
+    shape = getattr(logits, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != 1 or not shape[1]:
+        what = type(logits).__name__ if shape is None else f"an array {list(shape)}"
+        raise RefusedModuleError(
+            f"returns {what} for one image; return logits [batch, outputs] and nothing else"
+        )
+    return TracedModule(
+        outputs=shape[1],
+        layers=tuple((name, maps[name].shape[-1], *what) for name, what in seen.items()),
+        sizes=tuple(maps[name].shape[1:3] for name in seen),
+    )
+
+
+def _templates(mask: TemplateMask) -> Templates:
+    beta: Any = mask.beta
+    if not isinstance(beta, float | int):
+        beta = tuple(np.asarray(beta).tolist())
+    return Templates(mask.norm, beta, mask.position)
+
+
+def _check_maps(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) != 4:
+        raise RefusedModuleError(
+            f"gives the TemplateMask {name!r} an array {list(shape)}; give it maps [batch, height,"
+            " width, filters]"
+        )
+    if shape[1] * shape[2] == 1:
+        raise RefusedModuleError(
+            f"gives the TemplateMask {name!r} maps of one position, where there is nothing to"
+            " tell apart; call it before the pooling, or set a larger config.model.input_size"
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def measured_layers(module: nn.Module, side: int, traced: TracedModule) -> tuple[OwnLayer, ...]:
+    """The layers of a module, with what only computing can tell; once for each module.
+
+    Raises:
+      RefusedModuleError: for maps with negative values, receptive fields that cannot be measured
+        or that the module says in another form.
+      Exception: whatever the module raises.
+    """
+
+    def maps_of(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
+        def handed_out(name: str, mask: TemplateMask, x: Any, call: Any, own: Any) -> Any:
+            mask.hand_out(x)
+            return x
+
+        with _each_mask(handed_out):
+            _, changed = module.apply(
+                variables, images, mutable=[FEATURE_MAPS], **_train_argument(module, False)
+            )
+        return _named_maps(changed)
+
+    def first_variables(images: jax.Array) -> dict[str, Any]:
+        return dict(module.init(jax.random.key(0), images, **_train_argument(module, False)))
+
+    @jax.jit
+    def others(images: jax.Array) -> dict[str, Any]:
+        kept = first_variables(images)
+        return {name: kept[name] for name in kept.keys() - {"params", FEATURE_MAPS}}
+
+    images = np.random.default_rng(0).standard_normal((1, side, side, 3), np.float32)
+    shapes = jax.eval_shape(first_variables, images).get("params", {})
+    variables = others(images) | {"params": made_params(shapes, positive=False)}
+    lowest = jax.jit(lambda *inputs: jax.tree.map(jnp.min, maps_of(*inputs)))(variables, images)
+    for name, value in lowest.items():
+        if value < 0:
+            raise RefusedModuleError(
+                f"gives the TemplateMask {name!r} maps with negative values, such as"
+                f" {float(value):.2g}; call it behind a ReLU"
+            )
+    fields = _own_fields(module, [name for name, *_ in traced.layers])
+    unknown = {
+        name: size
+        for (name, *_), size in zip(traced.layers, traced.sizes, strict=True)
+        if name not in fields
+    }
+    if unknown:
+        try:
+            params = made_params(shapes, positive=True)
+            fields |= measured_fields(maps_of, variables | {"params": params}, unknown, side)
+        except ValueError as error:
+            raise RefusedModuleError(
+                f"has no receptive fields that can be measured: {error}; give it a method"
+                " receptive_fields() that returns them by layer"
+            ) from error
+    return tuple(OwnLayer(*layer, fields[layer[0]]) for layer in traced.layers)
+
+
+def _own_fields(module: nn.Module, names: Sequence[str]) -> dict[str, ReceptiveField]:
+    """The receptive fields that a module says itself, in `receptive_fields`."""
+    said = getattr(module, "receptive_fields", {})
+    said = said() if callable(said) else said
+    whole = isinstance(said, Mapping) and all(
+        name in names and isinstance(field, ReceptiveField) for name, field in said.items()
+    )
+    if not whole:
+        raise RefusedModuleError(
+            f"says receptive_fields {said!r:.80}; return a dict from the names of its masks"
+            f" ({', '.join(map(repr, names))}) to interp_cnn.ReceptiveField"
+        )
+    return dict(said)
