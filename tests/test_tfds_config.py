@@ -68,6 +68,7 @@ class TinyObjects(TinyShapes):
             {
                 "image": tfds.features.Image(shape=(None, None, 3)),
                 "file_name": tfds.features.Text(),
+                "thumbnail": tfds.features.Image(),  # is not looked at
                 "label": tfds.features.ClassLabel(num_classes=2),
                 "bbox": tfds.features.BBoxFeature(),
                 "parts": tfds.features.Sequence(part),
@@ -83,6 +84,7 @@ class TinyObjects(TinyShapes):
         return {
             "image": png(100 + i + 50 * (split != "train"), 3),
             "file_name": f"{split}/{i}.png",
+            "thumbnail": b"no image",
             "label": -1 if split == "test" else i % 2,
             "bbox": tfds.features.BBox(ymin=0.25, xmin=0.2, ymax=0.75, xmax=0.8),
             "parts": parts if i % 3 else [],

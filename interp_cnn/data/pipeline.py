@@ -155,8 +155,12 @@ def read_split(
 
 def decoders_of(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
     """What leaves the images and masks of a data set encoded."""
-    decoders: dict[str, Any] = {"image": _Encoded()}
     features: Any = builder.info.features
+    decoders: dict[str, Any] = {
+        name: _Encoded()
+        for name, feature in features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
     for name in ("parts", "fine_parts"):
         # Parts of other data sets than these may be anything.
         if name in features and hasattr(features[name], "keys") and "mask" in features[name]:
