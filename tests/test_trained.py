@@ -17,12 +17,12 @@ import optax
 import pytest
 from etils import epath
 from PIL import Image
-from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
+from tiny import quick_compilation, tiny_config  # noqa: F401
 
 import interp_cnn
 from interp_cnn import trained as trained_module
-from interp_cnn.data import prepare
-from interp_cnn.data.pipeline import Crop
+from interp_cnn.data.pipeline import Crop, Split
+from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.filter_files import (
     FilterFigures,
     FilterParts,
@@ -41,15 +41,11 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A work directory of two categories as before the first step, "evaluated", and its data."""
+    """A work directory of two categories, as if a network had been trained and evaluated."""
     folder = epath.Path(tmp_path_factory.mktemp("run"))
-    builder = tiny_builder(folder / "data", ("cat", "rabbit"))
     config = tiny_config()
     config.data.category = "cat+rabbit"
     claim_workdir(folder, config)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "open_builder", lambda *_, **__: builder)
-        data = prepare.prepare(config.data, seed=0)
     network = make_network(config, "interpretable", 2)
     state = init_state(init_variables(network, 0), optax.sgd(0.1), network)
     checkpoints = Checkpoints(folder / "interpretable" / "checkpoints")
@@ -62,7 +58,7 @@ def run(tmp_path_factory):
         made_row(unit, layer=name) for name, n in network.map_filters.items() for unit in range(n)
     ]
     write_filter_figures(folder / "interpretable" / "filters.csv", 6, rows)
-    return folder, data
+    return folder
 
 
 def made_row(unit, **figures):
@@ -74,31 +70,43 @@ def made_row(unit, **figures):
 
 @pytest.fixture(scope="module")
 def trained(run):
-    return interp_cnn.load(run[0])
+    return interp_cnn.load(run)
 
 
 @pytest.fixture(scope="module")
-def encoded(run):
-    """Five images of the test split as the bytes of PNG files."""
-    return [run[1].test[index]["image"] for index in range(5)]
+def encoded():
+    """Five images of blurred colours as the bytes of PNG files."""
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 7, 9, 3), dtype=np.uint8)
+    files = [io.BytesIO() for _ in coarse]
+    for file, colours in zip(files, coarse, strict=True):
+        Image.fromarray(colours).resize((64, 64)).save(file, format="PNG")
+    return [file.getvalue() for file in files]
 
 
 @pytest.fixture(scope="module")
-def pixels(trained, run):
+def split(encoded):
+    """The same as examples of a data set."""
+    examples = [{"image": data, "label": 1} for data in encoded]
+    return Split(examples, np.arange(5), np.ones(5, int))
+
+
+@pytest.fixture(scope="module")
+def pixels(trained, split):
     """The same as the evaluation's pipeline hands them to the network."""
     crop = Crop(trained.size, "image")
-    return np.stack([crop.map(run[1].test[index])["image"] for index in range(5)])
+    return np.stack([crop.map(split[index])["image"] for index in range(5)])
 
 
 def opened(data):
     return Image.open(io.BytesIO(data))
 
 
-def test_the_probabilities_are_those_of_the_evaluation(trained, run, pixels):
-    _, data = run
+def test_the_probabilities_are_those_of_the_evaluation(trained, split, pixels):
+    data = Data(split, split, ("cat", "rabbit"), (), (), False)
     restored = trained.restored
     predict = Predictor(trained.config, data, restored.network, restored.variables)
-    logits = predict(next(iter(predict.batches(data.test))), "logits")["logits"][:5]
+    (batch,) = predict.batches(split, annotated=False)
+    logits = predict(batch, "logits")["logits"]
     found = trained.predict(pixels)
     assert found.shape == (5, 2) and found.dtype == np.float32 and type(found) is np.ndarray
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), rtol=1e-5)
@@ -278,9 +286,7 @@ def elsewhere(code, *arguments):
 
 def test_on_another_number_of_devices_and_without_readers_of_data(trained, run, pixels, tmp_path):
     np.save(tmp_path / "images.npy", pixels)
-    found, heavy, devices = json.loads(
-        elsewhere(PREDICT_ELSEWHERE, run[0], tmp_path / "images.npy")
-    )
+    found, heavy, devices = json.loads(elsewhere(PREDICT_ELSEWHERE, run, tmp_path / "images.npy"))
     assert heavy == [] and devices == 1 and jax.device_count() == 8
     np.testing.assert_allclose(found, trained.predict(pixels), rtol=1e-4)
 
@@ -357,9 +363,9 @@ def test_what_cannot_be_loaded(run, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config.json is missing; is .* the --workdir of"):
         interp_cnn.load(tmp_path)
     with pytest.raises(ValueError, match="network is 'best'; give 'interpretable' or 'ordinary'"):
-        interp_cnn.load(run[0], "best")
+        interp_cnn.load(run, "best")
     with pytest.raises(FileNotFoundError, match=r"ordinary/checkpoints is missing; train this"):
-        interp_cnn.load(run[0], "ordinary")
+        interp_cnn.load(run, "ordinary")
     claim_workdir(tmp_path, tiny_config())
     (tmp_path / "interpretable" / "checkpoints").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint; train the network first"):
@@ -382,7 +388,7 @@ def test_a_run_that_was_not_evaluated(trained, tmp_path, pixels):
 
 def test_the_code_of_the_page_runs(run, encoded, tmp_path, monkeypatch, capsys):
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "embedded").symlink_to(run[0])
+    (tmp_path / "runs" / "embedded").symlink_to(run)
     for number in range(2):
         (tmp_path / f"cat{number}.png").write_bytes(encoded[number])
     monkeypatch.chdir(tmp_path)

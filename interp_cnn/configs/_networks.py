@@ -5,6 +5,7 @@ import dataclasses
 import ml_collections
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)  # of red, green and blue, in grey levels
+IMAGENET_STD = (58.395, 57.12, 57.375)  # as torchvision takes it for networks with batch statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,10 +14,10 @@ class StartOfNetwork:
 
     Attributes:
       mean: what is subtracted from red, green and blue, in grey levels.
-      std: what is divided by then, in grey levels.
+      std: what is divided by then, in grey levels, one for all or one of each channel.
       weights: the default of `config.weights`; "download" asks for a file where none is published
         that can be downloaded, and "" trains from scratch.
-      frozen_through: the last convolution that is not trained; None where all are.
+      frozen_through: the last layer that is not trained; None where all are.
       dropout: see `config.model.dropout`.
       new_init_std: see `config.model.new_init_std`.
       learning_rate: the largest one of the cosine schedule.
@@ -25,7 +26,7 @@ class StartOfNetwork:
     """
 
     mean: tuple[float, float, float]
-    std: float
+    std: float | tuple[float, float, float]
     weights: str
     frozen_through: str | None
     dropout: float
@@ -35,15 +36,20 @@ class StartOfNetwork:
     steps: int
 
 
-def _pretrained(frozen_through: str) -> StartOfNetwork:
-    """A network of the paper, from ImageNet weights, with layers frozen that two cores suffice."""
+def _pretrained(
+    frozen_through: str,
+    *,
+    std: float | tuple[float, float, float] = 1.0,
+    dropout: float = 0.5,
+) -> StartOfNetwork:
+    """A network from ImageNet weights, with layers frozen that two cores suffice."""
     # The gradient of new layers on ImageNet maps is huge at first: unclipped it kills filters.
     return StartOfNetwork(
         mean=IMAGENET_MEAN,
-        std=1.0,
+        std=std,
         weights="download",
         frozen_through=frozen_through,
-        dropout=0.5,
+        dropout=dropout,
         new_init_std=0.01,
         learning_rate=5e-3,
         clip_norm=5.0,
@@ -54,6 +60,14 @@ def _pretrained(frozen_through: str) -> StartOfNetwork:
 NETWORKS = {
     "vgg16": _pretrained("conv4_3"),
     **dict.fromkeys(("alexnet", "vgg_m", "vgg_s"), _pretrained("conv4")),
+    **dict.fromkeys(
+        ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+        _pretrained("layer3", std=IMAGENET_STD, dropout=0.0),
+    ),
+    **dict.fromkeys(
+        ("densenet121", "densenet161", "densenet169"),
+        _pretrained("denseblock3", std=IMAGENET_STD, dropout=0.0),
+    ),
     "small": StartOfNetwork(
         mean=(128.0, 128.0, 128.0),
         std=64.0,

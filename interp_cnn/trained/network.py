@@ -244,7 +244,7 @@ class Trained:
         alone::
 
             from jax import export
-            predict = export.deserialize(bytearray(open("cat.jaxexport", "rb").read()))
+            predict = export.deserialize(bytearray(Path("cat.jaxexport").read_bytes()))
             probabilities = predict.call(images)
 
         Args:
