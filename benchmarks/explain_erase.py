@@ -1,4 +1,4 @@
-"""Erase a part in the test images: its share in the explanation must fall, other shares rise.
+"""Erase a part in the test images: what its filters add to the logit must fall.
 
     python benchmarks/explain_erase.py --workdir runs/embedded [--images 200] [--network ordinary]
 

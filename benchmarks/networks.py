@@ -1,6 +1,7 @@
-"""The four networks at full width: parameters, maps, time and memory of a step and a prediction.
+"""Networks at full width: parameters, maps, time and memory of a step and a prediction.
 
     python benchmarks/networks.py [--networks alexnet,vgg_m,vgg_s,vgg16] [--batch 16] [--repeats 3]
+        [--variants interpretable]
 
 Each network has a process of its own, so that its peak memory is its own. Prints a Markdown table.
 """
@@ -8,6 +9,7 @@ Each network has a process of its own, so that its peak memory is its own. Print
 import argparse
 import datetime
 import functools
+import itertools
 import json
 import platform
 import resource
@@ -22,6 +24,7 @@ import jax
 import numpy as np
 import optax
 
+from interp_cnn.config import INTERPRETABLE, is_interpretable
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
 from interp_cnn.training.objective import Objective
 from interp_cnn.training.optim import make_optimizer
@@ -41,8 +44,8 @@ def seconds(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     return times[0], statistics.median(times[1:])
 
 
-def measure(name: str, batch_size: int, repeats: int) -> dict[str, Any]:
-    network = create_model(name, interpretable=True)
+def measure(name: str, variant: str, batch_size: int, repeats: int) -> dict[str, Any]:
+    network = create_model(name, interpretable=is_interpretable(variant))
     optimizer = make_optimizer(optax.constant_schedule(1e-5))
     state = init_state(init_variables(network, 0), optimizer, network)
     size = network.input_size
@@ -77,28 +80,32 @@ def measure(name: str, batch_size: int, repeats: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", default="alexnet,vgg_m,vgg_s,vgg16")
+    parser.add_argument("--variants", default=INTERPRETABLE)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--alone", action="store_true", help="one network, in this process")
     options = parser.parse_args()
     if options.alone:
-        print(json.dumps(measure(options.networks, options.batch, options.repeats)))
+        found = measure(options.networks, options.variants, options.batch, options.repeats)
+        print(json.dumps(found))
         return
     print(
         f"{datetime.date.today()}, {platform.machine()}, {jax.devices()[0].device_kind},"
         f" jax {jax.__version__}, batch {options.batch}, float32\n"
     )
     print(
-        "| network | parameters, millions | top conv | new conv | first step, s | step, s"
-        " | prediction, s | peak memory, GiB |\n|---|---|---|---|---|---|---|---|"
+        "| network | variant | parameters, millions | top conv | new conv | first step, s | step, s"
+        " | prediction, s | peak memory, GiB |\n|---|---|---|---|---|---|---|---|---|"
     )
-    for name in options.networks.split(","):
-        arguments = [f"--networks={name}", f"--batch={options.batch}"]
+    asked = itertools.product(options.networks.split(","), options.variants.split(","))
+    for name, variant in asked:
+        arguments = [f"--networks={name}", f"--variants={variant}", f"--batch={options.batch}"]
         command = [sys.executable, __file__, "--alone", f"--repeats={options.repeats}", *arguments]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = json.loads(output.splitlines()[-1])
         cells = [
             name,
+            variant,
             f"{found['parameters'] / 1e6:.1f}",
             *found["maps"],
             *(f"{found[key]:.2f}" for key in ("compiled", "step", "prediction", "gib")),

@@ -39,6 +39,7 @@ from jax.experimental import topologies
 
 from interp_cnn import apply_template_mask, filter_loss
 from interp_cnn.config import default_config
+from interp_cnn.models import BACKBONES
 from interp_cnn.training import build, parallel
 from interp_cnn.training.optim import make_optimizer
 from interp_cnn.training.state import init_state
@@ -69,6 +70,7 @@ CHIPS = {
 TOPOLOGIES = ("v5e-4", "v4-8", "v6e-4", "v5e-256")
 NETWORKS = ("alexnet", "vgg_m", "vgg_s", "vgg16")
 VARIANTS = ("ordinary", "interpretable")
+REMAT = " remat"  # behind a variant: with `config.model.remat`
 PARTS = ("loss", "predict", "step", "largest")
 # Side of the maps and filters of VGG-16, for the loss alone.
 LAYER = "14x512"
@@ -106,7 +108,8 @@ def network_program(case: Case, devices: list[Any]) -> tuple[Callable[..., Any],
     config = default_config()
     config.model.name = case.network
     config.model.dtype = case.dtype
-    network = build.make_network(config, case.variant)
+    config.model.remat = case.variant.endswith(REMAT)
+    network = build.make_network(config, case.variant.removesuffix(REMAT))
     batch = _images(len(devices), case.batch, network.input_size)
     optimizer = make_optimizer(lambda step: 1e-3)
     state = jax.eval_shape(
@@ -369,8 +372,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     dtypes = ("bfloat16", "float32")
     for name, allowed, default in (
-        ("networks", (*NETWORKS, "small"), NETWORKS),
-        ("variants", VARIANTS, VARIANTS),
+        ("networks", tuple(BACKBONES), NETWORKS),
+        ("variants", (*VARIANTS, *(name + REMAT for name in VARIANTS)), VARIANTS),
         ("topologies", tuple(CHIPS), TOPOLOGIES),
         ("dtypes", dtypes, dtypes),
         ("parts", PARTS, PARTS),

@@ -1,6 +1,7 @@
 # ruff: noqa: D103
 """Damaged and random files of every kind: a sentence, or what can be used; no crash, no hang."""
 
+import dataclasses
 import io
 import json
 import sys
@@ -23,7 +24,13 @@ from interp_cnn.config import default_config, set_field
 from interp_cnn.config.fields import FIELDS
 from interp_cnn.data.photos import animal_part_files, cub_files, voc_part_files
 from interp_cnn.evaluation.explanations import read_image
-from interp_cnn.evaluation.filter_parts import FilterParts, read_filter_parts, write_filter_parts
+from interp_cnn.evaluation.filter_files import (
+    FilterFigures,
+    FilterParts,
+    read_filter_figures,
+    read_filter_parts,
+    write_filter_parts,
+)
 from interp_cnn.matlab import read_structs
 from interp_cnn.models import SMALL
 from interp_cnn.models.pretrained import Pretrained, load_weights, save_weights
@@ -311,6 +318,15 @@ def test_filters_npz(folder, damages):
     found = []
     if not refused(lambda: found.append(read_filter_parts(file, 3))) and found[0] is not None:
         assert found[0].part.dtype.kind == "i"
+
+
+@cases(0.03, damages=ANY_DAMAGE)
+def test_filters_csv(folder, damages):
+    row = "new_conv,0,cat,head,head,0.1,0.2,0.3,,0.5,0.25,False,True,,,"
+    names = ",".join(field.name for field in dataclasses.fields(FilterFigures))
+    content = f"step,{names}\n3,{row}\n3,{row}\n".encode()
+    file = write(folder, "filters.csv", damaged(content, damages))
+    refused(lambda: read_filter_figures(file, 3))
 
 
 @cases(0.02, content=st.binary(max_size=400))

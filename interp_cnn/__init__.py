@@ -1,8 +1,8 @@
 """Interpretable convolutional neural networks (Zhang, Wu, Zhu, CVPR 2018) in JAX.
 
-The names here need JAX and NumPy alone, which are imported when the first of them is used. Layers,
-networks and training are imported by their modules (`interp_cnn.layers`, `interp_cnn.models`, ...),
-which need Flax and the `train` extra.
+The names here need JAX and NumPy alone, which are imported when the first of them is used; `load`
+needs the `train` extra. Layers, networks and training are imported by their modules
+(`interp_cnn.layers`, `interp_cnn.models`, ...), which need Flax and the `train` extra.
 """
 
 import importlib
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         template_prior,
         template_scores,
     )
+    from interp_cnn.trained import load
 
     __version__: str
 
@@ -36,6 +37,7 @@ __all__ = [
     "filter_categories",
     "filter_diagnostics",
     "filter_loss",
+    "load",
     "metrics",
     "normalize_scale",
     "peak_position",
@@ -55,6 +57,7 @@ _MODULES = {
         *("apply_template_mask", "peak_position", "template_bank", "template_mask"),
         *("template_prior", "template_scores", "masked"),
     ),
+    "trained": ("load",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

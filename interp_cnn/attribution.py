@@ -259,3 +259,27 @@ def explanation(
     if named:
         return f"not {category}; against it speaks: {', '.join(named)}"
     return f"not {category}; no part speaks against it, but too little for it"
+
+
+def explanation_by_filters(
+    category: str, logit: float, units: Sequence[int], *, softmax: bool = False
+) -> str:
+    """One sentence where no parts are known: "cat; filters 12 and 40 speak most for it".
+
+    Args:
+      category: name of the category that the logit stands for.
+      logit: logit of the category; the network says yes above 0.
+      units: numbers of the filters that speak most for the answer, strongest first.
+      softmax: see `says_yes`.
+
+    >>> explanation_by_filters("cat", -1.5, [3])
+    'not cat; filter 3 speaks most against it'
+    """
+    yes = says_yes(logit, softmax=softmax)
+    what, side = (category, "for") if yes else (f"not {category}", "against")
+    if not units:
+        return f"{what}, though hardly any filter speaks {side} it"
+    numbers = [str(unit) for unit in units]
+    if len(numbers) == 1:
+        return f"{what}; filter {numbers[0]} speaks most {side} it"
+    return f"{what}; filters {', '.join(numbers[:-1])} and {numbers[-1]} speak most {side} it"

@@ -11,7 +11,8 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference
 from interp_cnn.data.prepare import Data, prepare
 from interp_cnn.evaluation.evaluator import Evaluator, data_record, experiment_record
-from interp_cnn.evaluation.filter_parts import filter_parts_of, write_filter_parts
+from interp_cnn.evaluation.filter_files import write_filters
+from interp_cnn.evaluation.filter_parts import filter_parts_of
 from interp_cnn.evaluation.measured_radius import measure_radius
 from interp_cnn.evaluation.predictions import MeasuredNetwork, explain_images
 from interp_cnn.evaluation.restore import Restored, restore_network
@@ -33,12 +34,12 @@ from interp_cnn.training import build
 from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.trainer import check_batch_size, train_networks
 from interp_cnn.workdir import (
-    FILTER_PARTS,
     FILTERS_PICTURE,
     PAGE,
     REPORT,
     RESULTS,
     TABLE,
+    claim_data,
     claim_workdir,
     frozen_features_folder,
 )
@@ -67,6 +68,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     if hosts.is_first():
         claim_workdir(workdir, config)
     data = prepare(config.data, seed=config.seed)
+    if hosts.is_first():
+        claim_data(workdir, data.identity)
     networks: dict[str, Restored] = {}
     here = hosts.is_first() and not storage.is_remote(workdir)
     with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
@@ -125,7 +128,9 @@ def evaluate_workdir(
         config = _with_radius(config, measured)
         if hosts.is_first():
             claim_workdir(workdir, config)
-    return _measure(config, data, networks, workdir, measured_radius=measured)
+    # A run that was stopped behind its last step has left the output of the frozen layers.
+    cache = FrozenCache(config, frozen_features_folder(workdir))
+    return _measure(config, data, networks, workdir, cache, measured_radius=measured)
 
 
 def evaluate_weights(
@@ -215,7 +220,7 @@ def _measure(
         measured.append(MeasuredNetwork(variant, network, variables, evaluation, parts))
         if hosts.is_first():
             storage.make_folder(workdir / variant)
-            write_filter_parts(workdir / variant / FILTER_PARTS, one.step, parts)
+            write_filters(workdir / variant, one.step, parts, evaluation.filters)
     results = Results(
         networks={one.variant: one.evaluation.result for one in measured},
         controls=evaluation.controls,

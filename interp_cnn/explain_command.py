@@ -5,16 +5,12 @@ import os
 from collections.abc import Sequence
 
 from etils import epath
-from PIL import Image
 
 from interp_cnn import storage
 from interp_cnn.config import INTERPRETABLE
-from interp_cnn.data.pipeline import Crop
-from interp_cnn.evaluation.explanations import Explained, explain_pixels, read_image
-from interp_cnn.evaluation.filter_parts import FilterParts, filter_parts
-from interp_cnn.evaluation.part_regions import region_radius
-from interp_cnn.evaluation.restore import restore_network
-from interp_cnn.report.explanation_picture import Highlight, draw_explanation
+from interp_cnn.evaluation.filter_parts import filter_parts
+from interp_cnn.trained import load
+from interp_cnn.trained.images import as_photo, check_box
 from interp_cnn.workdir import EXPLAINED, read_config
 
 
@@ -46,51 +42,15 @@ def explain_image(
       OSError: where the picture cannot be written.
     """
     image, workdir = storage.as_path(image, what="IMAGE"), storage.as_path(workdir)
-    photo = read_image(image)
-    _check_box(box, image, photo)
-    config = read_config(workdir)
+    check_box(box, as_photo(image), image)
+    config = read_config(workdir)  # before a folder is made there
     picture = workdir / EXPLAINED / _picture_name(image, variant, box)
     _make_folder(picture.parent)
-    restored = restore_network(config, workdir, variant)
-    parts = filter_parts(config, workdir, variant, restored)
-    frame = (0, 0, photo.height, photo.width) if box is None else box
-    pixels = Crop(restored.network.input_size).cut(photo, frame)
-    found = explain_pixels(
-        config, restored.network, restored.variables, parts, pixels, filters=filters
-    )
-    with storage.staged_file(picture) as file:
-        draw_explanation(
-            file,
-            pixels,
-            title=found.sentence,
-            shares=found.shares,
-            yes=found.yes,
-            names=[name.replace("_", " ") for name in parts.names],
-            highlights=_highlights(found, parts),
-            radius=region_radius(config, restored.network),
-        )
-    text = _text(found, restored.network.last_layer)
-    return "\n".join([*text, "", f"written: {picture}"])
-
-
-def _text(found: Explained, layer: str) -> list[str]:
-    """The sentence and the filters behind it, line by line."""
-    did = "added most to" if found.yes else "took most from"
-    return [
-        found.sentence,
-        "",
-        f"logit {found.logit:.2f}, probability {found.probability:.3f};"
-        f" the filters of {layer} that {did} it:",
-        *(f"  filter {one.unit:4d}  {one.value:+.3f}  {one.part}" for one in found.filters),
-    ]
-
-
-def _highlights(found: Explained, parts: FilterParts) -> list[Highlight]:
-    """What the picture shows of these filters."""
-    return [
-        Highlight(one.unit, one.value, int(parts.part[one.unit]), one.position)
-        for one in found.filters
-    ]
+    trained = load(workdir, variant)
+    filter_parts(config, workdir, variant, trained.restored)  # measured where that is to be done
+    found = trained.explain(image, box=box, filters=filters)
+    found.save(picture)
+    return "\n".join([found.text, "", f"written: {picture}"])
 
 
 def _make_folder(folder: epath.Path) -> None:
@@ -113,15 +73,3 @@ def _picture_name(image: epath.Path, variant: str, box: Sequence[float] | None) 
     """A name that no other file, network or box has."""
     where = "" if box is None else f"-box-{'-'.join(f'{edge:g}' for edge in box)}"
     return f"{image.name}-{variant}{where}.png"
-
-
-def _check_box(box: Sequence[float] | None, file: epath.Path, photo: Image.Image) -> None:
-    """Raise a ValueError unless the box lies within the image."""
-    if box is None:
-        return
-    top, left, bottom, right = box
-    if not (0 <= top < bottom <= photo.height and 0 <= left < right <= photo.width):
-        raise ValueError(
-            f"box is {top:g},{left:g},{bottom:g},{right:g}, {file} is {photo.height} pixels high"
-            f" and {photo.width} wide; give ymin,xmin,ymax,xmax within that"
-        )

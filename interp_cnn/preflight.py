@@ -8,10 +8,13 @@ import ml_collections
 from absl import logging
 
 from interp_cnn.config import INTERPRETABLE, check_config
-from interp_cnn.data.categories import ALL
+from interp_cnn.data.categories import ALL, named_categories
 from interp_cnn.data.embedded.drawing import CATEGORIES as DRAWN
+from interp_cnn.data.photos.annotation_files import read_annotations
+from interp_cnn.data.photos.folder_layout import OTHER, read_folder
 from interp_cnn.data.pipeline import CATEGORIES, NONE, PHOTOS
-from interp_cnn.data.prepare import EMBEDDED, open_builder
+from interp_cnn.data.prepare import EMBEDDED, FOLDER, TFDS, open_builder
+from interp_cnn.data.tfds_examples import categories_of, open_tfds
 from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
@@ -34,6 +37,7 @@ def check_run(
       FileNotFoundError: where the file or folder of a field is missing.
     """
     check_config(config)
+    _check_source_fields(config.data)
     categories = _check_categories(config)
     _check_folder(config.data)
     for variant in config.networks:
@@ -44,6 +48,32 @@ def check_run(
         _check_rate_factors(config, network)
 
 
+def _check_source_fields(data: ml_collections.ConfigDict) -> None:
+    """The fields that say where the data are fit the data set; each of them has a use."""
+    wants = {"manual_dir": FOLDER, "dataset": TFDS}
+    asks = {"manual_dir": "the folder with the photos", "dataset": "the name of the tfds data set"}
+    for field, name in wants.items():
+        if data.name == name and not data[field]:
+            raise ValueError(
+                f"config.data.{field} is empty; give {asks[field]}, --config"
+                f" {name}:{'path' if name == FOLDER else 'name'}=..."
+            )
+    uses = {"dataset": (TFDS,), "annotations": (FOLDER,)}
+    for field, names in uses.items():
+        if data[field] and data.name not in names:
+            raise ValueError(
+                f"config.data.{field}={data[field]!r} has no use with {data.name}; leave it out, or"
+                f" set config.data.name={names[0]!r}"
+            )
+
+
+def _all_classes(data: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """All classes of data of one's own."""
+    if data.name == TFDS:
+        return categories_of(open_tfds(data.dataset, data_dir=data.data_dir or None))
+    return read_folder(Path(data.manual_dir).expanduser()).classes
+
+
 def _check_categories(config: ml_collections.ConfigDict) -> int | None:
     """The categories are known, and task and negatives fit their number.
 
@@ -51,7 +81,14 @@ def _check_categories(config: ml_collections.ConfigDict) -> int | None:
       The number of categories, None where only the data will tell.
     """
     data = config.data
-    names = _builder(data, data.category).builder_config.categories  # () where the data will tell
+    if data.name in (FOLDER, TFDS):
+        known = _all_classes(data)
+        names = named_categories(data.category, known)
+        all_named = len(names) == len(known)
+    else:
+        # () where the data will tell
+        names = _builder(data, data.category).builder_config.categories
+        all_named = _are_all(data, names)
     softmax = config.train.task == SOFTMAX
     if softmax and data.negatives != NONE:
         raise ValueError(
@@ -66,7 +103,7 @@ def _check_categories(config: ml_collections.ConfigDict) -> int | None:
             f" config.data.negatives={data.negatives!r} has nothing to tell it from; name several,"
             " or take the task 'logistic' with negatives 'photos' or 'categories'"
         )
-    if data.negatives == CATEGORIES and _are_all(data, names):
+    if data.negatives == CATEGORIES and all_named:
         raise ValueError(
             f"config.data.negatives={CATEGORIES!r} needs a category beside"
             f" config.data.category={data.category!r}, which are all of {data.name}; name fewer, or"
@@ -96,6 +133,9 @@ def _are_all(data: ml_collections.ConfigDict, names: tuple[str, ...]) -> bool:
 
 def _check_folder(data: ml_collections.ConfigDict) -> None:
     """The folder has the files that the data are made from."""
+    if data.name == FOLDER:
+        _check_own_folder(data)
+        return
     if not data.manual_dir:
         return
     folder = Path(data.manual_dir).expanduser()
@@ -104,15 +144,29 @@ def _check_folder(data: ml_collections.ConfigDict) -> None:
             f"config.data.manual_dir={data.manual_dir!r} is no folder; give the one with the"
             f" published files of {data.name}"
         )
-    if data.name == EMBEDDED:
+    if data.name in (EMBEDDED, TFDS):
+        which = "which are drawn" if data.name == EMBEDDED else "which are in config.data.data_dir"
         raise ValueError(
-            f"config.data.manual_dir={data.manual_dir!r} has no use with {EMBEDDED}, which are"
-            " drawn; leave it out, or set config.data.name to the data set that the folder holds"
+            f"config.data.manual_dir={data.manual_dir!r} has no use with {data.name}, {which};"
+            " leave it out, or set config.data.name to the data set that the folder holds"
         )
     builder = _builder(data, ALL if data.negatives == CATEGORIES else data.category)
     builder.check_source(folder)
     if data.negatives == PHOTOS:
         builder.check_others(folder)
+
+
+def _check_own_folder(data: ml_collections.ConfigDict) -> None:
+    """Photos in folders have what the task needs, and annotations that can be read."""
+    folder = read_folder(Path(data.manual_dir).expanduser())
+    if data.negatives == PHOTOS and not folder.has_others:
+        raise ValueError(
+            f"config.data.negatives={PHOTOS!r} needs photos of other things, and {data.manual_dir}"
+            f" has no folder {OTHER[0]}/; add it, or set negatives to {CATEGORIES!r} (one class"
+            f" against the others) or {NONE!r} (all of them against each other)"
+        )
+    if data.annotations:
+        read_annotations(Path(data.annotations).expanduser(), folder.classes)
 
 
 def _check_weights(config: ml_collections.ConfigDict, network: AnyNetwork, read: bool) -> None:

@@ -1,6 +1,7 @@
 """The work directory of a run: the names of all files in it, and its configuration.
 
     config.json                 the configuration
+    data.json                   which photos, where they are a folder of one's own
     metrics.json, table.md      the results of the evaluation
     filters.png                 a picture of filters
     report/index.html           the report
@@ -11,6 +12,7 @@
         metrics.jsonl           the metrics of training
         tensorboard/            the same for TensorBoard
         filters.npz             which part each filter stands for
+        filters.csv             the figures of each filter
 
 That of the paper's tables has `tables.md`, `tables.csv`, `tables.json`, `report/` and a work
 directory for each run in `runs/`, with its time in `time.json`.
@@ -29,6 +31,7 @@ from interp_cnn import hosts, storage
 from interp_cnn.config import first_difference, merge_with_defaults
 
 CONFIG = "config.json"
+DATA = "data.json"
 RESULTS = "metrics.json"
 TABLE = "table.md"
 FILTERS_PICTURE = "filters.png"
@@ -41,6 +44,7 @@ CHECKPOINTS = "checkpoints"
 TRAINING_METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 FILTER_PARTS = "filters.npz"
+FILTER_FIGURES = "filters.csv"
 
 RUNS = "runs"
 TIME = "time.json"
@@ -96,6 +100,33 @@ def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> Non
             )
     storage.make_folder(workdir)
     storage.write(file, config.to_json_best_effort(indent=2) + "\n")
+
+
+def claim_data(workdir: epath.Path, identity: str) -> None:
+    """Note which data a run is made from, or check that they are those that it was begun with.
+
+    Args:
+      workdir: the directory, on disk or in a bucket.
+      identity: see `Data.identity`; "" needs no note.
+
+    Raises:
+      ValueError: where the run was begun with other data.
+    """
+    if not identity:
+        return
+    file = storage.as_path(workdir) / DATA
+    try:
+        begun = json.loads(storage.read(file).decode())["data"]
+    except FileNotFoundError:
+        storage.write(file, json.dumps({"data": identity}) + "\n")
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it to go on") from error
+    if begun != identity:
+        raise ValueError(
+            f"{workdir} belongs to a run with other photos ({begun} there, {identity} here);"
+            " choose another --workdir, or delete that one"
+        )
 
 
 def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:

@@ -25,7 +25,7 @@ from interp_cnn.config import (
     set_field,
 )
 from interp_cnn.data import pipeline
-from interp_cnn.data.prepare import EMBEDDED, PUBLISHED
+from interp_cnn.data.prepare import EMBEDDED, FOLDER, PUBLISHED, TFDS
 from interp_cnn.models import BACKBONES
 from interp_cnn.preflight import check_run
 from interp_cnn.training import filter_categories, objective
@@ -192,7 +192,7 @@ def test_the_table_knows_what_the_code_knows():
         return set(fields.field_of(field).kind.names)
 
     assert names("model.name") == set(BACKBONES)
-    assert names("data.name") == {EMBEDDED, *PUBLISHED}
+    assert names("data.name") == {EMBEDDED, *PUBLISHED, FOLDER, TFDS}
     assert names("data.negatives") == {pipeline.PHOTOS, pipeline.CATEGORIES, pipeline.NONE}
     assert names("train.task") == {objective.LOGISTIC, objective.SOFTMAX}
     for field, kind in (
@@ -337,8 +337,8 @@ def test_a_field_too_few_too_many_or_of_another_type(change, message):
         ),
         ({"data.manual_dir": "nowhere"}, "manual_dir='nowhere' is no folder"),
         ({"data.manual_dir": "."}, "has no use with embedded_animals"),
-        ({"model.frozen_through": "conv9"}, "frozen_through names no convolution of small"),
-        ({"weights": "download"}, "only the weights of vgg16 can be downloaded"),
+        ({"model.frozen_through": "conv9"}, "frozen_through names no layer of small"),
+        ({"weights": "download"}, "only the weights of vgg16 and"),
         ({"weights": "nowhere.h5"}, "weights file nowhere.h5 is missing"),
         ({"model.width": "0.5", "weights": "a"}, "width=0.5 does not fit pretrained weights"),
         (

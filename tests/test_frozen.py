@@ -27,6 +27,7 @@ from interp_cnn.training import build, parallel
 from interp_cnn.training.frozen_cache import FrozenCache, output_bytes, output_shape
 from interp_cnn.training.steps import normalise
 from interp_cnn.training.trainer import train
+from interp_cnn.workdir import frozen_features_folder
 
 NAME = "interpretable"
 
@@ -276,3 +277,12 @@ def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeyp
             assert cached.layers[name].location_instability.value == pytest.approx(
                 layer.location_instability.value, abs=1e-3
             )
+
+    # As a run leaves it that is stopped behind its last step.
+    left = FrozenCache(config, frozen_features_folder(tmp_path / "cached"))
+    one = commands.restore_network(config, tmp_path / "cached", "ordinary")
+    left.attach(prepare.prepare(config.data, seed=config.seed), one.network, one.params)
+    seen.clear()
+    again = commands.evaluate_workdir(config, tmp_path / "cached")
+    assert not any("image" in names for names, _ in seen)
+    assert again.networks["ordinary"].accuracy == results.networks["ordinary"].accuracy

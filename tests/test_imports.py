@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = (
     *("tensorflow", "tensorflow_datasets", "matplotlib", "flax", "optax", "orbax", "grain"),
     *("ml_collections", "h5py", "PIL", "scipy.io", "absl.flags", "tqdm", "tensorboardX"),
-    *("safetensors", "torch", "jinja2"),
+    *("safetensors", "torch", "jinja2", "pycocotools"),
 )
 
 
@@ -141,13 +141,14 @@ ALLOWED = {
     " training workdir",
     "report": "evaluation metrics receptive_field storage workdir",
     "preflight": "config data models training",
-    "explain_command": "config data evaluation models report storage workdir",
+    "trained": "config data evaluation models report storage training workdir",
+    "explain_command": "config evaluation storage trained workdir",
     "commands": "config data evaluation hosts models preflight report storage training workdir",
     "reproduce": "commands config configs data evaluation models preflight report storage training"
     " workdir",
     "cli": "commands config configs explain_command hosts reproduce storage watch workdir",
     "weights": "models",
-    "": "losses metrics receptive_field templates",
+    "": "losses metrics receptive_field templates trained",
 }
 
 

@@ -209,6 +209,41 @@ def test_both_readings_of_part_interpretability(results):
     assert "- control: one disc at the centre" not in table(text_of(results))[1]["top_conv"]
 
 
+def test_measures_of_related_work(results):
+    assert "PIP-Net" not in text_of(results)
+    for shift, network in enumerate(results["networks"].values()):
+        for figures in network["layers"].values():
+            figures["related"] = {
+                "purity": {
+                    "value": 0.5 + shift / 10,
+                    "spread": 0.2,
+                    "part_related": None if shift else 0.75,
+                    "filters": 507,
+                    "patch": 32.0,
+                    "top": 10,
+                },
+                "patterns": {"inconsistency": 0.9, "diversity": 1.25, "filters": 511, "regions": 4},
+                "category_information": {"value": 0.03, "filters": 512, "images": 560},
+            }
+    text = text_of(results)
+    top = table(text)[1]["top_conv"]
+    assert top["purity (PIP-Net) ↑"] == ["0.500", "0.600", "", "507 filters"]
+    assert top["- share of filters above 0.5 ↑"][:2] == ["75.00 %", "—"]
+    assert top["information on the category (CSG), nats ↑"][3] == "560 images"
+    assert top["inconsistency over images (after icCNN), nats ↓"][:2] == ["0.900", "0.900"]
+    assert top["diversity between filters (after icCNN), nats ↑"][3] == "511 filters"
+    assert "patches of 32 pixels around a filter's 10 highest peaks" in prose(text)
+    assert "lie between 0 and 1.386" in prose(text)
+
+    for figures in results["networks"]["ordinary"]["layers"].values():
+        figures["related"]["patterns"] = None
+    text = text_of(results)
+    assert "purity (PIP-Net) ↑" in table(text)[1]["top_conv"] and "icCNN" not in text
+    del results["networks"]["ordinary"]["layers"]["top_conv"]["related"]
+    sections = table(text_of(results))[1]
+    assert "purity (PIP-Net) ↑" not in sections["top_conv"]
+
+
 def test_networks_stand_in_the_papers_order(results):
     results["networks"] = dict(reversed(results["networks"].items()))
     header, sections = table(text_of(results))

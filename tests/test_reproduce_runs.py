@@ -203,7 +203,7 @@ def test_estimate_by_a_probe(tmp_path, monkeypatch):
     assert 0 < estimate._probe(run).frozen
     broken = plan(read_request(**REQUEST, settings=["model.frozen_through=conv9"]))
     (cost, _) = estimate.estimate(broken, tmp_path)
-    assert cost.seconds is None and "frozen_through names no convolution" in cost.how
+    assert cost.seconds is None and "frozen_through names no layer" in cost.how
     assert "unknown (frozen_through" in estimate.as_text([cost])
 
 

@@ -1,11 +1,14 @@
 """The two jobs from start to end on tiny data, and what they refuse."""
 
+import collections
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
+import interp_cnn
 from interp_cnn import commands
 from interp_cnn.data import prepare
 from interp_cnn.evaluation.restore import Restored
@@ -24,19 +27,62 @@ def tiny(builder, monkeypatch):
     monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
 
 
+def check_filters(workdir, result):
+    """The figures of the filters are those behind the means of the table."""
+    trained = interp_cnn.load(workdir)
+    table = trained.filters
+    assert trained.categories == ("cat",) and {row.category for row in table} == {"cat"}
+    for name, layer in result.layers.items():
+        rows = table.of_layer(name)
+        assert [row.filter for row in rows] == list(range(layer.filters_of_category["cat"]))
+        for figure, mean in (
+            ("location_instability", layer.location_instability.value),
+            ("tracking_ratio", layer.tracking_ratio.value),
+            ("part_interpretability", layer.part_interpretability.value),
+            ("part_interpretability_fired", layer.part_interpretability_fired.value),
+            ("fired_share", layer.fired_share),
+            ("mutual_information", layer.mutual_information),
+            ("purity", layer.related.purity.value),
+            ("inconsistency", layer.related.patterns.inconsistency),
+            ("category_information", layer.related.category_information.value),
+        ):
+            values = [value for row in rows if (value := getattr(row, figure)) is not None]
+            assert np.mean(values) == pytest.approx(mean)
+        assert sum(row.dead for row in rows) == layer.dead
+        assert sum(row.collapsed for row in rows) == layer.collapsed
+    parts = trained.explain(np.zeros((8, 8, 3), np.uint8)).parts
+    names = [parts.names[k] if k >= 0 else "" for k in parts.part]
+    assert [row.part for row in table.of_layer(trained.layers[-1])] == names
+    followed = collections.Counter(
+        row.landmark for row in table.of_layer("new_conv") if (row.tracking_ratio or 1) < 0.8
+    )
+    counts = result.layers["new_conv"].parts_followed.filters
+    assert followed == {name: count for name, count in counts.items() if count}
+
+
 def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     config = tiny_config()
     config.train.epochs = 1
+    config.eval.related_measures = True
     results = commands.train_and_evaluate(config, tmp_path)
     assert read_results(tmp_path / "metrics.json") == results
     network = results.networks["interpretable"]
     assert network.step > 0 and set(network.layers) == {"top_conv", "new_conv"}
     assert network.accuracy.images == results.data.test_images
     assert 0 < results.data.test_objects < results.data.test_images
+    check_filters(tmp_path, network)
     assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "report" / "index.html").exists()
     table = (tmp_path / "table.md").read_text()
-    assert "interpretable" in table
+    assert "interpretable" in table and "purity (PIP-Net)" in table
+    for layer in network.layers.values():
+        related = layer.related
+        assert (
+            related.purity.filters == related.patterns.filters <= layer.filters_of_category["cat"]
+        )
+        assert related.purity.patch == pytest.approx(96 / 7) and related.purity.top == 10
+        assert related.patterns.regions == len(results.data.parts) + 1
+        assert related.category_information.images == results.data.test_images
 
     for name in ("metrics.json", "table.md", "filters.png"):
         (tmp_path / name).unlink()
@@ -60,11 +106,15 @@ def test_several_categories(tmp_path, monkeypatch, task):
     config.train.task = task
     config.train.class_weights = "balanced"
     config.data.negatives = "none" if task == "softmax" else "photos"
+    config.eval.related_measures = task == "logistic"
     results = commands.train_and_evaluate(config, tmp_path / "run")
     assert list(results.networks["interpretable"].layers) == ["top_conv", "new_conv"]
     for figures in results.networks["interpretable"].layers.values():
         assert set(figures.filters_of_category) == {"cat", "rabbit"}
         assert figures.part_interpretability.value is None
+        assert (figures.related is None) == (task == "softmax")
+        if figures.related is not None:  # there are no part regions
+            assert figures.related.patterns is None and figures.related.purity.value is not None
     objects = results.data.test_objects
     assert (objects == results.data.test_images) == (task == "softmax")
     assert "points without regions" in (tmp_path / "run" / "table.md").read_text()

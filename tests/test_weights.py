@@ -266,7 +266,7 @@ def test_a_run_prepares_images_as_the_weights_want_them(tmp_path, pretrained):
 
 def test_nothing_to_download(pretrained):
     config = small_config("download", pretrained.mean)
-    with pytest.raises(ValueError, match="only the weights of vgg16 can be downloaded"):
+    with pytest.raises(ValueError, match="only the weights of vgg16 and of"):
         starting_variables(config, make_network(config, "ordinary"))
 
 
@@ -286,13 +286,15 @@ def test_merge_replaces_the_pretrained_layers_only():
             "bias": rng.normal(size=4).astype(np.float32),
         }
     }
-    merged = merge_pretrained(params, weights)
+    merged = merge_pretrained({"params": params}, weights)["params"]
     assert list(merged) == list(params)
     for name, array in weights["conv1_1"].items():
         np.testing.assert_array_equal(merged["conv1_1"][name], array)
-    assert merged["conv1_2"] is params["conv1_2"] and merged["fc6"] is params["fc6"]
+    for name in ("conv1_2", "fc6"):
+        assert all(merged[name][kind] is array for kind, array in params[name].items())
     assert not params["conv1_1"]["kernel"].any()  # the argument is as it was
-    half = merge_pretrained({"conv1_1": layer(3, 4, dtype=jnp.bfloat16)}, weights)
+    half = {"params": {"conv1_1": layer(3, 4, dtype=jnp.bfloat16)}}
+    half = merge_pretrained(half, weights)["params"]
     assert half["conv1_1"]["kernel"].dtype == jnp.bfloat16
 
 
@@ -301,9 +303,9 @@ def test_merge_refuses_other_shapes_and_names():
     with pytest.raises(
         ValueError, match=r"kernel of layer 'conv1_1' .*\(3, 3, 3, 16\).*\(3, 3, 3, 64\)"
     ):
-        merge_pretrained({"conv1_1": layer(3, 16)}, weights)
-    no_bias = {"conv1_1": {"kernel": jnp.zeros((3, 3, 3, 64))}}
+        merge_pretrained({"params": {"conv1_1": layer(3, 16)}}, weights)
+    no_bias = {"params": {"conv1_1": {"kernel": jnp.zeros((3, 3, 3, 64))}}}
     with pytest.raises(ValueError, match=r"bias of layer 'conv1_1' has shape None"):
         merge_pretrained(no_bias, weights)
-    with pytest.raises(ValueError, match=r"params has no layer 'conv1_1' .*only conv1, fc6"):
-        merge_pretrained({"conv1": layer(3, 64), "fc6": layer(1, 1)}, weights)
+    with pytest.raises(ValueError, match=r"have no layer 'conv1_1' .*only conv1, fc6"):
+        merge_pretrained({"params": {"conv1": layer(3, 64), "fc6": layer(1, 1)}}, weights)

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 
 from interp_cnn.models import TOP_CONV, Network
-from interp_cnn.models.network import Conv
+from interp_cnn.models.stages import Conv
 
 # The published networks from the image to the last ReLU. A convolution is name, side, stride, pad,
 # filters, groups; `lrn` is size, kappa, alpha, beta; `pool` is side, stride, padding at the end.
@@ -196,10 +196,11 @@ def features(backbone, pretrained, images):
     from interp_cnn.models.pretrained import merge_pretrained
 
     network = Network(dataclasses.replace(backbone, fc_features=4))
-    shapes = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
-    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    variables = {"params": merge_pretrained(params, pretrained.layers)}
-    inputs = jnp.asarray(images - np.array(pretrained.mean, np.float32), jnp.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    variables = merge_pretrained(variables, pretrained.layers)
+    inputs = (images - np.array(pretrained.mean)) / np.array(pretrained.std)
+    inputs = jnp.asarray(inputs, jnp.float32)
     return np.asarray(jax.jit(network.apply)(variables, inputs)[1][TOP_CONV])
 
 

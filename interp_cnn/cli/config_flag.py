@@ -46,9 +46,18 @@ class ConfigFlag:
 
     @property
     def default_workdir(self) -> str:
-        """runs/NAME for NAME:arguments or FOLDER/NAME.py:arguments, with the arguments."""
+        """runs/NAME for NAME:arguments or FOLDER/NAME.py:arguments, with the arguments.
+
+        Of an argument that is a path its last name.
+        """
         file, _, arguments = (self._flag.value or "").partition(":")
-        return str(Path("runs") / "-".join([Path(file).stem, *filter(None, arguments.split(","))]))
+        given = [
+            "".join((name, separator, Path(value).name))
+            for name, separator, value in (
+                argument.partition("=") for argument in filter(None, arguments.split(","))
+            )
+        ]
+        return str(Path("runs") / "-".join([Path(file).stem, *given]))
 
     def take(self, argv: Sequence[str]) -> list[str]:
         """The arguments without --config.FIELD=VALUE, which are kept for `load`.
@@ -121,7 +130,7 @@ def _from_file(file: str, given: tuple[str, ...]) -> Mapping[str, Any]:
         ) from error
     try:
         config = function(*given)
-    except ValueError:
+    except (ValueError, OSError):
         raise  # such as an argument that it does not know, in its own words
     except (Exception, SystemExit) as error:
         raise ValueError(f"get_config of {file} failed ({_reason(error, file)})") from error

@@ -17,6 +17,7 @@ from interp_cnn.config.kinds import (
     Kind,
     NetworkName,
     Number,
+    NumberOrNumbers,
     Numbers,
     Text,
 )
@@ -103,17 +104,23 @@ FIELDS = (
         "weights",
         "",
         Text("the name of a file, 'download' or ''"),
-        "File with pretrained weights; `download` takes the published ones of vgg16, the empty text"
-        " none.",
+        "File with pretrained weights; `download` takes the published ones of vgg16, residual and"
+        " dense networks, the empty text none.",
     ),
     Field("log_every_steps", 20, _COUNT, "Between two lines of `metrics.jsonl`.", unit="steps"),
     Field(
         "model.name",
         "vgg16",
-        NetworkName(("alexnet", "vgg_m", "vgg_s", "vgg16", "small")),
-        "The network: the paper's four, a small one for the embedded data, or one of your own. Of"
-        " the fields below that one takes `input_size`, `top_conv_mask`, `new_conv_mask`, `dtype`"
-        " and the last two.",
+        NetworkName(
+            (
+                *("alexnet", "vgg_m", "vgg_s", "vgg16", "small"),
+                *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+                *("densenet121", "densenet161", "densenet169"),
+            )
+        ),
+        "The network: the paper's four, a small one for the embedded data, residual and dense ones,"
+        " or one of your own. Of the fields below that one takes `input_size`, `top_conv_mask`,"
+        " `new_conv_mask`, `dtype` and the last two.",
     ),
     Field(
         "model.width",
@@ -125,14 +132,30 @@ FIELDS = (
         "model.dropout",
         0.8,
         Number(least=0, below=1),
-        "Share of the units that are dropped after each hidden fully connected layer.",
+        "Share of the units that are dropped after each hidden fully connected layer; the head"
+        " `gap` has none.",
+    ),
+    Field(
+        "model.head",
+        "default",
+        Choice(("default", "fc", "gap")),
+        "What comes behind the second interpretable layer: `fc`, pooling and the paper's three"
+        " fully connected layers; `gap`, the mean of each map and one fully connected layer;"
+        " `default`, `gap` for residual and dense networks and `fc` for the others.",
+    ),
+    Field(
+        "model.stem",
+        "imagenet",
+        Choice(("imagenet", "small")),
+        "First layers of a residual or dense network: `imagenet`, those of the publication;"
+        " `small`, one 3x3 convolution, so that small images keep maps of some size.",
     ),
     Field(
         "model.input_size",
         0,
         Number(whole=True, least=0, most=4096),
-        "Side of the square that the images of a network of your own are scaled to; 0 takes its"
-        " attribute `input_size`, or 224.",
+        "Side of the square that images are scaled to; 0 takes the network's own: 224, of AlexNet"
+        " 227, of `small` 96, of one of your own its attribute `input_size`, or 224.",
         unit="pixels",
     ),
     Field("model.norm", "l1", Choice(("l1", "l2")), "Norm of the distance in the templates."),
@@ -173,9 +196,16 @@ FIELDS = (
     Field(
         "model.frozen_through",
         None,
-        Text("the name of a convolution, such as 'conv4_3'", empty=False),
-        "The last convolution that is not trained.",
+        Text("the name of a layer, such as 'conv4_3', 'layer3' or 'denseblock3'", empty=False),
+        "The last layer that is not trained; batch normalisation up to it keeps its statistics.",
         unset="all are trained",
+    ),
+    Field(
+        "model.remat",
+        False,
+        Flag(),
+        "Whether the backward pass computes the inside of each block again: less memory for more"
+        " time.",
     ),
     Field(
         "model.dtype",
@@ -200,8 +230,19 @@ FIELDS = (
     Field(
         "data.name",
         "embedded_animals",
-        Choice(("embedded_animals", "ilsvrc_animal_part", "pascal_voc_part", "cub_200_2011")),
-        "The data set.",
+        Choice(
+            (
+                *("embedded_animals", "ilsvrc_animal_part", "pascal_voc_part", "cub_200_2011"),
+                *("folder", "tfds"),
+            )
+        ),
+        "The data set: drawn, published, photos in folders, or any prepared one of tfds.",
+    ),
+    Field(
+        "data.dataset",
+        "",
+        Text("the name of a tfds data set, or ''"),
+        "Of `tfds` the data set: `NAME`, `NAME/CONFIG` or `NAME/CONFIG:VERSION`.",
     ),
     Field(
         "data.category",
@@ -226,7 +267,14 @@ FIELDS = (
         "data.manual_dir",
         "",
         Text("the name of a folder, or ''"),
-        "Folder with a copy of the published files; the empty text downloads them.",
+        "Folder with a copy of the published files; the empty text downloads them. Of `folder` the"
+        " folder with the photos.",
+    ),
+    Field(
+        "data.annotations",
+        "",
+        Text("the name of a file, or ''"),
+        "Of `folder` a file with boxes and parts of the photos, CSV or COCO JSON.",
     ),
     Field(
         "data.skip_damaged",
@@ -257,8 +305,9 @@ FIELDS = (
     Field(
         "data.std",
         1.0,
-        _POSITIVE,
-        "What is divided by then; pretrained weights want 1.",
+        NumberOrNumbers(3, _POSITIVE),
+        "What is divided by then, one number or one for red, green and blue; pretrained weights say"
+        " which they want, those of the paper's networks 1.",
         unit="grey levels",
     ),
     Field(
@@ -437,6 +486,13 @@ FIELDS = (
         "Radius of a unit's image region, the same for all networks that are compared.",
         unit="pixels of the input",
         unset="0.2 of the image's side; `eval.py --occlude` measures and sets it",
+    ),
+    Field(
+        "eval.related_measures",
+        False,
+        Flag(),
+        "Whether the measures of related work are taken too, at the cost of another pass: purity"
+        " (PIP-Net), inconsistency and diversity (icCNN), information on the categories (CSG).",
     ),
 )
 

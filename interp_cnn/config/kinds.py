@@ -229,6 +229,28 @@ class Numbers:
 
 
 @dataclasses.dataclass(frozen=True)
+class NumberOrNumbers:
+    """One number that stands for all, or so many."""
+
+    count: int
+    each: Number
+
+    @property
+    def wanted(self) -> str:
+        """See `Kind`."""
+        return f"{self.each.wanted}, or {self.count} of them"
+
+    def parse(self, text: str) -> Any:
+        """See `Kind`."""
+        values = _sequence(text)
+        return self.each.parse(values[0]) if len(values) == 1 else values
+
+    def accepts(self, value: Any) -> bool:
+        """See `Kind`."""
+        return self.each.accepts(value) or Numbers(self.count, self.each).accepts(value)
+
+
+@dataclasses.dataclass(frozen=True)
 class Factors:
     """Pairs of a regular expression and a factor."""
 

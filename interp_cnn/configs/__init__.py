@@ -5,7 +5,7 @@ from typing import Any
 
 import ml_collections
 
-NAMES = ("embedded", "ilsvrc_animal_part", "pascal_voc_part", "cub_200_2011")
+NAMES = ("embedded", "ilsvrc_animal_part", "pascal_voc_part", "cub_200_2011", "folder", "tfds")
 
 
 def get_config(name: str, *arguments: Any) -> ml_collections.ConfigDict:

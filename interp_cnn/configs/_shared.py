@@ -1,10 +1,14 @@
 """What several configurations share."""
 
 import math
+from typing import Any
 
 import ml_collections
 
 from interp_cnn.config import default_config, parse_arguments
+from interp_cnn.configs._networks import set_network
+
+_LEAST_EPOCHS = 8  # of one's own data, however many images there are
 
 
 def default_negatives(task: str) -> str:
@@ -77,3 +81,47 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
     config.checkpoint.every_steps = 50
     config.log_every_steps = 5
     return config
+
+
+def own_config(
+    arguments: Any, *, name: str, images: int, task: str, negatives: str
+) -> ml_collections.ConfigDict:
+    """The configuration of data of one's own, with each network's own start.
+
+    Args:
+      arguments: net, category, epochs and seed, as `parse_arguments` gives them; no epochs take as
+        many as the network's number of steps needs.
+      name: the name of the data set, as in `config.data.name`.
+      images: the number of training images; 0 where it is not known.
+      task: `"logistic"` or `"softmax"`.
+      negatives: see `config.data.negatives`.
+
+    Raises:
+      ValueError: for an unknown network.
+    """
+    config = default_config()
+    start = set_network(config, arguments.net)
+    config.seed = arguments.seed
+    config.data.name = name
+    config.data.category = arguments.category
+    config.data.negatives = negatives
+    config.train.task = task
+    config.train.batch_size = _batch_size(images)
+    epochs = arguments.epochs
+    if epochs is None:
+        steps_per_epoch = max(images // config.train.batch_size, 1)
+        epochs = max(_LEAST_EPOCHS, math.ceil(start.steps / steps_per_epoch)) if images else 8
+    config.train.epochs = epochs
+    config.train.schedule = "cosine"
+    config.train.warmup_steps = 10
+    begin_from_ordinary(config, epochs=math.ceil(0.5 * epochs))
+    config.checkpoint.every_steps = 50
+    config.log_every_steps = 5
+    return config
+
+
+def _batch_size(images: int) -> int:
+    """As large as gives an epoch of ten steps, between 4 and 32; 32 where nothing is known."""
+    if not images:
+        return 32
+    return next((size for size in (32, 16, 8) if images >= 10 * size), 8 if images >= 16 else 4)

@@ -1,5 +1,7 @@
 """What pixels an image file stands for, whatever its mode: 8-bit RGB, as people see it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -32,3 +34,21 @@ def as_rgb(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def cut_out(
+    photo: Image.Image, size: int, frame: Sequence[float] | np.ndarray | None = None
+) -> np.ndarray:
+    """A rectangle of a photo as networks see it: stretched to a square, aspect not kept.
+
+    Args:
+      photo: an image in RGB.
+      size: side of the result in pixels.
+      frame: (ymin, xmin, ymax, xmax) in continuous pixels of the photo; all of it by default.
+
+    Returns:
+      uint8 [size, size, 3].
+    """
+    top, left, bottom, right = (0, 0, photo.height, photo.width) if frame is None else frame
+    image = photo.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return np.asarray(image)

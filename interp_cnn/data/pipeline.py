@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from interp_cnn.data.images import as_rgb
+from interp_cnn.data.images import as_rgb, cut_out
 from interp_cnn.metrics.parts import part_boxes_to_masks
 
 Example = dict[str, Any]
@@ -137,22 +137,70 @@ def read_split(
       ValueError: where the arguments do not fit the data set or each other, or the split has no
         objects, no negatives, or too few for the ratio.
     """
-    task = _task_labels(builder, categories, negatives)
+    known = builder.info.features["label"].names[1:]  # type: ignore[index]
+    source = builder.as_data_source(split=split, decoders=decoders_of(builder))
+    stored = np.array([source[index]["label"] for index in range(len(source))], np.int32)
+    return choose_examples(
+        source,
+        stored,
+        known=known,
+        dataset=builder.info.full_name,
+        split=split,
+        categories=categories,
+        negatives=negatives,
+        negatives_per_positive=negatives_per_positive,
+        seed=seed,
+    )
+
+
+def decoders_of(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
+    """What leaves the images and masks of a data set encoded."""
+    decoders: dict[str, Any] = {"image": _Encoded()}
+    features: Any = builder.info.features
+    for name in ("parts", "fine_parts"):
+        # Parts of other data sets than these may be anything.
+        if name in features and hasattr(features[name], "keys") and "mask" in features[name]:
+            decoders[name] = {"mask": _Encoded()}
+    return decoders
+
+
+def choose_examples(
+    source: Source,
+    stored: np.ndarray,
+    *,
+    known: Sequence[str],
+    dataset: str,
+    split: str,
+    categories: tuple[str, ...] | None = None,
+    negatives: str = PHOTOS,
+    negatives_per_positive: float | None = None,
+    seed: int = 0,
+) -> Split:
+    """The examples of a task.
+
+    Args:
+      source: all examples of a split.
+      stored: their labels, 0 for other things.
+      known: the names of the labels 1, 2, ...
+      dataset: the name of the data set, for messages.
+      split: the name of the split, alike.
+      categories: see `read_split`, as the other arguments.
+      negatives: see there.
+      negatives_per_positive: see there.
+      seed: see there.
+
+    Raises:
+      ValueError: as `read_split`.
+    """
+    task = _task_labels(known, dataset, categories, negatives)
     if negatives == NONE and negatives_per_positive is not None:
         raise ValueError(
             f"negatives_per_positive={negatives_per_positive} needs negatives; with"
             f" negatives={NONE!r} leave it unset"
         )
-    decoders: dict[str, Any] = {"image": _Encoded()}
-    for name in ("parts", "fine_parts"):
-        features = builder.info.features
-        if name in features and "mask" in features[name]:  # type: ignore[operator, index]
-            decoders[name] = {"mask": _Encoded()}
-    source = builder.as_data_source(split=split, decoders=decoders)
-    stored = np.array([source[index]["label"] for index in range(len(source))], np.int32)
     labels = task[stored]
     positive, negative = np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)
-    where = f"the {split} split of {builder.info.full_name}"
+    where = f"the {split} split of {dataset}"
     if not len(positive) or (not len(negative) and negatives != NONE):
         raise ValueError(
             f"{where} has {len(positive)} objects and {len(negative)} other images;"
@@ -175,18 +223,17 @@ def read_split(
 
 
 def _task_labels(
-    builder: tfds.core.DatasetBuilder, categories: tuple[str, ...] | None, negatives: str
+    stored: Sequence[str], dataset: str, categories: tuple[str, ...] | None, negatives: str
 ) -> np.ndarray:
     """The label in the task of each stored label, -1 for examples that are left out."""
     if negatives not in (PHOTOS, CATEGORIES, NONE):
         raise ValueError(
             f"negatives={negatives!r} is unknown; give {PHOTOS!r}, {CATEGORIES!r} or {NONE!r}"
         )
-    stored = builder.info.features["label"].names[1:]  # type: ignore[index]
     chosen = tuple(stored) if categories is None else categories
     if missing := [name for name in chosen if name not in stored]:
         names = f"{', '.join(stored[:30])}{', ...' * (len(stored) > 30)}"
-        raise ValueError(f"{builder.info.full_name} has no category {missing[0]!r}, only {names}")
+        raise ValueError(f"{dataset} has no category {missing[0]!r}, only {names}")
     if negatives == NONE and len(chosen) < 2:
         raise ValueError(
             f"negatives={NONE!r} needs several categories, here is {chosen[0]!r} alone;"
@@ -226,16 +273,8 @@ class Crop(grain.transforms.Map):
     def map(self, element: Example) -> Example:
         """Image uint8 [size, size, 3] and label int32 of one stored example."""
         photo = as_rgb(Image.open(io.BytesIO(element["image"])))
-        image = self.cut(photo, self.frame(element, photo.size))
+        image = cut_out(photo, self.size, self.frame(element, photo.size))
         return {"image": image, "label": np.int32(element["label"])}
-
-    def cut(self, photo: Image.Image, frame: Sequence[float] | np.ndarray) -> np.ndarray:
-        """A rectangle (ymin, xmin, ymax, xmax) of an RGB photo, uint8 [size, size, 3]."""
-        top, left, bottom, right = frame
-        image = photo.resize(
-            (self.size, self.size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
-        )
-        return np.asarray(image)
 
 
 @dataclasses.dataclass(frozen=True)

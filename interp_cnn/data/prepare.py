@@ -13,16 +13,19 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from interp_cnn import hosts
-from interp_cnn.data.categories import ALL
+from interp_cnn.data.categories import ALL, named_categories
 from interp_cnn.data.embedded.builder import EmbeddedAnimals
 from interp_cnn.data.photos.cub_200_2011 import Cub2002011
 from interp_cnn.data.photos.cub_files import BIRD
+from interp_cnn.data.photos.folder import FolderPhotos
 from interp_cnn.data.photos.ilsvrc_animal_part import IlsvrcAnimalPart
 from interp_cnn.data.photos.object_builder import ObjectBuilder
 from interp_cnn.data.photos.pascal_voc_part import PascalVocPart
-from interp_cnn.data.pipeline import CATEGORIES, PHOTOS, Split, read_split
+from interp_cnn.data.pipeline import CATEGORIES, PHOTOS, Split, choose_examples, read_split
+from interp_cnn.data.tfds_examples import read_tfds
 
 EMBEDDED = EmbeddedAnimals.name
+FOLDER, TFDS = FolderPhotos.name, "tfds"
 PUBLISHED = {b.name: b for b in (IlsvrcAnimalPart, PascalVocPart, Cub2002011)}
 
 
@@ -38,6 +41,8 @@ class Data:
       landmarks: names of the parts whose centres the location metrics use.
       has_masks: whether the parts have masks, else boxes.
       files: the record files that all examples are read from.
+      identity: what tells the data from others that a configuration may mean another time, such as
+        a folder before a photo was added; "" where the configuration says it all.
     """
 
     train: Split
@@ -47,6 +52,7 @@ class Data:
     landmarks: tuple[str, ...]
     has_masks: bool
     files: tuple[Path, ...] = ()
+    identity: str = ""
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -81,6 +87,28 @@ def open_builder(
     )
 
 
+def open_folder(config: Mapping[str, Any], category: str, *, seed: int) -> FolderPhotos:
+    """The builder of the photos in a folder, not prepared.
+
+    Args:
+      config: the fields of `config.data`.
+      category: a name, several joined by `+`, or `"all"`.
+      seed: the seed of the split, where the folder has none.
+
+    Raises:
+      ValueError, OSError: as `FolderPhotos`.
+    """
+    annotations = config["annotations"]
+    return FolderPhotos(
+        source=Path(config["manual_dir"]).expanduser(),
+        annotations=Path(annotations).expanduser() if annotations else None,
+        category=category,
+        seed=seed,
+        skip_damaged=config["skip_damaged"],
+        data_dir=config["data_dir"] or None,
+    )
+
+
 def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     """Prepare the data set of a configuration, unless that is done, and open its splits.
 
@@ -88,14 +116,18 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
       config: the fields of `config.data`. Its `negatives`, what gets label 0, are `"photos"`
         (images of other things), `"categories"` (the objects of the
         other categories of the data set, which are all prepared then) or `"none"`.
-      seed: the seed of the choice of negatives.
+      seed: the seed of the choice of negatives, and of a split that is drawn.
 
     Raises:
       ValueError: for an unknown data set or category, or damaged source files.
       FileNotFoundError: where source files are missing.
     """
+    if config["name"] == TFDS:
+        return _of_tfds(config, seed)
 
     def opened(category: str) -> tfds.core.DatasetBuilder:
+        if config["name"] == FOLDER:
+            return open_folder(config, category, seed=seed)
         return open_builder(
             config["name"],
             category,
@@ -120,7 +152,8 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     download = tfds.download.DownloadConfig(manual_dir=folder)
     # On a common disk the first host prepares and the others wait; on its own disk each prepares.
     source = hosts.in_turn(lambda: _prepare_once(source, lambda: opened(wanted), download))
-    # The categories of "all" may be known only now.
+    # Some things are known only when the data are prepared, such as the categories of "all".
+    task = opened(config["category"])
     categories = task.categories or source.categories
     how: dict[str, Any] = {
         "categories": categories,
@@ -129,12 +162,7 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         "seed": seed,
     }
     train, test = (read_split(source, split, **how) for split in ("train", "test"))
-    if jax.process_count() > 1:
-        hosts.same_everywhere(
-            f"the data set {source.info.full_name}",
-            "\n".join([*categories, _fingerprint(train), _fingerprint(test)]),
-            lambda first, other: f"host 0 has it in {source.data_dir}, or its own such folder",
-        )
+    _check_same_everywhere(source, categories, train, test)
     return Data(
         train=train,
         test=test,
@@ -143,7 +171,50 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         landmarks=task.landmarks,
         has_masks="mask" in source.info.features["parts"],
         files=record_files(source),
+        identity=source.info.full_name if config["name"] == FOLDER else "",
     )
+
+
+def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
+    """The splits of the task of any prepared tfds data set."""
+    found = read_tfds(config["dataset"], data_dir=config["data_dir"] or None, seed=seed)
+    categories = named_categories(config["category"], found.categories)
+    train, test = (
+        choose_examples(
+            found.splits[split].source,
+            found.splits[split].labels,
+            known=found.categories,
+            dataset=found.builder.info.full_name,
+            split=split,
+            categories=categories,
+            negatives=config["negatives"],
+            negatives_per_positive=config["negatives_per_positive"],
+            seed=seed,
+        )
+        for split in ("train", "test")
+    )
+    _check_same_everywhere(found.builder, categories, train, test)
+    return Data(
+        train=train,
+        test=test,
+        categories=categories,
+        parts=found.parts,
+        landmarks=found.landmarks,
+        has_masks=found.has_masks,
+        files=record_files(found.builder),
+    )
+
+
+def _check_same_everywhere(
+    builder: tfds.core.DatasetBuilder, categories: tuple[str, ...], train: Split, test: Split
+) -> None:
+    """Raise a ValueError where another host has other data."""
+    if jax.process_count() > 1:
+        hosts.same_everywhere(
+            f"the data set {builder.info.full_name}",
+            "\n".join([*categories, _fingerprint(train), _fingerprint(test)]),
+            lambda first, other: f"host 0 has it in {builder.data_dir}, or its own such folder",
+        )
 
 
 def record_files(builder: tfds.core.DatasetBuilder) -> tuple[Path, ...]:

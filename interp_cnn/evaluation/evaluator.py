@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,14 +13,18 @@ import numpy as np
 
 from interp_cnn import metrics
 from interp_cnn.data.pipeline import Split, join
-from interp_cnn.data.prepare import Data
+from interp_cnn.data.prepare import FOLDER, TFDS, Data
 from interp_cnn.evaluation.accuracy import accuracy_on_test
 from interp_cnn.evaluation.categories import filter_categories
+from interp_cnn.evaluation.filter_files import FilterFigures
+from interp_cnn.evaluation.filter_rows import filter_rows
 from interp_cnn.evaluation.gathering import Gathered, Members, gather
 from interp_cnn.evaluation.measuring import MeasuredLayer, layer_filters, layer_result
 from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
-from interp_cnn.evaluation.part_regions import measure_parts, region_radius
+from interp_cnn.evaluation.part_regions import measure_parts
 from interp_cnn.evaluation.predict import Predictor
+from interp_cnn.evaluation.region_radius import region_radius
+from interp_cnn.evaluation.related import related_figures
 from interp_cnn.evaluation.results import (
     Controls,
     DataRecord,
@@ -51,6 +56,7 @@ class Evaluation:
       sample: images of the test split, the same for all networks.
       test_logits: [images, outputs] of the test split: of its objects first, then of the others,
         each in their order.
+      filters: the figures of each filter, layer by layer.
     """
 
     result: NetworkResult
@@ -62,6 +68,7 @@ class Evaluation:
     objects: Split
     sample: Sample
     test_logits: np.ndarray
+    filters: list[FilterFigures]
 
     def filters_of(self, network: str) -> NetworkFilters:
         """What the report shows of the filters, under the name of the network."""
@@ -144,6 +151,7 @@ class Evaluator:
             objects=objects,
             sample=sample,
             test_logits=logits,
+            filters=[row for layer in measured for row in filter_rows(layer, data)],
         )
 
     def _measured(
@@ -166,6 +174,7 @@ class Evaluator:
             radii=radii,
             radius=radius,
         )
+        related = related_figures(self.config, self.data, predict, objects, found, members)
         layers = [
             MeasuredLayer(
                 name=name,
@@ -178,6 +187,7 @@ class Evaluator:
                 parts=figures[name],
                 radius=radius,
                 top=self.config.eval.top,
+                related=related.get(name),
             )
             for name, layer in found.layers.items()
         ]
@@ -200,12 +210,19 @@ def experiment_record(config: ml_collections.ConfigDict, network: AnyNetwork) ->
         network=config.model.name,
         category=config.data.category,
         task="single" if network.num_outputs == 1 else f"multi_{config.train.task}",
-        dataset=config.data.name,
+        dataset=_dataset(config.data),
         image_size=network.input_size,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         device=f"{jax.device_count()} x {jax.devices()[0].device_kind}{_on_hosts()}",
         versions={name: importlib.metadata.version(name) for name in packages},
     )
+
+
+def _dataset(data: ml_collections.ConfigDict) -> str:
+    """The name of the data set, of photos of one's own that of their folder."""
+    if data.name == FOLDER:
+        return f"the folder {Path(data.manual_dir).expanduser().absolute().name}"
+    return str(data.dataset) if data.name == TFDS else str(data.name)
 
 
 def data_record(config: ml_collections.ConfigDict, data: Data, objects: int) -> DataRecord:

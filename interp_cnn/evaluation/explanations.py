@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,13 +16,15 @@ from interp_cnn import storage
 from interp_cnn.attribution import (
     NO_PART,
     explanation,
+    explanation_by_filters,
     filter_contributions,
     says_yes,
     shares_of_answer,
 )
 from interp_cnn.data.images import as_rgb
-from interp_cnn.evaluation.filter_parts import FilterParts
+from interp_cnn.evaluation.filter_files import FilterParts
 from interp_cnn.models import AnyNetwork
+from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
 from interp_cnn.training.steps import normalise, predict_step
 
@@ -29,8 +32,14 @@ from interp_cnn.training.steps import normalise, predict_step
 _predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
 
 
+_NAMED = 3  # filters in a sentence
+
+
 class FilterShare(NamedTuple):
-    """A filter of the last interpretable layer: what it added, its part, where it looks (y, x)."""
+    """A filter of the last interpretable layer: what it added, its part, where it looks (y, x).
+
+    The part is "" where no parts are known.
+    """
 
     unit: int
     value: float
@@ -47,7 +56,7 @@ class Explained(NamedTuple):
       logit: itself.
       probability: that the network gives to the category of this output.
       yes: whether the network says yes.
-      shares: of each part in what speaks for that answer.
+      shares: of each part in what speaks for that answer; none where no parts are known.
       filters: those that added most, or for a no took most away, strongest first.
     """
 
@@ -79,32 +88,45 @@ def explain_pixels(
       pixels: uint8 [size, size, 3].
       filters: at most so many filters are named.
     """
-    mean, std = tuple(config.data.mean), config.data.std
-    found = jax.device_get(
-        _predict(variables, {"image": pixels[None]}, network=network, mean=mean, std=std)
-    )
+    scale = build.normalisation(config)
+    found = jax.device_get(_predict(variables, {"image": pixels[None]}, network=network, **scale))
     output = int(found["logits"][0].argmax())
     logit = float(found["logits"][0, output])
-    image = normalise(jnp.asarray(pixels)[None], mean, std)
+    image = normalise(jnp.asarray(pixels)[None], **scale)
     values = np.asarray(filter_contributions(network, variables, image, output=output))[0]
     names = [name.replace("_", " ") for name in parts.names]
     softmax = config.train.task == SOFTMAX
     yes = says_yes(logit, softmax=softmax)
-    shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
     category = parts.categories[output].replace("_", " ")
-    sentence = explanation(category, logit, shares, softmax=softmax)
     strongest = _strongest(values if yes else -values, filters)
+    if names:
+        shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
+        sentence = explanation(category, logit, shares, softmax=softmax)
+    else:
+        most = _strongest(values if yes else -values, _NAMED)
+        shares, sentence = {}, explanation_by_filters(category, logit, most, softmax=softmax)
     named = [
         FilterShare(
             unit=unit,
             value=float(values[unit]),
-            part=names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART,
+            part=names[parts.part[unit]] if parts.part[unit] >= 0 else NO_PART * bool(names),
             position=found["positions"][network.last_layer][0, unit],
         )
         for unit in strongest
     ]
     probability = _probability(found["logits"][0], output, softmax=softmax)
     return Explained(sentence, output, logit, probability, yes, dict(shares), named)
+
+
+def colour_numbers(filters: Sequence[FilterShare], parts: FilterParts) -> list[int]:
+    """What decides the colour of each filter that is named: its part, -1 for none.
+
+    Where no parts are known it is its place: filters that look at one place have one number.
+    """
+    if parts.names:
+        return [int(parts.part[one.unit]) for one in filters]
+    places = [tuple(np.asarray(one.position).tolist()) for one in filters]
+    return [list(dict.fromkeys(places)).index(place) for place in places]
 
 
 def _strongest(values: np.ndarray, count: int) -> list[int]:

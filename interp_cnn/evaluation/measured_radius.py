@@ -18,6 +18,7 @@ from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.results import MeasuredRadius
 from interp_cnn.metrics import EmpiricalField
 from interp_cnn.models import AnyNetwork
+from interp_cnn.training import build
 from interp_cnn.training.steps import normalise
 
 
@@ -93,7 +94,7 @@ def empirical_field(
     chosen = metrics.top_images(peaks, top=top)
     used = np.sort(np.argsort(-chosen.sum(axis=1), kind="stable")[:images])
     used = used[chosen[used].any(axis=1)]
-    mean, std, size = tuple(config.data.mean), config.data.std, network.input_size
+    scale, size = build.normalisation(config), network.input_size
     maps_of = jax.jit(lambda variables, batch: network.apply(variables, batch)[1][layer])
     predict_maps = functools.partial(maps_of, variables)
     field = network.receptive_fields()[layer]
@@ -104,7 +105,7 @@ def empirical_field(
     photos = (crop.map(objects[int(index)])["image"] for index in bar)
     return metrics.empirical_receptive_field(
         predict_maps,
-        (normalise(photo, mean, std) for photo in photos),
+        (normalise(photo, **scale) for photo in photos),
         centers_y=field.centers(height),
         centers_x=field.centers(width),
         patch=max(round(11 * size / 224), 1),

@@ -13,7 +13,9 @@ from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.gathering import INFORMATION_IMAGES, GatheredLayer
 from interp_cnn.evaluation.network_filters import LayerFilters
 from interp_cnn.evaluation.part_regions import PartFigures
+from interp_cnn.evaluation.related import RelatedFigures
 from interp_cnn.evaluation.results import (
+    Behaviour,
     LayerResult,
     LocationInstability,
     PartInterpretability,
@@ -42,6 +44,7 @@ class MeasuredLayer:
       parts: how often its filters cover parts at these radii.
       radius: which of them is the one that is reported.
       top: number of images of each filter for the location metrics.
+      related: the measures of related work; None where they were not asked for.
     """
 
     name: str
@@ -54,6 +57,7 @@ class MeasuredLayer:
     parts: PartFigures
     radius: float
     top: int
+    related: RelatedFigures | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -114,7 +118,24 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
         part_interpretability_fired=_part_interpretability(layer, layer.parts.shares_fired),
         fired_share=known(_mean(layer.parts.fired)),
         parts_followed=_parts_followed(layer, data),
+        related=None if layer.related is None else layer.related.result,
+        behaviour=None if data.landmarks or data.parts else _behaviour(layer),
     )
+
+
+def _behaviour(layer: MeasuredLayer) -> Behaviour:
+    """What can be said of filters where no part is annotated."""
+    positions, peaks, _ = layer.located
+    how = {"where": layer.members}
+    # Its highest activation is among the highest 0.5 % of a filter where it is above the threshold.
+    fired = (peaks > layer.gathered.valid.threshold.result()) & layer.members
+    counted = layer.members.sum(axis=0)
+    shares = np.where(counted > 0, fired.sum(axis=0) / np.maximum(counted, 1), np.nan)
+    spread = metrics.peak_spread(
+        positions, peaks, image_size=layer.image_size, top=layer.top, **how
+    )
+    alike = metrics.same_place(positions, peaks, radius=layer.radius, **how)
+    return Behaviour(*(known(_mean(values)) for values in (shares, spread, alike)))
 
 
 def _parts_followed(layer: MeasuredLayer, data: Data) -> PartsFollowed:
@@ -171,7 +192,7 @@ def layer_filters(
         shares=layer.at_radius(layer.parts.shares),
         landmarks=data.landmarks,
         tracking=layer.tracking,
-        instability=_mean_known(instability),
+        instability=mean_known(instability),
         terms=layer.gathered.terms,
         thresholds=layer.gathered.valid.threshold.result(),
         centers_y=field.centers(top.maps.shape[2]),
@@ -183,7 +204,7 @@ def layer_filters(
     )
 
 
-def _mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
+def mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Mean over the landmarks that are known, [filters, landmarks] -> [filters]."""
     there = ~np.isnan(values)
     total = np.where(there, values, 0).sum(axis=1)

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
-import ml_collections
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,13 +12,6 @@ from interp_cnn.data.pipeline import Split
 from interp_cnn.evaluation.gathering import GatheredLayer, Members, own_share
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.results import Controls, known
-from interp_cnn.models import AnyNetwork
-
-
-def region_radius(config: ml_collections.ConfigDict, network: AnyNetwork) -> float:
-    """Radius of a unit's image region in pixels of the input: configured, or the default."""
-    size = (network.input_size, network.input_size)
-    return float(config.eval.radius or metrics.default_radius(size))
 
 
 @dataclasses.dataclass(frozen=True)

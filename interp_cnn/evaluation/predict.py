@@ -12,7 +12,7 @@ from interp_cnn import hosts
 from interp_cnn.data.pipeline import Crop, CropWithParts, Split, eval_batches
 from interp_cnn.data.prepare import Data
 from interp_cnn.models import AnyNetwork
-from interp_cnn.training import parallel
+from interp_cnn.training import build, parallel
 from interp_cnn.training.steps import predict_step
 
 
@@ -38,8 +38,7 @@ class Predictor:
             functools.partial(
                 predict_step,
                 network=network,
-                mean=tuple(config.data.mean),
-                std=config.data.std,
+                **build.normalisation(config),
             )
         )
 

@@ -11,7 +11,7 @@ from interp_cnn.data.pipeline import Crop
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.evaluator import Evaluation
 from interp_cnn.evaluation.explanations import Explained, explain_pixels
-from interp_cnn.evaluation.filter_parts import FilterParts
+from interp_cnn.evaluation.filter_files import FilterParts
 from interp_cnn.evaluation.sampled_images import caption, evenly
 from interp_cnn.models import AnyNetwork
 from interp_cnn.training.objective import SOFTMAX

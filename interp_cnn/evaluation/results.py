@@ -91,6 +91,89 @@ class PartInterpretability:
 
 
 @dataclass(frozen=True)
+class Purity:
+    """Purity (PIP-Net) of a layer: each filter's purest landmark.
+
+    Attributes:
+      value: mean over filters.
+      spread: their standard deviation.
+      part_related: share of the filters with a purity above 0.5.
+      filters: number of filters behind it.
+      patch: side of a patch in pixels of the input.
+      top: largest number of images of a filter.
+    """
+
+    value: float | None
+    spread: float | None
+    part_related: float | None
+    filters: int
+    patch: float
+    top: int
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Where the activations of a layer's filters lie (icCNN), in nats.
+
+    Attributes:
+      inconsistency: over images, mean over filters.
+      diversity: between filters.
+      filters: number of filters behind them.
+      regions: number of parts, and one for what lies elsewhere.
+    """
+
+    inconsistency: float | None
+    diversity: float | None
+    filters: int
+    regions: int
+
+
+@dataclass(frozen=True)
+class CategoryInformation:
+    """The mutual information score of filters and categories (CSG).
+
+    Attributes:
+      value: mean over filters of the category that each tells most about, in nats.
+      filters: number of filters behind it.
+      images: number of test images that it was measured on.
+    """
+
+    value: float | None
+    filters: int
+    images: int
+
+
+@dataclass(frozen=True)
+class RelatedMeasures:
+    """The measures of related work, where `config.eval.related_measures` asked for them.
+
+    Attributes:
+      purity: see there.
+      patterns: see there; None without part regions.
+      category_information: see there.
+    """
+
+    purity: Purity
+    patterns: Patterns | None
+    category_information: CategoryInformation
+
+
+class Behaviour:
+    """What the filters of a layer do on images without annotated parts: means over filters.
+
+    Attributes:
+      fired_share: the share of its objects on which a filter fires, that is, has an activation
+        among its highest 0.5 %.
+      peak_spread: how far its peaks roam, in image diagonals.
+      same_place: how often other filters look where it looks.
+    """
+
+    fired_share: float | None
+    peak_spread: float | None
+    same_place: float | None
+
+
+@dataclass(frozen=True)
 class LayerResult:
     """The figures of one layer.
 
@@ -108,6 +191,8 @@ class LayerResult:
         the paper's figures read; None in older files.
       fired_share: mean over filters of the share of images on which one fires; None in older files.
       parts_followed: which landmarks the filters follow; None in older files.
+      related: the measures of related work; None where they were not asked for.
+      behaviour: what can be said without parts; None where parts are annotated.
     """
 
     location_instability: LocationInstability
@@ -122,6 +207,8 @@ class LayerResult:
     part_interpretability_fired: PartInterpretability | None = None
     fired_share: float | None = None
     parts_followed: PartsFollowed | None = None
+    related: RelatedMeasures | None = None
+    behaviour: Behaviour | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +274,11 @@ class DataRecord:
     landmarks: tuple[str, ...]
     categories: tuple[str, ...]
     part_regions: str
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether any part is annotated, with a region or as a point."""
+        return bool(self.parts or self.landmarks)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from interp_cnn.data.pipeline import CropWithParts, Split
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.strongest_images import SIDE, resized
 from interp_cnn.models import AnyNetwork
+from interp_cnn.training import build
 from interp_cnn.training.steps import predict_step
 
 _OBJECTS = 32  # of each category
@@ -82,7 +83,7 @@ def sample_images(config: ml_collections.ConfigDict, data: Data, size: int) -> S
         images=np.array([one["image"] for one in found], np.uint8).reshape(-1, size, size, 3),
         pictures=np.array(photos, np.uint8).reshape(-1, SIDE, SIDE, 3),
         categories=tuple(("", *data.categories)[label] for label in split.labels),
-        landmarks=np.array(landmarks, np.float32).reshape(-1, len(data.landmarks), 2),
+        landmarks=np.array(landmarks, np.float32).reshape(len(found), len(data.landmarks), 2),
         captions=tuple(caption(data.categories, split, place) for place in range(len(split))),
     )
 
@@ -110,7 +111,7 @@ def sampled_maps(
     config: ml_collections.ConfigDict, network: AnyNetwork, variables: Any, sample: Sample
 ) -> Mapping[str, SampledMaps]:
     """What a network makes of the sampled images: of each layer its maps and their peaks."""
-    how = {"network": network, "mean": tuple(config.data.mean), "std": config.data.std}
+    how = {"network": network, **build.normalisation(config)}
     count = len(sample.images)
     # Whole batches, so that one program does for all.
     padded = np.pad(sample.images, ((0, -count % _BATCH), (0, 0), (0, 0), (0, 0)))

@@ -41,6 +41,8 @@ Part interpretability needs masks of the parts in the input's size; here boxes a
 """
 
 from interp_cnn.metrics.accuracy import accuracy
+from interp_cnn.metrics.behaviour import peak_spread, same_place
+from interp_cnn.metrics.class_information import class_information, mutual_information_score
 from interp_cnn.metrics.controls import InstabilityControls, instability_controls
 from interp_cnn.metrics.empirical import (
     EmpiricalField,
@@ -69,6 +71,13 @@ from interp_cnn.metrics.parts import (
     part_interpretability,
     summarize_parts,
 )
+from interp_cnn.metrics.patterns import (
+    PatternShares,
+    pattern_diversity,
+    pattern_inconsistency,
+    pattern_shares,
+)
+from interp_cnn.metrics.purity import PATCH_SHARE, PuritySummary, purity, summarize_purity
 from interp_cnn.metrics.sensitivity import PartShares, radius_sensitivity
 from interp_cnn.metrics.threshold import ActivationThreshold, activation_threshold
 from interp_cnn.metrics.valid_positions import ValidPositions
@@ -83,6 +92,7 @@ from interp_cnn.receptive_field import (
 )
 
 __all__ = [
+    "PATCH_SHARE",
     "ActivationThreshold",
     "Box",
     "Disc",
@@ -96,10 +106,13 @@ __all__ = [
     "PartSummary",
     "PartsFollowed",
     "Pattern",
+    "PatternShares",
+    "PuritySummary",
     "ReceptiveField",
     "ValidPositions",
     "accuracy",
     "activation_threshold",
+    "class_information",
     "collapsed_filters",
     "compose",
     "dead_filters",
@@ -110,15 +123,23 @@ __all__ = [
     "image_region",
     "instability_controls",
     "location_instability",
+    "mutual_information_score",
     "part_boxes_to_masks",
     "part_counts",
     "part_hits",
     "part_interpretability",
     "parts_followed",
+    "pattern_diversity",
+    "pattern_inconsistency",
+    "pattern_shares",
+    "peak_spread",
     "peaks",
+    "purity",
     "radius_sensitivity",
+    "same_place",
     "summarize_location",
     "summarize_parts",
+    "summarize_purity",
     "top_images",
     "tracking_ratio",
 ]

@@ -70,7 +70,7 @@ def peaks(
     return jnp.stack([y_of[row], x_of[column]], axis=-1), x.max(axis=(1, 2))
 
 
-def _check_peaks(
+def check_peaks(
     positions: ArrayLike, peaks: ArrayLike, where: ArrayLike | None
 ) -> tuple[Float, NDArray[np.floating], Bool]:
     """Returns positions [N, F, 2], peaks [N, F], where a filter fires on an image that counts."""
@@ -178,7 +178,7 @@ def location_instability(
       ValueError: wrong shapes, NaN in positions or peaks, top below 2; landmarks that lie all in
         0..1, are (0, 0) where they are missing, or lie in the image only as (x, y).
     """
-    places, values, usable = _check_peaks(positions, peaks, where)
+    places, values, usable = check_peaks(positions, peaks, where)
     points = as_landmarks(landmarks, len(values))
     diagonal = diagonal_of(image_size)
     check_landmarks_in_pixels(points, image_size)
@@ -218,7 +218,7 @@ def tracking_ratio(
     Raises:
       ValueError: as `location_instability`.
     """
-    places, values, usable = _check_peaks(positions, peaks, where)
+    places, values, usable = check_peaks(positions, peaks, where)
     points = as_landmarks(landmarks, len(values))
     if usable.any():
         # Without the image's size: positions that spread over more than 2 are pixels.
@@ -282,7 +282,7 @@ def collapsed_filters(
     """
     if not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance is {tolerance}; give a share of the diagonal above 0.")
-    places, values, usable = _check_peaks(positions, peaks, where)
+    places, values, usable = check_peaks(positions, peaks, where)
     spread = np.sqrt(_variance(places, _strongest(values, top)(usable)))
     return np.less(spread, tolerance * diagonal_of(image_size))
 
@@ -333,7 +333,7 @@ def summarize_location(
     Raises:
       ValueError: as the functions it is made of.
     """
-    places, values, usable = _check_peaks(positions, peaks, where)
+    places, values, usable = check_peaks(positions, peaks, where)
     points = as_landmarks(landmarks, len(values))
     instability = location_instability(
         places, values, points, image_size=image_size, top=top, where=where

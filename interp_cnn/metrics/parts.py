@@ -160,8 +160,8 @@ def part_counts(
     used = as_where(where, images, filters)
     size = masks.shape[2:]
     packed = _packed_discs(
-        _as_centers("centers_y", centers_y, height, size[0]),
-        _as_centers("centers_x", centers_x, width, size[1]),
+        as_centers("centers_y", centers_y, height, size[0]),
+        as_centers("centers_x", centers_x, width, size[1]),
         (size[0], size[1]),
         float(radius),
     )
@@ -226,7 +226,7 @@ def _check_parts(
         raise ValueError(f"iou is {iou}; give a share in [0, 1).")
 
 
-def _as_centers(name: str, centers: ArrayLike, count: int, side: int) -> tuple[float, ...]:
+def as_centers(name: str, centers: ArrayLike, count: int, side: int) -> tuple[float, ...]:
     """Returns receptive-field centres as a tuple of floats, after a check of number and range."""
     centers = np.asarray(centers, np.float64)
     if centers.shape != (count,):

@@ -1,6 +1,7 @@
 """AlexNet as Caffe ships it: two groups in conv2, conv4 and conv5, local response normalisation."""
 
-from interp_cnn.models.network import LRN, Backbone, Conv, Pool
+from interp_cnn.models.network import Backbone
+from interp_cnn.models.stages import LRN, Conv, Pool
 
 _LRN = LRN(bias=1.0, alpha=1e-4 / 5)
 

@@ -1,6 +1,7 @@
 """A small network in the style of VGG that two cores train from scratch in a minute or two."""
 
-from interp_cnn.models.network import Backbone, Conv, Pool
+from interp_cnn.models.network import Backbone
+from interp_cnn.models.stages import Conv, Pool
 
 SMALL = Backbone(
     name="small",

@@ -1,6 +1,7 @@
 """VGG-M and VGG-S (Chatfield et al. 2014) and VGG-16 (Simonyan and Zisserman 2014)."""
 
-from interp_cnn.models.network import LRN, Backbone, Conv, Pool
+from interp_cnn.models.network import Backbone
+from interp_cnn.models.stages import LRN, Conv, Pool
 
 _LRN = LRN(bias=2.0, alpha=1e-4)
 

@@ -27,7 +27,8 @@ class Highlight(NamedTuple):
     Attributes:
       unit: its number.
       value: what it added to the logit.
-      part: index of the part it stands for, -1 for none.
+      part: index of the part it stands for, -1 for none; where no parts are known the number of
+        its place, for its colour.
       center: (y, x) of its peak in pixels of the image, [2].
     """
 
@@ -37,8 +38,7 @@ class Highlight(NamedTuple):
     center: NDArray[np.floating]
 
 
-def draw_explanation(
-    path: str | os.PathLike[str],
+def explanation_figure(
     image: NDArray[np.uint8],
     *,
     title: str,
@@ -47,14 +47,14 @@ def draw_explanation(
     names: Sequence[str],
     highlights: Sequence[Highlight],
     radius: float,
-) -> None:
-    """Writes a PNG: the image with the regions of some filters, and the share of each part.
+) -> Figure:
+    """The image with the regions of some filters, and the share of each part.
 
     Args:
-      path: file to write.
       image: what the network saw, uint8 [S, S, 3].
       title: heading.
-      shares: part -> share, the first on top, see `shares_of_answer`.
+      shares: part -> share, the first on top, see `shares_of_answer`; none where no parts are
+        known.
       yes: whether they speak for the category, or against it.
       names: of the parts; their order decides the colours. Other keys of shares are grey.
       highlights: filters, strongest first.
@@ -88,7 +88,8 @@ def draw_explanation(
     order = {name: index for index, name in enumerate(names)}
     left, y = _MARGIN + _IMAGE + 0.25, top + _LINE / 2
     side = "for" if yes else "against"
-    text(left, y, f"share of each part in what speaks {side} it")
+    if shown:
+        text(left, y, f"share of each part in what speaks {side} it")
     for name, share in shown.items():
         y += _LINE
         text(left, y, textwrap.shorten(name, _NAME_CHARACTERS, placeholder=" …"))
@@ -97,13 +98,26 @@ def draw_explanation(
         bar.set_axis_off()
         text(left + _NAME + _BAR * share + 0.07, y, f"{100 * share:.0f} %")
     if highlights:
-        y += 2 * _LINE
+        y += 2 * _LINE * bool(shown)
         text(left, y, f"filters that {'added most to' if yes else 'took most from'} the logit")
     for one in highlights:
         y += _LINE
-        part = names[one.part] if one.part >= 0 else "no part"
+        part = names[one.part] if names and one.part >= 0 else "no part" * bool(names)
         text(left, y, "■", color=part_colour(one.part))
         text(left + 0.25, y, f"filter {one.unit}")
         text(left + 1.9, y, f"{one.value:+.2f}", ha="right")
         text(left + 2.1, y, textwrap.shorten(part, _NAME_CHARACTERS, placeholder=" …"))
-    figure.savefig(path, format="png")
+    return figure
+
+
+def draw_explanation(
+    path: str | os.PathLike[str], image: NDArray[np.uint8], **content: Any
+) -> None:
+    """Writes the picture as a PNG.
+
+    Args:
+      path: file to write.
+      image: what the network saw, uint8 [S, S, 3].
+      **content: the other arguments of `explanation_figure`.
+    """
+    explanation_figure(image, **content).savefig(path, format="png")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from interp_cnn.evaluation.explanations import Explained
+from interp_cnn.evaluation.explanations import Explained, colour_numbers
 from interp_cnn.evaluation.predictions import ExplainedImage, MeasuredNetwork
 from interp_cnn.evaluation.sampled_images import label_name
 from interp_cnn.report import pictures
@@ -42,7 +42,8 @@ def _answer(
     shown = {name: share for name, share in found.shares.items() if share >= 0.005}
     names = [name.replace("_", " ") for name in parts.names]
     colours = {name: part_colour(index) for index, name in enumerate(names)}
-    looked = [(int(parts.part[one.unit]), one.position) for one in found.filters]
+    numbers = colour_numbers(found.filters, parts)
+    looked = [(number, one.position) for number, one in zip(numbers, found.filters, strict=True)]
     return Answer(
         network=measured.variant,
         sentence=found.sentence,
@@ -55,7 +56,9 @@ def _answer(
         shares=shown,
         colours={name: colours.get(name, NO_PART) for name in shown},
         filters=[
-            Contribution(measured.variant, layer, one.unit, one.part, one.value)
-            for one in found.filters
+            Contribution(
+                measured.variant, layer, one.unit, one.part, one.value, part_colour(number)
+            )
+            for one, number in zip(found.filters, numbers, strict=True)
         ],
     )

@@ -20,6 +20,8 @@ _ANY_LAYER = "maps of the network that the filter loss and the masks act on."
 def opening(results: Results, layer: str) -> str:
     """One sentence: what was trained on what, the accuracy and tracking ratio of each network.
 
+    Without annotated parts there is the mutual information in place of the tracking ratio.
+
     Args:
       results: the results of the networks.
       layer: whose tracking ratio is given, such as "new_conv".
@@ -33,31 +35,54 @@ def opening(results: Results, layer: str) -> str:
     if len(kinds) == 1:
         kinds = [kinds[0].removeprefix("once ")]
     accuracies = [_percent(found.accuracy.value) for found in networks.values()]
-    ratios = [_ratio(found, layer) for found in networks.values()]
+    if data.has_parts:
+        ratios = [_ratio(found, layer) for found in networks.values()]
+        measured = f"mean tracking ratio {' and '.join(ratios)}"
+    else:
+        values = [_number(found.layers[layer].mutual_information) for found in networks.values()]
+        measured = f"mean mutual information {' and '.join(values)} nats"
     return (
         f"{network} was {how} of {dataset} to recognise {_listed(_categories(data))},"
-        f" {' and '.join(kinds)}: accuracy {' and '.join(accuracies)}, mean tracking ratio"
-        f" {' and '.join(ratios)}."
+        f" {' and '.join(kinds)}: accuracy {' and '.join(accuracies)},"
+        f" {measured}."
     )
 
 
-def terms(results: Results, layer: str) -> list[tuple[str, str]]:
-    """The terms of the first screen and what they mean, `layer` first of the layers."""
+def terms(results: Results, layer: str, *, has_parts: bool = True) -> list[tuple[str, str]]:
+    """The terms of the first screen and what they mean, `layer` first of the layers.
+
+    Args:
+      results: the results of the networks.
+      layer: the layer that the first screen shows.
+      has_parts: whether parts are annotated, and so tracking ratios known.
+    """
     layers = dict.fromkeys(name for found in results.networks.values() for name in found.layers)
     names = sorted(layers, key=lambda name: name != layer)
     return [
-        (
-            "tracking ratio",
-            "how far a filter's peak strays from a part, over how far the part itself moves from"
-            " image to image: 0 where the peak moves with the part, 1 where it stays in one"
-            " place. A filter follows the part of its lowest ratio, if that is below 0.8.",
-        ),
+        _TRACKING_RATIO if has_parts else _MUTUAL_INFORMATION,
         *((name.replace("_", " "), _LAYERS.get(name, _ANY_LAYER)) for name in names),
     ]
 
 
+_TRACKING_RATIO = (
+    "tracking ratio",
+    "how far a filter's peak strays from a part, over how far the part itself moves from image to"
+    " image: 0 where the peak moves with the part, 1 where it stays in one place. A filter follows"
+    " the part of its lowest ratio, if that is below 0.8.",
+)
+_MUTUAL_INFORMATION = (
+    "mutual information",
+    "how much a filter's map tells about the one place that it fires at: high where it has one peak"
+    " on images of its category, at places that differ, and none on others; low where it fires at"
+    " many places at once, or on everything.",
+)
+
+
 def _ratio(network: NetworkResult, layer: str) -> str:
-    value = network.layers[layer].tracking_ratio.value
+    return _number(network.layers[layer].tracking_ratio.value)
+
+
+def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
 
 

@@ -21,13 +21,15 @@ from interp_cnn.report.curves import STYLES, Curves, draw_curves
 from interp_cnn.report.filter_photos import ROOMS, PhotoGroup, photo_groups
 from interp_cnn.report.opening import opening, terms
 from interp_cnn.report.site import environment, writing_to
-from interp_cnn.report.spread import part_bars, tracking_histogram
-from interp_cnn.report.table import summarize
+from interp_cnn.report.spread import information_histogram, part_bars, tracking_histogram
+from interp_cnn.report.table import NO_PARTS, summarize
 from interp_cnn.report.typical_filters import (
     TypicalFilter,
     best_landmark,
     follows,
+    information,
     layer_discs,
+    ranked_by_information,
     typical_filters,
 )
 from interp_cnn.workdir import PAGE
@@ -39,8 +41,9 @@ class Contribution(NamedTuple):
     network: str
     layer: str
     unit: int
-    part: str
+    part: str  # "" where no parts are known
     value: float
+    colour: str = ""  # of its outline
 
 
 class Answer(NamedTuple):
@@ -108,7 +111,8 @@ class FilterCard(NamedTuple):
     instability: float | None
     landmark: str  # the landmark that it follows best, "" for none
     tracking: float | None  # its tracking ratio
-    follows: str  # both in words
+    follows: str  # both in words; without any part its mutual information
+    information: float | None  # its mutual information
     images: int  # how many images it has
     drawn: bool  # whether they were drawn
 
@@ -135,7 +139,8 @@ def write_report(
       explained: predictions to show.
       figures: more figures for the summary.
       drawn: how many filters of each layer get pictures, those of the highest part
-        interpretability, or the lowest tracking ratio where it is unknown; None for all.
+        interpretability, where it is unknown the lowest tracking ratio, and without parts the
+        highest mutual information; None for all.
 
     Returns:
       The path of `index.html`.
@@ -148,7 +153,8 @@ def write_report(
     layer = _shown_layer(networks, results)
     typical = typical_filters(networks, layer) if networks else []
     layers = {one.network: of for one in networks for of in one.layers if of.name == layer}
-    histogram = tracking_histogram(layers)
+    has_parts = results.data.has_parts
+    histogram = tracking_histogram(layers) if has_parts else information_histogram(layers)
     drawn_curves = draw_curves(curves)
     templates = environment()
     cards = []
@@ -159,20 +165,24 @@ def write_report(
             for of in network.layers:
                 found = _cards(network, of, drawn)
                 cards.append(found)
-                _write_filters(local / "filters", templates, network, of, found)
+                _write_filters(
+                    local / "filters", templates, network, of, found, has_parts=has_parts
+                )
         for index, curve in enumerate(drawn_curves):
             (local / f"curve-{index}.svg").write_text(curve.svg)
         for index, figure in enumerate(figures):
             (local / f"figure-{index}.png").write_bytes(figure.png)
         if histogram:
-            (local / "tracking.svg").write_text(histogram.svg)
+            (local / histogram.file).write_text(histogram.svg)
         _write_typical(local, typical)
         _write_explained(local, explained)
         page = templates.get_template("index.html.j2").render(
             summary=summary,
             opening=opening(results, layer),
-            terms=terms(results, layer),
+            terms=terms(results, layer, has_parts=has_parts),
             layer=layer,
+            has_parts=has_parts,
+            no_parts=NO_PARTS,
             typical=typical,
             bars=part_bars(layers),
             colours={name: colour for name, (colour, _) in zip(layers, STYLES, strict=False)},
@@ -235,6 +245,10 @@ def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> l
     landmarks = [best_landmark(layer, unit) for unit in range(filters)]
     known = any(share is not None for _, share in hits)
     rank = [share for _, share in hits] if known else [_known(-of) for _, of in landmarks]
+    by_information = ranked_by_information(layer)
+    values = layer.terms.get("mutual_information", np.full(filters, np.nan))
+    if by_information:
+        rank = [_known(value) for value in values]
     order = sorted(range(filters), key=lambda f: (rank[f] is None, -(rank[f] or 0.0)))
     chosen = set(order[:drawn])
     prefix = "-".join(re.sub(r"[^\w-]", "-", name) for name in (network.network, layer.name))
@@ -251,7 +265,8 @@ def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> l
             instability=_known(layer.instability[unit]),
             landmark=landmarks[unit][0],
             tracking=_known(landmarks[unit][1]),
-            follows=follows(*landmarks[unit]),
+            follows=information(layer, unit) if by_information else follows(*landmarks[unit]),
+            information=_known(values[unit]),
             images=int((top.image[unit] >= 0).sum()),
             drawn=unit in chosen,
         )
@@ -277,6 +292,8 @@ def _write_filters(
     network: NetworkFilters,
     layer: LayerFilters,
     cards: Sequence[FilterCard],
+    *,
+    has_parts: bool,
 ) -> None:
     """A page and a strip of photos for each filter of a layer."""
     gallery = network.gallery
@@ -293,6 +310,8 @@ def _write_filters(
             strips = _map_strips(layer, top, unit)
         page = template.render(
             card=card,
+            has_parts=has_parts,
+            no_parts=NO_PARTS,
             groups=groups,
             rooms=sum(ROOMS),
             side=gallery.pictures.shape[1],

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -53,8 +54,9 @@ def part_bars(layers: Mapping[str, LayerFilters]) -> list[PartBar]:
 
 
 class Histogram(NamedTuple):
-    """A drawn histogram: what it shows in words, and the SVG."""
+    """A drawn histogram: the name of its file, what it shows in words, and the SVG."""
 
+    file: str
     text: str
     svg: str
 
@@ -70,18 +72,48 @@ def tracking_histogram(layers: Mapping[str, LayerFilters]) -> Histogram | None:
         return None
     figure = Figure(figsize=(4.4, 2.3), layout="constrained")
     axes = figure.add_subplot()
-    for (name, of), (colour, _) in zip(values.items(), STYLES, strict=False):
-        axes.hist(np.minimum(of, _BINS[-1]), _BINS.tolist(), color=colour, alpha=0.65, label=name)
+    shown = {name: np.minimum(of, _BINS[-1]) for name, of in values.items()}
+    _draw_histogram(axes, shown, _BINS, "tracking ratio, lower is better")
     axes.axvline(FOLLOWS_BELOW, color="0.4", linestyle=":", linewidth=1.2)
-    axes.set(xlabel="tracking ratio, lower is better", ylabel="filters", xlim=(0, _BINS[-1]))
-    axes.spines[["top", "right"]].set_visible(False)
-    for text in axes.legend(frameon=False).get_texts():
-        text.set_parse_math(False)  # a dollar sign in a name is no formula
     words = [
         f"{name}: {(of < FOLLOWS_BELOW).sum()} of {len(of)} filters below {FOLLOWS_BELOW}"
         for name, of in values.items()
     ]
-    return Histogram(f"Tracking ratio of the filters. {'; '.join(words)}.", svg_of(figure))
+    text = f"Tracking ratio of the filters. {'; '.join(words)}."
+    return Histogram("tracking.svg", text, svg_of(figure))
+
+
+def information_histogram(layers: Mapping[str, LayerFilters]) -> Histogram | None:
+    """How many filters of each network have which mutual information; None where none is known.
+
+    Args:
+      layers: a layer of each network.
+    """
+    key = "mutual_information"
+    found = {name: of.terms[key] for name, of in layers.items() if key in of.terms}
+    values = {name: of[np.isfinite(of)] for name, of in found.items()}
+    if not any(len(of) for of in values.values()):
+        return None
+    every = np.concatenate(list(values.values()))
+    low, high = float(every.min()), float(every.max())
+    bins = np.linspace(low, high if high > low else low + 1, 31)
+    figure = Figure(figsize=(4.4, 2.3), layout="constrained")
+    axes = figure.add_subplot()
+    _draw_histogram(axes, values, bins, "mutual information in nats, higher is better")
+    words = [f"{name}: mean {of.mean():.2f}" for name, of in values.items() if len(of)]
+    text = f"Mutual information of the filters. {'; '.join(words)}."
+    return Histogram("information.svg", text, svg_of(figure))
+
+
+def _draw_histogram(
+    axes: Axes, values: Mapping[str, NDArray[np.floating]], bins: NDArray[np.floating], title: str
+) -> None:
+    for (name, of), (colour, _) in zip(values.items(), STYLES, strict=False):
+        axes.hist(of, bins.tolist(), color=colour, alpha=0.65, label=name)
+    axes.set(xlabel=title, ylabel="filters", xlim=(bins[0], bins[-1]))
+    axes.spines[["top", "right"]].set_visible(False)
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is no formula
 
 
 def _known_ratios(layer: LayerFilters) -> NDArray[np.float64]:

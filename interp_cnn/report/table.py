@@ -13,6 +13,7 @@ from interp_cnn.evaluation.results import (
     ExperimentRecord,
     LayerResult,
     NetworkResult,
+    RelatedMeasures,
     Results,
 )
 from interp_cnn.report.paper_numbers import DATASETS, NETWORKS, PaperNumber, paper_number
@@ -27,6 +28,10 @@ _DATASET_NAMES = {
     "cub_200_2011": "CUB-200-2011",
 }
 _MOST_CATEGORIES = 30
+NO_PARTS = (
+    "No parts are annotated. Points or boxes of parts would add location instability, tracking "
+    "ratio and part interpretability, and a name for what each filter stands for."
+)
 _PAPERS_READING = "part interpretability (paper's: images on which the filter fires) ↑"
 _DASH = "—"
 _WIDTH = 100  # of the prose; the table is as wide as its columns need
@@ -160,12 +165,15 @@ class _LayerRows:
 
     def all(self) -> list[_Row]:
         """The heading and all rows."""
+        data = self.results.data
         return [
             _Row(self.layer, [""] * len(self.found), heading=True),
-            *self.location(),
-            *self.tracking(),
-            *self.parts(),
+            *(self.location() if data.has_parts else ()),
+            *(self.tracking() if data.has_parts else ()),
+            *(self.parts() if data.part_regions != "none" else ()),
+            *self.behaviour(),
             *self.filters(),
+            *self.related(),
         ]
 
     def location(self) -> list[_Row]:
@@ -266,6 +274,18 @@ class _LayerRows:
             behind=f"radius {_ends(radii, 0, _decimal)}",
         )
 
+    def behaviour(self) -> list[_Row]:
+        """What the filters do where no part is annotated."""
+        if any(one.behaviour is None for one in self.known):
+            return []
+        return [
+            _Row("images on which a filter fires", self.cells("behaviour.fired_share", _percent)),
+            _Row("spread of the peaks", self.cells("behaviour.peak_spread", _number)),
+            _Row(
+                "filters that look at the same place", self.cells("behaviour.same_place", _percent)
+            ),
+        ]
+
     def filters(self) -> list[_Row]:
         """What the filters are."""
         behind = f"of {_counts(self.known, _all_filters, 'filters')}"
@@ -275,6 +295,40 @@ class _LayerRows:
             _Row("dead filters", self.cells("dead", _integer), behind=behind),
             _Row("collapsed filters", self.cells("collapsed", _integer), behind=behind),
             _Row("mutual information, nats", self.cells("mutual_information", _number)),
+        ]
+
+    def related(self) -> list[_Row]:
+        """The measures of related work, where they were taken."""
+        if any(figures.related is None for figures in self.known):
+            return []
+        rows = [
+            _Row(
+                "purity (PIP-Net) ↑",
+                self.cells("related.purity.value", _number),
+                behind=self.count("related.purity.filters", "filters"),
+            ),
+            _Row(
+                "- share of filters above 0.5 ↑",
+                self.cells("related.purity.part_related", _percent),
+            ),
+            _Row(
+                "information on the category (CSG), nats ↑",
+                self.cells("related.category_information.value", _number),
+                behind=self.count("related.category_information.images", "images"),
+            ),
+        ]
+        if any(_related(figures).patterns is None for figures in self.known):
+            return rows
+        behind = self.count("related.patterns.filters", "filters")
+        return [
+            *rows,
+            *(
+                _Row(name, self.cells(f"related.patterns.{field}", _number), behind=behind)
+                for name, field in (
+                    ("inconsistency over images (after icCNN), nats ↓", "inconsistency"),
+                    ("diversity between filters (after icCNN), nats ↑", "diversity"),
+                )
+            ),
         ]
 
     def of_category(self, category: str) -> list[str]:
@@ -297,6 +351,11 @@ def _ends(curve: Sequence[Sequence[Any]], column: int, write: Callable[[Any], st
 
 def _left_out(layer: LayerResult) -> int:
     return layer.location_instability.filters_left_out
+
+
+def _related(layer: LayerResult) -> RelatedMeasures:
+    assert layer.related is not None
+    return layer.related
 
 
 def _all_filters(layer: LayerResult) -> int:
@@ -422,10 +481,11 @@ def _about(results: Results) -> list[str]:
     run = [f"{size} x {size} pixels", experiment.date, experiment.device, *versions]
     steps = [f"{name} at step {found.step}" for name, found in results.networks.items()]
     landmarks, parts = (", ".join(names) or "none" for names in (data.landmarks, data.parts))
+    annotated = f"Landmarks: {landmarks}. Parts: {parts}."
     return [
         f"{', '.join(run)}. Networks: {', '.join(steps)}.",
         f"{data.train_images} training images, {data.test_images} test images with "
-        f"{data.test_objects} objects. Landmarks: {landmarks}. Parts: {parts}.",
+        f"{data.test_objects} objects. {annotated if data.has_parts else NO_PARTS}",
     ]
 
 
@@ -438,20 +498,17 @@ def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence
         )
     else:
         images = f"the {data.location_images} annotated test images"
-    notes = [
-        "↑ higher is better, ↓ lower is better, — could not be measured.",
-        "Location instability: spread of the distance between a filter's peak and a landmark, in "
-        "image diagonals, over the images with the highest peaks per filter and landmark ('images "
-        "each' is their mean number), "
-        f"out of {images}. Filters with fewer than two images are left out. A unit that ignores "
-        "the image can score well on it: hence the two controls, from the landmarks alone.",
-        "Tracking ratio: spread of peak minus landmark over the spread of the landmark, same "
-        "images, best landmark of each filter, mean over filters. Any constant position has 1; "
-        "below 1 the filter follows the part.",
-        "Part interpretability: share of the images on which a filter's region overlaps its best "
-        "part with an IoU above 0.2, mean over filters. " + _radius_note(networks, layers),
-        *_reading_note(networks),
-    ]
+    notes = ["↑ higher is better, ↓ lower is better, — could not be measured."]
+    if data.has_parts:
+        notes += _location_notes(images)
+    else:
+        notes += _behaviour_notes(networks, layers, images)
+    if data.part_regions != "none":
+        notes += [
+            "Part interpretability: share of the images on which a filter's region overlaps its "
+            "best part with an IoU above 0.2, mean over filters. " + _radius_note(networks, layers),
+            *_reading_note(networks),
+        ]
     if results.empirical_radius is not None:
         notes.append(_empirical_note(results.empirical_radius, layers[-1]))
     if data.part_regions == "boxes":
@@ -459,7 +516,7 @@ def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence
             "This data set has no part masks: filled part boxes served as masks, so part "
             "interpretability does not compare with figures measured on masks."
         )
-    if data.part_regions == "none":
+    if data.part_regions == "none" and data.has_parts:
         notes.append(
             "The parts of this data set are points without regions, so there is no part "
             "interpretability."
@@ -471,9 +528,37 @@ def _notes(results: Results, networks: Sequence[NetworkResult], layers: Sequence
         )
     notes.append(
         "Dead filters fire on no image; the peaks of collapsed ones hardly vary over images. "
-        "Mutual information (Eq. 1) is that of the scale-free maps of 32 images, mean over filters."
+        "Mutual information (Eq. 1) is that of the scale-free maps of "
+        f"{_information_images(networks)} images, mean over filters."
     )
-    return [*notes, *_paper_notes(results)]
+    return [*notes, *_related_note(networks), *_paper_notes(results)]
+
+
+def _location_notes(images: str) -> list[str]:
+    """What location instability and tracking ratio are, measured on `images`."""
+    return [
+        "Location instability: spread of the distance between a filter's peak and a landmark, in "
+        "image diagonals, over the images with the highest peaks per filter and landmark ('images "
+        "each' is their mean number), "
+        f"out of {images}. Filters with fewer than two images are left out. A unit that ignores "
+        "the image can score well on it: hence the two controls, from the landmarks alone.",
+        "Tracking ratio: spread of peak minus landmark over the spread of the landmark, same "
+        "images, best landmark of each filter, mean over filters. Any constant position has 1; "
+        "below 1 the filter follows the part.",
+    ]
+
+
+def _behaviour_notes(
+    networks: Sequence[NetworkResult], layers: Sequence[str], images: str
+) -> list[str]:
+    """What the figures of filters without parts are, measured on `images`."""
+    return [
+        f"Filters are measured on {images.replace('annotated ', '')}. A filter fires on an image "
+        "that has one of its highest 0.5 % of activations. Spread of the peaks: how far a filter's "
+        "peak roams over the images with the highest ones, in image diagonals; random positions "
+        "have 0.29. Filters that look at the same place: the share of the images on which two "
+        f"filters have their peaks less than {_radii(networks, layers)} apart, mean over pairs.",
+    ]
 
 
 def _reading_note(networks: Sequence[NetworkResult]) -> list[str]:
@@ -490,8 +575,45 @@ def _reading_note(networks: Sequence[NetworkResult]) -> list[str]:
     ]
 
 
+def _related_note(networks: Sequence[NetworkResult]) -> list[str]:
+    """What the measures of related work are, where they were taken."""
+    layers = [layer for network in networks for layer in network.layers.values()]
+    found = [layer.related for layer in layers if layer.related is not None]
+    if not found:
+        return []
+    purity, patterns = found[0].purity, found[0].patterns
+    note = (
+        "Measures of related work. Purity (PIP-Net): share of the patches of"
+        f" {_decimal(purity.patch)} pixels around a filter's {purity.top} highest peaks that"
+        " contain its purest landmark. Information on the category (CSG): mutual information of the"
+        " mean of a map and the category that it tells most about, over all test images."
+    )
+    if patterns is not None:
+        note += (
+            " Inconsistency and diversity (readings of icCNN): entropy of the part that a filter's"
+            " valid activations lie in, mean over filters, and that of all filters together; both"
+            f" lie between 0 and {_number(math.log(patterns.regions))}."
+        )
+    return [note]
+
+
+def _information_images(networks: Sequence[NetworkResult]) -> int:
+    """Number of images behind a mutual information; older results do not say it."""
+    layers = [layer for network in networks for layer in network.layers.values()]
+    return next((of.mutual_information_images for of in layers if of.mutual_information_images), 32)
+
+
 def _radius_note(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:
     """The radius of the discs, per layer where the layers differ."""
+    listed = _radii(networks, layers)
+    return (
+        f"A region is made of discs of radius {listed}; the paper does not give its radius, and "
+        "the figure moves with it: those with half and twice the radius stand below it."
+    )
+
+
+def _radii(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:
+    """The radius of the regions in words."""
     radii = {}
     for layer in layers:
         found = [network.layers[layer] for network in networks if layer in network.layers]
@@ -501,10 +623,7 @@ def _radius_note(networks: Sequence[NetworkResult], layers: Sequence[str]) -> st
     listed = ", ".join(f"{radius} ({layer})" for layer, radius in radii.items())
     if len(set(radii.values())) == 1:
         listed = next(iter(radii.values()))
-    return (
-        f"A region is made of discs of radius {listed}; the paper does not give its radius, and "
-        "the figure moves with it: those with half and twice the radius stand below it."
-    )
+    return listed
 
 
 def _empirical_note(measured: EmpiricalRadius, layer: str) -> str:

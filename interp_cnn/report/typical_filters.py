@@ -13,6 +13,9 @@ from interp_cnn.receptive_field import discs
 from interp_cnn.report import pictures
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the tracking ratio; the lower, the better it follows
+_INFORMATION = "mutual_information"
+_BY_TRACKING = "tracking ratio (lower is better)"
+_BY_INFORMATION = "mutual information (higher is better)"
 
 
 class TypicalFilter(NamedTuple):
@@ -22,10 +25,11 @@ class TypicalFilter(NamedTuple):
       network: that it belongs to.
       layer: of its maps.
       unit: its number.
-      quantile: share of the filters with a lower ratio.
+      quantile: share of the filters that are better.
       ratio: its lowest tracking ratio, NaN where unknown.
-      text: which part it follows and its tracking ratio.
+      text: which part it follows and its tracking ratio, or its mutual information.
       photos: the same images for all filters, each with its region, uint8 [images, side, side, 3].
+      by: the figure that the filters are ranked by, and which is better.
     """
 
     network: str
@@ -35,12 +39,23 @@ class TypicalFilter(NamedTuple):
     ratio: float
     text: str
     photos: NDArray[np.uint8]
+    by: str = _BY_TRACKING
 
 
 def best_landmark(layer: LayerFilters, unit: int) -> tuple[str, float]:
     """The landmark that a filter follows best and its tracking ratio; "" and NaN for none."""
     index, ratio = (values[unit] for values in layer.best_landmarks())
     return ("" if index < 0 else layer.landmarks[index].replace("_", " ")), float(ratio)
+
+
+def ranked_by_information(layer: LayerFilters) -> bool:
+    """Whether mutual information ranks the filters: where no part has a landmark."""
+    return not len(layer.landmarks) and _INFORMATION in layer.terms
+
+
+def information(layer: LayerFilters, unit: int) -> str:
+    """The mutual information of a filter in words."""
+    return f"mutual information {float(layer.terms[_INFORMATION][unit]):.2f} nats"
 
 
 def follows(landmark: str, ratio: float) -> str:
@@ -68,6 +83,8 @@ def typical_filters(
 ) -> list[list[TypicalFilter]]:
     """Filters at fixed quantiles of the tracking ratio, of each network, on the same images.
 
+    Without landmarks the mutual information ranks them, the highest first.
+
     With several categories they are all of one, that of which the networks have most filters, and
     so are the images. Where the networks have no category in common, each filter is shown on
     images of its own.
@@ -88,6 +105,8 @@ def typical_filters(
         units = np.flatnonzero([category in (None, name) for name in of.categories])
         disc = layer_discs(of, network.sample.pictures.shape[1])
         best = of.best_landmarks()[1][units]
+        if ranked_by_information(of):
+            best = -np.asarray(of.terms[_INFORMATION], np.float64)[units]
         chosen.append(
             [
                 _typical(network, of, int(units[place]), quantile, images, disc)
@@ -118,6 +137,9 @@ def _typical(
     disc: NDArray[np.bool_],
 ) -> TypicalFilter:
     landmark, ratio = best_landmark(layer, unit)
+    by, text = _BY_TRACKING, follows(landmark, ratio)
+    if ranked_by_information(layer):
+        by, text = _BY_INFORMATION, information(layer, unit)
     places = objects_of(network, layer, unit)
     places = places[evenly(len(places), images)] if len(places) else places
     return TypicalFilter(
@@ -126,7 +148,8 @@ def _typical(
         unit=unit,
         quantile=quantile,
         ratio=ratio,
-        text=follows(landmark, ratio),
+        by=by,
+        text=text,
         photos=sampled_photos(network, layer, unit, places, disc),
     )
 

@@ -68,7 +68,7 @@ def config_of(experiment: Experiment, seed: int, request: Request) -> ml_collect
     if experiment.dataset != EMBEDDED:
         config.data.manual_dir = request.manual_dir
         config.model.name = experiment.network
-        if config.model.frozen_through not in BACKBONES[experiment.network].convolutions:
+        if config.model.frozen_through not in BACKBONES[experiment.network].layer_names:
             config.model.frozen_through = None
         file = request.weights.get(experiment.network)
         config.weights = file or "download"

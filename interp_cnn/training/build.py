@@ -17,7 +17,8 @@ from interp_cnn.models import AnyNetwork, Backbone, Network, create_model
 from interp_cnn.models.own_module import is_own, own_network
 from interp_cnn.models.pretrained import (
     Pretrained,
-    download_keras_vgg16,
+    check_download,
+    download_weights,
     load_weights,
     merge_pretrained,
 )
@@ -28,8 +29,8 @@ from interp_cnn.training.steps import frozen_step, train_step
 
 # Fields of `config.model` for a network of one's own alone, and those that it has as well. Of the
 # others it has none; `_DIFFERENT` are not refused, for configurations set them.
-_OWN_FIELDS = ("input_size", "masks", "options")
-_COMMON_FIELDS = ("name", "top_conv_mask", "new_conv_mask", "dtype")
+_OWN_FIELDS = ("masks", "options")
+_COMMON_FIELDS = ("name", "input_size", "top_conv_mask", "new_conv_mask", "dtype")
 _DIFFERENT = ("dropout", "new_init_std", "second_layer")
 
 
@@ -126,6 +127,15 @@ def make_objective(
     )
 
 
+def normalisation(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Mean and deviation of a configuration, as the steps take them."""
+    mean, std = config.data.mean, config.data.std
+    return {
+        "mean": tuple(mean),
+        "std": tuple(std) if isinstance(std, list | tuple) else std,
+    }
+
+
 def make_step(
     config: ml_collections.ConfigDict,
     network: AnyNetwork,
@@ -149,8 +159,7 @@ def make_step(
             network=network,
             optimizer=optimizer,
             objective=objective,
-            mean=tuple(config.data.mean),
-            std=config.data.std,
+            **normalisation(config),
             seed=config.seed,
             axis_name=parallel.AXIS,
         ),
@@ -166,9 +175,7 @@ def make_frozen_step(config: ml_collections.ConfigDict, network: AnyNetwork) -> 
       network: a network with frozen layers.
     """
     return parallel.parallel_map(
-        functools.partial(
-            frozen_step, network=network, mean=tuple(config.data.mean), std=config.data.std
-        )
+        functools.partial(frozen_step, network=network, **normalisation(config))
     )
 
 
@@ -195,10 +202,10 @@ def _with_pretrained(
     backbone = _published(config, network)
     path = config.weights
     if path == "download":
-        path = download_keras_vgg16(Path("~/.cache/interp_cnn").expanduser())
+        path = download_weights(backbone, Path("~/.cache/interp_cnn").expanduser())
     pretrained = _read_weights(path, backbone)
     _check_input(config.data, pretrained)
-    return variables | {"params": merge_pretrained(variables["params"], pretrained.layers)}
+    return merge_pretrained(variables, pretrained.layers)
 
 
 def check_weights(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:
@@ -234,11 +241,13 @@ def _published(config: ml_collections.ConfigDict, network: AnyNetwork) -> Backbo
             f" config.model.name={network.architecture!r} is one of your own;"
             ' set config.weights to ""'
         )
-    if config.weights == "download" and network.architecture != "vgg16":
+    if config.weights and config.model.stem != "imagenet":
         raise ValueError(
-            "only the weights of vgg16 can be downloaded; set config.weights to a file of"
-            f' {network.architecture}, or to ""'
+            f"config.model.stem={config.model.stem!r} has no pretrained weights; set"
+            " config.model.stem='imagenet', or config.weights=\"\""
         )
+    if config.weights == "download":
+        check_download(network.backbone)
     return network.backbone
 
 
@@ -251,10 +260,12 @@ def _check_input(data: ml_collections.ConfigDict, pretrained: Pretrained) -> Non
             f"config.data.mean is {tuple(data.mean)} but the weights of {pretrained.source} want"
             f" {mean}; set --config.data.mean='{mean}'"
         )
-    if data.std != 1:
+    if not np.allclose(data.std, pretrained.std, rtol=0.01):
+        alike = len(set(pretrained.std)) == 1
+        std = f"{pretrained.std[0]:g}" if alike else f"'{pretrained.std}'"
         raise ValueError(
-            f"config.data.std is {data.std} but the weights of {pretrained.source} want 1; set"
-            " --config.data.std=1"
+            f"config.data.std is {data.std} but the weights of {pretrained.source} want"
+            f" {std}; set --config.data.std={std}"
         )
 
 

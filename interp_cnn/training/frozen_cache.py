@@ -150,7 +150,7 @@ class FrozenCache:
         what = (
             (checksum(_by_layer(frozen)), network.architecture, one.shape, one.dtype.name),
             (data.fingerprint, fields.name, fields.category),
-            (fields.crop, tuple(fields.mean), fields.std),
+            (fields.crop, *build.normalisation(self.config).values()),
         )
         digest = hashlib.sha256(repr(what).encode())
         for split in (data.train, data.test):

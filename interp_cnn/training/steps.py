@@ -15,13 +15,17 @@ from interp_cnn.training.state import TrainState
 Batch = dict[str, jax.Array]
 
 
-def normalise(images: jax.Array, mean: tuple[float, ...], std: float) -> jax.Array:
+Std = float | tuple[float, ...]
+
+
+def normalise(images: jax.Array, mean: tuple[float, ...], std: Std) -> jax.Array:
     """uint8 RGB [..., 3] -> float32, minus the mean of each channel, over the deviation."""
     shape = (1,) * (images.ndim - 1) + (3,)
-    return (images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32).reshape(shape)) / std
+    centred = images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32).reshape(shape)
+    return centred / (jnp.asarray(std).reshape(shape) if isinstance(std, tuple) else std)
 
 
-def _network_input(batch: Batch, mean: tuple[float, ...], std: float) -> dict[str, Any]:
+def _network_input(batch: Batch, mean: tuple[float, ...], std: Std) -> dict[str, Any]:
     """What the network computes from: `features` where the batch has them, else its images."""
     if "features" in batch:
         return {"features": batch["features"]}
@@ -36,7 +40,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     objective: Objective,
     mean: tuple[float, ...],
-    std: float = 1.0,
+    std: Std = 1.0,
     seed: int,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -51,8 +55,8 @@ def train_step(
       optimizer: optimizer that made the state.
       objective: losses and their weights.
       mean: RGB mean that is subtracted from the images.
-      std: deviation that the images are divided by after that; 1 for the published pretrained
-        weights.
+      std: deviation that the images are divided by after that, one or one of each channel; 1 for
+        the pretrained weights of the paper's networks.
       seed: seed of dropout.
       axis_name: mapped axis over the devices; the result is the same on all of them.
 
@@ -123,7 +127,7 @@ def predict_step(
     *,
     network: AnyNetwork,
     mean: tuple[float, ...],
-    std: float = 1.0,
+    std: Std = 1.0,
 ) -> dict[str, Any]:
     """Logits, maps and their peaks; needs no label and changes nothing.
 
@@ -133,8 +137,8 @@ def predict_step(
         `frozen_step` returns them.
       network: network to apply.
       mean: RGB mean that is subtracted from the images.
-      std: deviation that the images are divided by after that; 1 for the published pretrained
-        weights.
+      std: deviation that the images are divided by after that, one or one of each channel; 1 for
+        the pretrained weights of the paper's networks.
 
     Returns:
       `logits` float32 [batch, outputs]; for each layer in `maps` the maps before masking, float32
@@ -160,7 +164,7 @@ def frozen_step(
     *,
     network: AnyNetwork,
     mean: tuple[float, ...],
-    std: float = 1.0,
+    std: Std = 1.0,
 ) -> jax.Array:
     """Output of the frozen layers: what the layers above them are trained on.
 
@@ -169,8 +173,8 @@ def frozen_step(
       batch: this device's `image` uint8 [batch, size, size, 3].
       network: network with frozen layers.
       mean: RGB mean that is subtracted from the images.
-      std: deviation that the images are divided by after that; 1 for the published pretrained
-        weights.
+      std: deviation that the images are divided by after that, one or one of each channel; 1 for
+        the pretrained weights of the paper's networks.
 
     Returns:
       `features` [batch, height, width, channels] in the dtype of the network.

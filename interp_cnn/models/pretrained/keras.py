@@ -1,16 +1,11 @@
 """Keras' published VGG-16 weights (ImageNet): download, check, read."""
 
-import hashlib
-import http.client
-import os
-import shutil
-import tempfile
-import urllib.request
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from interp_cnn.models.pretrained.download import download
 from interp_cnn.models.pretrained.pretrained import Layers, Pretrained
 
 KERAS_VGG16_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -131,29 +126,4 @@ def download_keras_vgg16(cache_dir: str | Path) -> Path:
         ValueError: if what was downloaded is not the published file (by its MD5).
     """
     target = Path(cache_dir).expanduser() / KERAS_VGG16_FILE
-    if target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    by_hand = f"put the file by hand at {target}"
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=KERAS_VGG16_FILE, suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            try:
-                with urllib.request.urlopen(KERAS_VGG16_URL, timeout=30) as response:
-                    shutil.copyfileobj(response, out)
-            except (OSError, http.client.HTTPException) as error:
-                raise FileNotFoundError(
-                    f"{KERAS_VGG16_URL} could not be downloaded ({error}): {by_hand}."
-                ) from error
-        with part.open("rb") as file:
-            md5 = hashlib.file_digest(file, "md5").hexdigest()
-        if md5 != KERAS_VGG16_MD5:
-            raise ValueError(
-                f"{KERAS_VGG16_URL} gave a file with MD5 {md5} where {KERAS_VGG16_MD5} was "
-                f"expected: try again, or {by_hand}."
-            )
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    return download(KERAS_VGG16_URL, target, algorithm="md5", digest=KERAS_VGG16_MD5)

@@ -1,11 +1,22 @@
 """Reads pretrained weights of any of the known formats, told apart by how the file begins."""
 
+import importlib.util
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from interp_cnn.models import Backbone
-from interp_cnn.models.pretrained.keras import KERAS_VGG16_FILE, KERAS_VGG16_URL, read_keras
+from interp_cnn.models.pretrained.batch_norm import (
+    TORCHVISION_FILES,
+    TORCHVISION_URL,
+    download_torchvision,
+)
+from interp_cnn.models.pretrained.keras import (
+    KERAS_VGG16_FILE,
+    KERAS_VGG16_URL,
+    download_keras_vgg16,
+    read_keras,
+)
 from interp_cnn.models.pretrained.matconvnet import (
     MATCONVNET_FILES,
     MATCONVNET_URL,
@@ -13,14 +24,15 @@ from interp_cnn.models.pretrained.matconvnet import (
 )
 from interp_cnn.models.pretrained.pretrained import Pretrained, wrong_network
 from interp_cnn.models.pretrained.store import read_own
-from interp_cnn.models.pretrained.torchvision import read_pth, read_state_dict
+from interp_cnn.models.pretrained.torchvision import WITHOUT_TORCH, read_pth, read_state_dict
 
 
 def load_weights(path: str | Path, backbone: Backbone | None = None) -> Pretrained:
-    """The convolutions of a pretrained network.
+    """The layers of a pretrained network below its head.
 
-    Reads MatConvNet's files of all four networks, of VGG-16 also Keras' (HDF5) and torchvision's
-    (.pth, safetensors), and what `save_weights` wrote.
+    Reads MatConvNet's files of the paper's four networks, of VGG-16 also Keras' (HDF5) and
+    torchvision's (.pth, safetensors), torchvision's and timm's ResNets and DenseNets (.pth,
+    safetensors), and what `save_weights` wrote.
 
     Args:
       path: the file; its name does not matter.
@@ -53,6 +65,41 @@ def load_weights(path: str | Path, backbone: Backbone | None = None) -> Pretrain
     return pretrained
 
 
+def check_download(backbone: Backbone) -> None:
+    """Check that the published weights of a network can be downloaded and read; downloads nothing.
+
+    Raises:
+      ValueError: if none are published where no hand is needed, or PyTorch is needed and missing.
+    """
+    if backbone.name in TORCHVISION_FILES and importlib.util.find_spec("torch") is None:
+        raise ValueError(
+            f"the published weights of {backbone.name} can be read by PyTorch alone:"
+            f" {WITHOUT_TORCH}."
+        )
+    if backbone.name not in ("vgg16", *TORCHVISION_FILES):
+        raise ValueError(
+            "only the weights of vgg16 and of residual and dense networks can be downloaded; set"
+            f' config.weights to a file of {backbone.name}, or to ""'
+        )
+
+
+def download_weights(backbone: Backbone, cache_dir: str | Path) -> Path:
+    """The published weights file of a network in a folder, downloaded if it is not there yet.
+
+    Args:
+      backbone: the network, `Network.backbone`.
+      cache_dir: folder for the file; it is made if necessary.
+
+    Raises:
+      FileNotFoundError: if the download fails.
+      ValueError: if there is none, or what was downloaded is not the published file.
+    """
+    check_download(backbone)
+    if backbone.name == "vgg16":
+        return download_keras_vgg16(cache_dir)
+    return download_torchvision(backbone.name, cache_dir)
+
+
 def _read_safetensors(path: Path, backbone: Backbone | None) -> Pretrained:
     try:
         with safe_open(path, framework="numpy") as file:
@@ -74,4 +121,6 @@ def where_to_get(backbone: Backbone | None) -> str:
         return f"put {keras} there"
     if backbone.name in MATCONVNET_FILES:
         return f"put {MATCONVNET_FILES[backbone.name]} from {MATCONVNET_URL} there"
+    if backbone.name in TORCHVISION_FILES:
+        return f"put {TORCHVISION_FILES[backbone.name]} from {TORCHVISION_URL} there"
     return f'none are published for {backbone.name}, set config.weights=""'

@@ -79,7 +79,7 @@ def read_matconvnet(path: Path, backbone: Backbone | None = None) -> Pretrained:
             "kernel": np.ascontiguousarray(filters, np.float32),
             "bias": np.ascontiguousarray(biases, np.float32),
         }
-        for name, (filters, biases) in zip(backbone.convolutions, arrays, strict=False)
+        for name, (filters, biases) in zip(backbone.layer_names, arrays, strict=False)
     }
     check_layers(layers, backbone, path)
     return Pretrained(backbone.name, layers, _mean(variables, path), f"{path.name} (MatConvNet)")
@@ -104,7 +104,7 @@ def _filters_and_biases(
 def _most_similar(found: Sequence[Layer], shapes: list[tuple[int, ...]], path: Path) -> Backbone:
     """The network whose filters the file has; VGG-M and VGG-S differ in strides and pads alone."""
     candidates = []
-    for backbone in BACKBONES.values():
+    for backbone in (BACKBONES[name] for name in (*MATCONVNET_FILES, "small")):
         wanted = list(kernel_shapes(backbone).values())
         if shapes[: len(wanted)] == wanted:
             candidates.append(backbone)

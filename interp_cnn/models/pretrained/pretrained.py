@@ -1,35 +1,55 @@
 """What every reader of weights returns, and how it gets into a network's parameters."""
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from interp_cnn.models import Backbone
-from interp_cnn.models.network import Conv
+from interp_cnn.models import Backbone, Network
+from interp_cnn.models.stages import Conv
 
 Layers = dict[str, dict[str, np.ndarray]]
 
 
 class Pretrained(NamedTuple):
-    """Convolutions of a published network, for the input that our networks take.
+    """Layers of a published network below its head, for the input that our networks take.
 
     Attributes:
       network: name of the network, such as `"vgg16"`.
       layers: `{"conv1_1": {"kernel": [height, width, in, out], "bias": [out]}, ...}`, float32; `in`
         is the number of input channels of one filter, fewer than the input has in a grouped
-        convolution.
+        convolution. Batch normalisation has `scale`, `bias`, `mean` and `var`, each [out]. Layers
+        in blocks are called by their path, such as `layer1/0/conv1`.
       mean: RGB, 0..255; the input is RGB, 0..255, minus this.
       source: name and kind of the file they are from.
+      std: of red, green and blue; the input is divided by it then.
     """
 
     network: str
     layers: Layers
     mean: tuple[float, float, float]
     source: str
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@functools.cache
+def layer_shapes(backbone: Backbone) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Shape of every array of the layers of a backbone at full width, as `Pretrained.layers`."""
+    image = jax.ShapeDtypeStruct((1, backbone.input_size, backbone.input_size, 3), jnp.float32)
+    variables = jax.eval_shape(Network(backbone).init, jax.random.key(0), image)
+    names = {name for stage in backbone.stages for name in stage.layers}
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for collection in ("params", "batch_stats"):
+        for path, leaf in flatten_dict(variables.get(collection, {})).items():
+            if path[0] in names:
+                shapes.setdefault("/".join(path[:-1]), {})[path[-1]] = leaf.shape
+    return shapes
 
 
 def kernel_shapes(backbone: Backbone) -> dict[str, tuple[int, int, int, int]]:
@@ -58,14 +78,14 @@ def check_layers(layers: Layers, backbone: Backbone, path: Path) -> None:
     Raises:
       ValueError: for another set of layers, another shape, or values that are not finite.
     """
-    shapes = kernel_shapes(backbone)
+    shapes = layer_shapes(backbone)
     if set(layers) != set(shapes):
         raise ValueError(
-            f"{path} has the layers {', '.join(layers) or 'none'} where {backbone.name} has"
-            f" {', '.join(shapes)}: give the weights of {backbone.name}."
+            f"{path} has the layers {_some(layers)} where {backbone.name} has"
+            f" {_some(shapes)}: give the weights of {backbone.name}."
         )
-    for layer, shape in shapes.items():
-        for name, wanted in (("kernel", shape), ("bias", shape[-1:])):
+    for layer, arrays in shapes.items():
+        for name, wanted in arrays.items():
             array = layers[layer].get(name)
             found = None if array is None else array.shape
             if array is None or found != wanted:
@@ -78,6 +98,12 @@ def check_layers(layers: Layers, backbone: Backbone, path: Path) -> None:
                     f"{path}: the {name} of layer {layer} has values that are not finite: copy or"
                     " download the file again."
                 )
+
+
+def _some(names: Iterable[str], most: int = 20) -> str:
+    """Names, not all of them where they are many; or "none"."""
+    some = list(names)
+    return ", ".join(some[:most]) + (", ..." if len(some) > most else "") or "none"
 
 
 def checksum(layers: Mapping[str, Mapping[str, np.ndarray]]) -> str:
@@ -95,36 +121,38 @@ def checksum(layers: Mapping[str, Mapping[str, np.ndarray]]) -> str:
 
 
 def merge_pretrained(
-    params: Mapping[str, Any], weights: Mapping[str, Mapping[str, np.ndarray]]
+    variables: Mapping[str, Any], weights: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, Any]:
-    """Parameters with some layers replaced by pretrained ones.
+    """Variables with some layers replaced by pretrained ones.
 
     Args:
-        params: a network's parameters, `{layer: {"kernel": ..., "bias": ...}}`.
-        weights: the pretrained layers, `Pretrained.layers`.
+      variables: a network's variables, `{"params": ..., "batch_stats": ...}`.
+      weights: the pretrained layers, `Pretrained.layers`.
 
     Returns:
-        A new dict; layers that are not in `weights` are the same objects as before, the others
-        have the pretrained values in the dtype of `params`.
+      A new dict; arrays that are not in `weights` are the same objects as before, the others have
+      the pretrained values in the dtype of `variables`.
 
     Raises:
-        ValueError: if a pretrained layer is not in `params` or has another shape there.
+      ValueError: if a pretrained layer is not in `variables` or has another shape there.
     """
-    merged = dict(params)
+    merged = flatten_dict(variables)
     for layer, arrays in weights.items():
-        if layer not in params:
+        path = tuple(layer.split("/"))
+        if not any(key[1 : len(path) + 1] == path for key in merged):
             raise ValueError(
-                f"params has no layer {layer!r} for the pretrained weights, only "
-                f"{', '.join(map(str, params))}: give the params of the network they belong to."
+                f"the variables have no layer {layer!r} for the pretrained weights, only"
+                f" {_some(variables['params'])}: give those of the network they belong to."
             )
-        merged[layer] = dict(params[layer])
         for name, array in arrays.items():
-            old = params[layer].get(name)
-            shape = None if old is None else tuple(old.shape)
-            if old is None or shape != array.shape:
+            key = ("batch_stats" if name in ("mean", "var") else "params", *path, name)
+            shape = tuple(merged[key].shape) if key in merged else None
+            if shape != array.shape:
                 raise ValueError(
-                    f"The {name} of layer {layer!r} has shape {shape} in params but {array.shape} "
-                    "in the pretrained weights: they fit the network of full width only."
+                    f"The {name} of layer {layer!r} has shape {shape} in the network but"
+                    f" {array.shape} in the pretrained weights: they fit the network of full width"
+                    " only."
                 )
-            merged[layer][name] = jnp.asarray(array, old.dtype)
-    return merged
+            merged[key] = jnp.asarray(array, merged[key].dtype)
+    result: dict[str, Any] = unflatten_dict(merged)
+    return result

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from interp_cnn.models import Backbone
-from interp_cnn.models.network import LRN, Conv
 from interp_cnn.models.pretrained.pretrained import kernel_shapes
+from interp_cnn.models.stages import LRN, Conv, Pool
 
 # Two settings as an error names them.
 PAD = "pad (top, bottom, left, right)"
@@ -71,7 +71,7 @@ def _expected(backbone: Backbone) -> list[Layer]:
             layers.append(
                 Layer("lrn", "lrn", settings | {"alpha": stage.alpha, "beta": stage.beta})
             )
-        else:
+        elif isinstance(stage, Pool):
             settings = {
                 "stride": (stage.stride,) * 2,
                 PAD: (0, stage.pad_end) * 2,

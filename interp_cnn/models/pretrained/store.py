@@ -12,17 +12,20 @@ from interp_cnn.models.pretrained.pretrained import (
     Pretrained,
     check_layers,
     checksum,
+    layer_shapes,
     wrong_network,
 )
 
 FORMAT = "interp_cnn weights 1"
+_NO_STD = json.dumps((1.0, 1.0, 1.0))
 
 
 def save_weights(path: str | Path, pretrained: Pretrained) -> None:
     """Write weights to a file that `load_weights` reads in milliseconds.
 
-    The arrays are called `layer/kernel` and `layer/bias`; the metadata are `format`, `network`,
-    `mean` (three numbers as JSON), `source` and `sha256` (`checksum` of the layers).
+    The arrays are called `layer/kernel`, `layer/bias` and so on; the metadata are `format`,
+    `network`, `mean` and, where it is not 1, `std` (three numbers each, as JSON), `source` and
+    `sha256` (`checksum` of the layers).
 
     Raises:
       FileNotFoundError: if the folder is missing.
@@ -42,6 +45,8 @@ def save_weights(path: str | Path, pretrained: Pretrained) -> None:
         "source": pretrained.source,
         "sha256": checksum(pretrained.layers),
     }
+    if (std := json.dumps(pretrained.std)) != _NO_STD:
+        metadata["std"] = std
     path.write_bytes(save(arrays, metadata))
 
 
@@ -64,11 +69,12 @@ def read_own(file: Any, path: Path, backbone: Backbone | None = None) -> Pretrai
         )
     layers: Layers = {}
     for key in file.keys():
-        layer, _, name = key.partition("/")
+        layer, _, name = key.rpartition("/")
         layers.setdefault(layer, {})[name] = file.get_tensor(key)
     found = BACKBONES.get(metadata.get("network"))
-    mean = _mean(metadata.get("mean", ""))
-    if found is None or mean is None or metadata.get("sha256") != checksum(layers):
+    mean, std = _colours(metadata.get("mean", "")), _colours(metadata.get("std", _NO_STD))
+    whole = metadata.get("sha256") == checksum(layers)
+    if found is None or mean is None or std is None or not whole:
         raise ValueError(
             f"{path} is damaged (its network, mean or checksum does not fit): convert the original"
             " file again."
@@ -77,11 +83,11 @@ def read_own(file: Any, path: Path, backbone: Backbone | None = None) -> Pretrai
         raise ValueError(wrong_network(path, found.name, backbone))
     check_layers(layers, backbone or found, path)
     # Files have their arrays in another order.
-    layers = {name: layers[name] for name in found.convolutions}
-    return Pretrained(found.name, layers, mean, metadata.get("source", path.name))
+    layers = {name: layers[name] for name in layer_shapes(found)}
+    return Pretrained(found.name, layers, mean, metadata.get("source", path.name), std)
 
 
-def _mean(text: str) -> tuple[float, float, float] | None:
+def _colours(text: str) -> tuple[float, float, float] | None:
     try:
         red, green, blue = map(float, json.loads(text))
     except (TypeError, ValueError):

@@ -1,4 +1,7 @@
-"""torchvision's VGG-16 (`vgg16-397923af.pth`, IMAGENET1K_V1), as .pth or as safetensors."""
+"""torchvision's state dicts, as .pth or as safetensors: VGG-16 (`vgg16-397923af.pth`) and others.
+
+ResNets and DenseNets are read by `batch_norm.py`.
+"""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from interp_cnn.models import VGG_16
+from interp_cnn.models.pretrained.batch_norm import blocks_of, read_blocks
 from interp_cnn.models.pretrained.pretrained import Layers, Pretrained, check_layers
 
 # torchvision's networks take (RGB / 255 - MEAN) / STD.
@@ -24,9 +28,14 @@ _OTHER_NETWORKS = {
 # In the corner of the first filter of Caffe's VGG-16, which is also to be had in this layout.
 _CAFFES_FIRST = 0.4800154
 
+WITHOUT_TORCH = (
+    "pip install torch, or give the same weights as safetensors, such as model.safetensors of"
+    " huggingface.co/timm/vgg16.tv_in1k or huggingface.co/timm/resnet50.tv_in1k"
+)
+
 
 def read_pth(path: Path) -> Pretrained:
-    """VGG-16 of a .pth file, read by `torch.load(weights_only=True)`: tensors and nothing else.
+    """The network of a .pth file, read by `torch.load(weights_only=True)`: nothing but tensors.
 
     Args:
       path: the state dict as `torch.save` wrote it.
@@ -37,10 +46,7 @@ def read_pth(path: Path) -> Pretrained:
     try:
         import torch
     except ImportError:
-        raise ValueError(
-            f"{path} can be read by PyTorch alone: pip install torch, or give the same weights as"
-            " safetensors, such as model.safetensors of huggingface.co/timm/vgg16.tv_in1k."
-        ) from None
+        raise ValueError(f"{path} can be read by PyTorch alone: {WITHOUT_TORCH}.") from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file leads torch into, over many lines
@@ -50,29 +56,38 @@ def read_pth(path: Path) -> Pretrained:
             " or download it again."
         ) from error
     if not isinstance(state, dict):
-        raise ValueError(f"{path} holds no state dict: give torchvision's vgg16-397923af.pth.")
+        raise ValueError(f"{path} holds no state dict: give a file that torchvision published.")
     return read_state_dict(state, lambda name: state[name].float().numpy(), path)
 
 
 def read_state_dict(
     keys: Iterable[Any], tensor: Callable[[str], np.ndarray], path: Path
 ) -> Pretrained:
-    """VGG-16 of a state dict, for RGB, 0..255, minus 255 * MEAN.
-
-    ((RGB / 255 - MEAN) / STD) * W is (RGB - 255 MEAN) * (W / (255 STD)); padding is zero in both.
+    """The network of a state dict: VGG-16, or a ResNet or DenseNet.
 
     Args:
-      keys: torchvision's names, such as `features.0.weight`; those of `features` are used.
+      keys: torchvision's names, such as `features.0.weight`; those of the last layers are not used.
       tensor: the values of a name.
       path: the file, for messages.
 
     Raises:
-      ValueError: if they are of another network, or of this one for another input.
+      ValueError: if they are of another network, or of one of these for another input.
     """
     names = [key for key in keys if isinstance(key, str)]
+    blocks = blocks_of(names)
+    if blocks is not None:
+        return read_blocks(blocks, names, tensor, path)
+    return _read_vgg16(names, tensor, path)
+
+
+def _read_vgg16(names: list[str], tensor: Callable[[str], np.ndarray], path: Path) -> Pretrained:
+    """VGG-16, for RGB, 0..255, minus 255 * MEAN.
+
+    ((RGB / 255 - MEAN) / STD) * W is (RGB - 255 MEAN) * (W / (255 STD)); padding is zero in both.
+    """
     _check_network(names, path)
     layers: Layers = {}
-    for layer, position in zip(VGG_16.convolutions, _POSITIONS, strict=True):
+    for layer, position in zip(VGG_16.layer_names, _POSITIONS, strict=True):
         missing = {f"features.{position}.{part}" for part in ("weight", "bias")} - set(names)
         if missing:
             raise ValueError(f"{path} lacks {missing.pop()}: give the whole state dict.")

@@ -1,0 +1,100 @@
+"""What each network takes as input, and what it starts from, where photos are one's own."""
+
+import dataclasses
+
+import ml_collections
+
+IMAGENET_MEAN = (123.68, 116.779, 103.939)  # of red, green and blue, in grey levels
+
+
+@dataclasses.dataclass(frozen=True)
+class StartOfNetwork:
+    """The settings of a network.
+
+    Attributes:
+      mean: what is subtracted from red, green and blue, in grey levels.
+      std: what is divided by then, in grey levels.
+      weights: the default of `config.weights`; "download" asks for a file where none is published
+        that can be downloaded, and "" trains from scratch.
+      frozen_through: the last convolution that is not trained; None where all are.
+      dropout: see `config.model.dropout`.
+      new_init_std: see `config.model.new_init_std`.
+      learning_rate: the largest one of the cosine schedule.
+      clip_norm: see `config.train.clip_norm`.
+      steps: about so many steps train each network, where the number of photos is known.
+    """
+
+    mean: tuple[float, float, float]
+    std: float
+    weights: str
+    frozen_through: str | None
+    dropout: float
+    new_init_std: float | None
+    learning_rate: float
+    clip_norm: float
+    steps: int
+
+
+def _pretrained(frozen_through: str) -> StartOfNetwork:
+    """A network of the paper, from ImageNet weights, with layers frozen that two cores suffice."""
+    # The gradient of new layers on ImageNet maps is huge at first: unclipped it kills filters.
+    return StartOfNetwork(
+        mean=IMAGENET_MEAN,
+        std=1.0,
+        weights="download",
+        frozen_through=frozen_through,
+        dropout=0.5,
+        new_init_std=0.01,
+        learning_rate=5e-3,
+        clip_norm=5.0,
+        steps=150,
+    )
+
+
+NETWORKS = {
+    "vgg16": _pretrained("conv4_3"),
+    **dict.fromkeys(("alexnet", "vgg_m", "vgg_s"), _pretrained("conv4")),
+    "small": StartOfNetwork(
+        mean=(128.0, 128.0, 128.0),
+        std=64.0,
+        weights="",
+        frozen_through=None,
+        dropout=0.0,
+        new_init_std=None,
+        learning_rate=0.03,
+        clip_norm=1.0,
+        steps=250,
+    ),
+}
+
+
+def set_network(config: ml_collections.ConfigDict, name: str) -> StartOfNetwork:
+    """Let a configuration train a network with the input and the start that suit it.
+
+    Args:
+      config: the configuration that is changed.
+      name: one of `NETWORKS`, or `package.module:Class`, a network of one's own, which trains from
+        scratch as the small one does.
+
+    Returns:
+      The settings of the network.
+
+    Raises:
+      ValueError: for an unknown network.
+    """
+    known = "small" if ":" in name else name
+    if known not in NETWORKS:
+        raise ValueError(
+            f"net={name!r} is unknown; give one of {', '.join(NETWORKS)}, or package.module:Class"
+        )
+    start = NETWORKS[known]
+    config.model.name = name
+    config.model.dropout = start.dropout
+    config.model.new_init_std = start.new_init_std
+    config.model.frozen_through = start.frozen_through
+    config.weights = start.weights
+    config.data.mean = start.mean
+    config.data.std = start.std
+    config.train.learning_rate = start.learning_rate
+    config.train.clip_norm = start.clip_norm
+    return start

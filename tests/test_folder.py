@@ -1,0 +1,687 @@
+"""Photos in folders: classes, split, images of all kinds, annotations, and a run without any."""
+
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from animal_part_folder import write_published
+from class_folders import (
+    SIZE,
+    encoded,
+    export_published,
+    pixels,
+    write_coco,
+    write_csv,
+    write_photos,
+)
+from PIL import Image
+from tiny import quick_compilation, tiny_config  # noqa: F401, one is a fixture
+
+from interp_cnn import commands
+from interp_cnn.cli.config_flag import ConfigFlag, read_named_config
+from interp_cnn.config import default_config
+from interp_cnn.configs import folder as folder_config
+from interp_cnn.configs._networks import NETWORKS
+from interp_cnn.data import __main__ as data_command
+from interp_cnn.data.photos import (
+    animal_part_files,
+    annotation_files,
+    annotation_places,
+    folder_files,
+    folder_photos,
+)
+from interp_cnn.data.photos.folder import FolderPhotos
+from interp_cnn.data.photos.folder_files import draw_split
+from interp_cnn.data.photos.folder_layout import read_folder
+from interp_cnn.data.photos.folder_photos import stored_bytes
+from interp_cnn.data.pipeline import CropWithParts
+from interp_cnn.data.prepare import prepare
+from interp_cnn.evaluation.results import read_results
+from interp_cnn.explain_command import explain_image
+from interp_cnn.preflight import check_run
+
+
+def scanned(root, csv=None, **options):
+    folder = read_folder(root)
+    annotations = csv and annotation_files.read_annotations(csv, folder.classes)
+    return folder_files.scan(folder, annotations, **{"seed": 0, "skip_damaged": False} | options)
+
+
+def data_fields(root, data_dir, **fields):
+    here = {"name": "folder", "category": "all", "negatives": "none"}
+    return here | {"manual_dir": str(root), "data_dir": str(data_dir)} | fields
+
+
+def data_config(root, data_dir, **fields):
+    config = default_config().data
+    config.update(data_fields(root, data_dir, **fields))
+    return config
+
+
+# What a folder holds.
+
+
+def test_classes_and_photos_of_a_folder(tmp_path):
+    write_photos(tmp_path, ("dog", "cat"), number=2)
+    (tmp_path / "cat" / "inside" / "deep").mkdir(parents=True)
+    (tmp_path / "cat" / "inside" / "deep" / "X.JPEG").write_bytes(b"1")
+    for name in (".DS_Store", "Thumbs.db", ".hidden.png", "notes.txt", "new.heic"):
+        (tmp_path / "cat" / name).touch()
+    for name in (".git", "__MACOSX"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "stray.jpg").touch()
+    (tmp_path / "cat" / "loop").symlink_to(tmp_path / "cat")
+    found = read_folder(tmp_path)
+    assert found.classes == ("cat", "dog") and not found.has_others and not found.is_split
+    assert [photo.name for photo in found.photos] == [
+        *("cat/0.png", "cat/1.png", "cat/inside/deep/X.JPEG", "dog/0.png", "dog/1.png")
+    ]
+    assert found.other_files == {".txt": 1, ".heic": 1, "photos in no class folder": 1}
+
+
+def test_a_folder_with_a_split_and_other_things(tmp_path):
+    for split in ("train", "test"):
+        write_photos(tmp_path / split, ("cat", "Other"), number=2)
+    found = read_folder(tmp_path)
+    assert found.classes == ("cat",) and found.has_others and found.is_split
+    assert {photo.split for photo in found.photos} == {"train", "test"}
+    # A class may be called train, where its photos lie in it.
+    vehicles = write_photos(tmp_path / "vehicles", ("train", "bus"))
+    assert read_folder(vehicles).classes == ("bus", "train")
+
+
+def make_empty(root):
+    (root / "fish").mkdir()
+
+
+def make_single(root):
+    shutil.rmtree(root / "dog")
+
+
+def make_file(root):
+    shutil.rmtree(root)
+    root.touch()
+
+
+def make_only_photos(root):
+    for folder in list(root.iterdir()):
+        (folder / "0.png").rename(root / f"{folder.name}.png")
+        shutil.rmtree(folder)
+
+
+def make_other_classes(root):
+    for name in ("train", "test"):
+        (root / name).mkdir()
+    (root / "cat").rename(root / "train" / "cat")
+    shutil.copytree(root / "dog", root / "test" / "dog")
+    (root / "dog").rename(root / "train" / "dog")
+
+
+def make_half_a_split(root):
+    (root / "train").mkdir()
+    for name in ("cat", "dog"):
+        (root / name).rename(root / "train" / name)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (make_empty, ValueError, r"class folder .*fish has no photo \(.*\.jpg.*\): add some"),
+        (make_single, ValueError, r"has one class only \(cat\): add the folder of another class"),
+        (
+            shutil.rmtree,
+            FileNotFoundError,
+            r"The folder .*photos does not exist: give one with DIR",
+        ),
+        (make_file, NotADirectoryError, r"photos is a file: give a folder with DIR/CLASS"),
+        (make_only_photos, ValueError, r"has no folder with photos in it: give DIR/CLASS"),
+        (make_other_classes, ValueError, r"test lacks the classes cat, which .*train has"),
+        (make_half_a_split, ValueError, r"has train/ and no test/: add it, or put the folders"),
+    ],
+)
+def test_folders_that_are_no_data_set(tmp_path, damage, error, message):
+    root = write_photos(tmp_path / "photos", number=2)
+    damage(root)
+    with pytest.raises(error, match=message) as caught:
+        read_folder(root)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    # The same before a run begins.
+    config = tiny_config()
+    config.data.update(data_fields(root, tmp_path / "tfds"))
+    config.train.task = "softmax"
+    with pytest.raises(error, match=message):
+        check_run(config)
+
+
+def test_a_photo_in_two_classes(tmp_path):
+    write_photos(tmp_path, number=3)
+    shutil.copy(tmp_path / "cat" / "1.png", tmp_path / "dog" / "copy.png")
+    with pytest.raises(ValueError, match=r"cat/1\.png and .*dog/copy\.png are the same photo in"):
+        scanned(tmp_path)
+
+
+# The split.
+
+
+def test_identical_photos_are_on_one_side(tmp_path):
+    write_photos(tmp_path, number=9)
+    for number in range(9):
+        shutil.copy(tmp_path / "cat" / f"{number}.png", tmp_path / "cat" / f"again{number}.png")
+    by_seed = []
+    for seed in range(3):
+        examples = scanned(tmp_path, seed=seed).examples
+        sides = {e.key: e.in_test for e in examples}
+        assert all(sides[f"cat/{i}.png"] == sides[f"cat/again{i}.png"] for i in range(9))
+        assert {e.photo_id for e in examples if "again" in e.key} <= {e.key for e in examples}
+        for name in ("cat", "dog"):
+            assert {sides[key] for key in sides if key.startswith(name)} == {True, False}
+        by_seed.append(sides)
+    assert by_seed[0] != by_seed[1] != by_seed[2]
+
+
+def test_the_split_of_a_photo_does_not_hang_on_the_others():
+    content = [bytes([i]) * 32 for i in range(200)]
+    drawn = draw_split(content, 5)
+    assert 0.2 < np.mean(list(drawn.values())) < 0.46
+    fewer = draw_split(content[::2], 5)
+    assert fewer == {one: drawn[one] for one in fewer}
+    # Both sides have a photo, as soon as there are two.
+    assert all(set(draw_split(content[i : i + 2], 5).values()) == {True, False} for i in range(50))
+
+
+def test_a_class_with_one_photo(tmp_path):
+    write_photos(tmp_path, number=2)
+    (tmp_path / "cat" / "1.png").unlink()
+    shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "cat" / "copy.png")
+    with pytest.raises(ValueError, match=r"class folder .*cat has too few different photos"):
+        scanned(tmp_path)
+
+
+def test_test_photos_that_are_in_train_are_left_out(tmp_path):
+    for first, split in enumerate(("train", "test")):
+        write_photos(tmp_path / split, number=3, first=3 * first)
+    shutil.copy(tmp_path / "train" / "cat" / "0.png", tmp_path / "test" / "cat" / "leak.png")
+    found = scanned(tmp_path)
+    assert found.summary["cat"]["left_out"] == {"test images that are also in train": 1}
+    assert [e.key for e in found.examples if e.in_test and e.label == 1] == [
+        f"test/cat/{i}.png" for i in (3, 4, 5)
+    ]
+
+
+# Photos of all kinds.
+
+
+def stored_pixels(data):
+    with Image.open(io.BytesIO(stored_bytes(data))) as image:
+        assert image.mode == "RGB" and not image.getexif().get(0x0112)
+        return np.asarray(image)
+
+
+def test_photos_become_rgb_as_viewers_show_them():
+    image = Image.fromarray(pixels(1))
+    kept = encoded(image, "JPEG", quality=90)
+    assert stored_bytes(kept) is kept and stored_bytes(encoded(image)) == encoded(image)
+    for kind in ("BMP", "GIF", "TIFF", "PPM"):
+        exact = image.convert("P", palette=Image.Palette.ADAPTIVE) if kind == "GIF" else image
+        np.testing.assert_array_equal(stored_pixels(encoded(exact, kind)), pixels(1))
+    np.testing.assert_array_equal(stored_pixels(encoded(image, "WEBP", lossless=True)), pixels(1))
+    grey = np.asarray(image.convert("L"))
+    np.testing.assert_array_equal(
+        stored_pixels(encoded(image.convert("L"))), np.stack([grey] * 3, -1)
+    )
+    assert stored_pixels(encoded(image.convert("CMYK"), "JPEG")).shape == (*SIZE, 3)
+    deep = stored_pixels(encoded(grey.astype(np.uint16) * 257))
+    np.testing.assert_array_equal(deep, np.stack([grey] * 3, -1))
+    clear = Image.new("RGBA", (4, 4), (1, 2, 3, 0))
+    assert (stored_pixels(encoded(clear)) == 255).all()
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("PNG", 0), ("JPEG", 12)])
+def test_turned_photos_are_stored_upright(kind, tolerance):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = np.ascontiguousarray(np.rot90(pixels(2), 1))
+    options = {} if kind == "PNG" else {"quality": 95, "subsampling": 0}
+    found = stored_pixels(encoded(turned, kind, exif=exif, **options))
+    difference = np.abs(found.astype(int) - pixels(2))
+    assert difference.mean() <= tolerance
+
+
+def test_damaged_and_huge_photos(tmp_path, monkeypatch):
+    write_photos(tmp_path, number=5)
+    whole = (tmp_path / "cat" / "0.png").read_bytes()
+    (tmp_path / "cat" / "cut.png").write_bytes(whole[:200])
+    with pytest.raises(ValueError, match=r"cat/cut\.png is damaged \(.*skip_damaged=True"):
+        scanned(tmp_path)
+    (tmp_path / "cat" / "cut.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"cat/cut\.png is no image that can be read: copy it"):
+        scanned(tmp_path)
+    deep = Image.fromarray(np.array([[0.5]], np.float32))
+    (tmp_path / "cat" / "cut.png").write_bytes(encoded(deep, "TIFF"))
+    with pytest.raises(ValueError, match=r"cat/cut\.png cannot be used: its pixels are floating"):
+        scanned(tmp_path)
+    (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere")
+    found = scanned(tmp_path, skip_damaged=True)
+    assert found.summary["cat"]["left_out"] == {"damaged images": 1, "missing images": 1}
+    assert found.summary["cat"]["examples"] == 5
+    for name in ("cut", "gone"):
+        (tmp_path / "cat" / f"{name}.png").unlink()
+
+    (tmp_path / "dog" / "large.png").write_bytes(encoded(pixels(9, (120, 160))))
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)
+        with pytest.raises(ValueError, match=r"large\.png has more than 15,000 pixels, the most"):
+            scanned(tmp_path)
+        left_out = scanned(tmp_path, skip_damaged=True).summary["dog"]["left_out"]
+        assert left_out == {"too large images": 1}
+    folder_photos._digest.cache_clear()
+    monkeypatch.setattr(folder_photos, "MOST_BYTES", 100)
+    with pytest.raises(ValueError, match=r"cat/0\.png has [\d,]+ bytes, at most 100 are read"):
+        scanned(tmp_path)
+
+
+# Annotations.
+
+
+def test_parts_and_boxes_from_a_csv(tmp_path):
+    root = write_photos(tmp_path / "photos", number=4)
+    rows = [
+        ("cat/0.png", "object", 10, 5, 70, 55),
+        ("cat/0.png", "head", 20, 10, 40, 30),
+        ("cat/0.png", "eye", 25.5, 12, "", ""),
+        ("cat/1.png", "head", 30, 20, 90, 40),  # leaves the photo, its centre does not
+        ("./cat\\1.png", "eye", 3, 4, "", ""),
+        ("dog/2.png", "", -5, 5, 200, 55),  # is cut at the photo's edges
+        ("dog/3.png", "tail", 1, 2, "", ""),
+        ("dog/2.png", "tail", 1, 2, "", ""),
+    ]
+    found = scanned(root, write_csv(tmp_path / "parts.csv", rows))
+    assert found.wrong.lines() == []
+    assert found.parts == {"cat": ["eye", "head"], "dog": ["tail"]} and found.regions == ["head"]
+    by_key = {example.key: example for example in found.examples}
+    first = by_key["cat/0.png"]
+    np.testing.assert_array_equal(first.bbox, [5, 10, 55, 70])
+    head, eye = first.parts
+    assert (head["name"], eye["name"]) == ("head", "eye")
+    np.testing.assert_array_equal(head["box"], [10, 20, 30, 40])
+    np.testing.assert_array_equal(head["center"], [20, 30])
+    np.testing.assert_array_equal(eye["center"], [12, 25.5])
+    assert np.isnan(eye["box"]).all()
+    np.testing.assert_array_equal(by_key["cat/1.png"].bbox, [0, 0, *SIZE])
+    np.testing.assert_array_equal(by_key["dog/2.png"].bbox, [5, 0, 55, 80])
+
+
+def test_wrong_annotations_are_counted_and_named(tmp_path):
+    root = write_photos(tmp_path / "photos", number=4)
+    good = [(f"{name}/{i}.png", "head", 30, 20, 40, 30) for name in ("cat", "dog") for i in (0, 1)]
+    rows = [
+        *good,
+        ("cat/99.png", "head", 1, 2, 3, 4),
+        ("cat/2.png", "head", 300, 20, "", ""),
+        ("cat/2.png", "head", 30, 20, 30, 40),
+        ("cat/2.png", "hed", 30, 20, 40, 40),
+        ("cat/3.png", "tail", 1, 2, "", ""),
+        ("cat/3.png", "tail", 3, 2, "", ""),
+        ("cat/3.png", "object", 3, 2, "", ""),
+        ("cat/3.png", "head", "three", 2, "", ""),
+        ("0.png", "head", 3, 2, "", ""),  # in both classes
+    ]
+    csv = write_csv(tmp_path / "parts.csv", rows)
+    found = scanned(root, csv).wrong
+    assert found.total == 9
+    assert found.lines() == [
+        "rows that cannot be read 2: row 12 (cat/3.png,object,3,2,,);"
+        " row 13 (cat/3.png,head,three,2,,)",
+        "files that are not in the folder 1: row 6 (cat/99.png)",
+        "names that several photos have 1: row 14 (0.png)",
+        "points outside the photo 1: row 7 (cat/2.png, head)",
+        "boxes of no area 1: row 8 (cat/2.png, head)",
+        "parts given twice 2: row 10 (cat/3.png, tail); row 11 (cat/3.png, tail)",
+        "parts that one photo alone has 1: hed (cat/2.png)",
+    ]
+
+
+def test_the_command_prints_what_was_left_out(tmp_path, capsys):
+    root = write_photos(tmp_path / "photos", number=4)
+    rows = [("cat/0.png", "eye", 30, 20), ("dog/0.png", "eye", 3, 20), ("cat/9.png", "eye", 3, 4)]
+    csv = write_csv(tmp_path / "parts.csv", rows, "file,part,x,y")
+    arguments = ["--name", "folder", "--data_dir", str(tmp_path / "tfds")]
+    data_command.main([*arguments, "--manual_dir", str(root), "--annotations", str(csv)])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == (
+        "annotations left out, files that are not in the folder 1: row 4 (cat/9.png)"
+    )
+    assert "cat: 4 objects in 4 photos" in printed and "  parts: eye 1" in printed
+    with pytest.raises(SystemExit, match=r"^error: --name folder needs --manual_dir"):
+        data_command.main(arguments)
+    with pytest.raises(SystemExit, match=r"--annotations and --seed are options of --name folder"):
+        data_command.main(["--name", "cub_200_2011", "--seed", "3"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,part,x,y\ncat/0.png,head,1,2\n", r"has the header 'name,part,x,y': give a CSV with"),
+        ("file;part;x;y\n", r"has the header 'file;part;x;y'"),
+        ("", r"has the header ''"),
+        ("file,part,x,y\nfish/0.png,head,1,2\n", r"names none of the photos .*'fish/0\.png'\)"),
+        (b"\xff\xfe\x00file", r"is no text in UTF-8"),
+        ('{"images": []}', r"is no COCO JSON with images, annotations and categories \(KeyError"),
+        ("{", r"is no COCO JSON .*JSONDecodeError"),
+        (None, r"The file of annotations .*parts\.csv does not exist"),
+    ],
+)
+def test_files_of_annotations_that_are_wrong_as_a_whole(tmp_path, content, message):
+    root, csv = write_photos(tmp_path / "photos", number=3), tmp_path / "parts.csv"
+    if content is not None:
+        csv.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        scanned(root, csv)
+    assert "\n" not in str(caught.value)
+
+
+def coco(tmp_path, **changes):
+    """Two cats in one photo, with keypoints, and heads and tails as annotations of their own."""
+    images = [
+        {"id": 7, "file_name": "cat/0.png", "height": SIZE[0], "width": SIZE[1]},
+        {"id": 8, "file_name": "dog/1.png", "height": SIZE[0], "width": SIZE[1]},
+        {"id": 9, "file_name": "cat/2.png", "height": 80, "width": 60},
+    ]
+    categories = [
+        {"id": 1, "name": "cat", "keypoints": ["nose", "paw"]},
+        {"id": 2, "name": "cat.head"},
+        {"id": 3, "name": "tail", "supercategory": "dog"},
+        {"id": 4, "name": "moon", "supercategory": "sky"},
+        {"id": 5, "name": "dog"},
+        {"id": 6, "name": "dog.head"},
+    ]
+    triangle = [[45, 10, 65, 10, 45, 30]]
+    of = [
+        (1, 7, [5, 5, 30, 40], {"keypoints": [10, 10, 2, 90, 20, 2]}),
+        (1, 7, [40, 5, 35, 50], {"keypoints": [50, 12, 1, 0, 0, 0]}),
+        (2, 7, [45, 10, 20, 20], {"segmentation": triangle}),
+        (2, 7, [10, 10, 10, 10], {}),
+        (4, 7, [10, 10, 10, 10], {}),
+        (5, 7, [10, 10, 10, 10], {}),
+        (3, 8, [10, 10, 10, 10], {}),
+        (6, 8, [10, 20, 10, 10], {"segmentation": [[10, 20, 20, 20, 20, 30, 10, 30]]}),
+        (1, 9, [1, 1, 9, 9], {}),
+        (2, 7, [36, 0, 2, 3], {}),
+    ]
+    annotations = [
+        {"id": i, "category_id": c, "image_id": image, "bbox": box, "iscrowd": 0, **more}
+        for i, (c, image, box, more) in enumerate(of, start=1)
+    ]
+    tree = {"images": images, "annotations": annotations, "categories": categories}
+    return write_coco(tmp_path / "coco.json", **tree | changes)
+
+
+def test_objects_and_parts_from_coco(tmp_path, monkeypatch):
+    root = write_photos(tmp_path / "photos", number=4)
+    # So few photos have a part more than once.
+    monkeypatch.setattr(annotation_places, "_without_single_parts", lambda objects, _: objects)
+    found = scanned(root, coco(tmp_path))
+    by_key = {example.key: example for example in found.examples}
+    left, right = by_key["cat/0.png"], by_key["cat/0.png#2"]
+    np.testing.assert_array_equal(left.bbox, [5, 5, 45, 35])
+    np.testing.assert_array_equal(right.bbox, [5, 40, 55, 75])
+    assert left.photo_id == right.photo_id and left.in_test == right.in_test
+    assert [part["name"] for part in left.parts] == ["nose", "head"]
+    nose, head = right.parts
+    np.testing.assert_array_equal(nose["center"], [12, 50])
+    np.testing.assert_array_equal(head["box"], [10, 45, 30, 65])
+    mask = np.asarray(Image.open(io.BytesIO(head["mask"]))) > 0
+    assert mask.shape == SIZE and 150 < mask.sum() < 250  # half of 20 x 20
+    assert mask[11:29, 46:64].any() and not mask[:9].any()
+    assert [part["name"] for part in by_key["dog/1.png"].parts] == ["tail", "head"]
+    assert sorted(found.wrong.lines()) == [
+        "annotations of a photo of another size 1: annotation 9 (cat/2.png): 80 x 60, is 60 x 80",
+        "objects of another class than the photo's 1: annotation 6 (cat/0.png, dog)",
+        "parts in none of several objects 1: annotation 10 (cat/0.png, head)",
+        "points outside the photo 1: annotation 1 (cat/0.png, paw)",
+        "unknown parts 1: annotation 5 (cat/0.png, moon)",
+    ]
+
+
+def test_coco_ids_without_an_image(tmp_path):
+    root = write_photos(tmp_path / "photos", number=4)
+    wrong = [{"id": 1, "category_id": 1, "image_id": n, "bbox": [1, 1, 2, 2]} for n in (77, 78)]
+    with pytest.raises(
+        ValueError, match=r"2 annotations whose image_id is that of no image \(77, 7"
+    ):
+        scanned(root, coco(tmp_path, annotations=wrong))
+
+
+def test_masks_and_boxes_of_a_prepared_data_set(tmp_path, monkeypatch):
+    root = write_photos(tmp_path / "photos", number=4)
+    monkeypatch.setattr(annotation_places, "_without_single_parts", lambda objects, _: objects)
+    data = prepare(data_config(root, tmp_path / "tfds", annotations=str(coco(tmp_path))), seed=0)
+    assert data.has_masks and data.parts == ("head", "tail")
+    assert data.landmarks == ("head", "nose", "tail")
+    crop = CropWithParts(50, parts=data.parts, landmarks=data.landmarks)
+    for split in (data.train, data.test):
+        for place in range(len(split)):
+            found = crop.map(split[place])
+            if split[place]["photo_id"] == b"dog/1.png":
+                # A mask, and a box that was filled: 10 x 10 of 60 x 80 pixels each.
+                np.testing.assert_allclose(found["masks"].mean((1, 2)), 100 / 4800, atol=0.01)
+
+
+# Other content is another data set.
+
+
+def test_a_data_set_is_known_by_its_content(tmp_path):
+    root = write_photos(tmp_path / "a" / "photos", number=3)
+    csv = write_csv(tmp_path / "parts.csv", [("cat/0.png", "eye", 3, 4)], "file,part,x,y")
+
+    def name(folder=root, **options):
+        builder = FolderPhotos(source=folder, data_dir=str(tmp_path / "tfds"), **options)
+        return builder.info.full_name
+
+    first = name()
+    assert re.fullmatch(r"folder/photos-[0-9a-f]{16}/1\.0\.0", first)
+    assert name() == name(category="dog") == first
+    moved = shutil.copytree(root, tmp_path / "b" / "photos")
+    assert name(moved) == first
+    names = [first, name(seed=1), name(annotations=csv), name(skip_damaged=True)]
+    csv.write_text(csv.read_text() + "cat/1.png,eye,5,6\n")
+    names.append(name(annotations=csv))
+    (moved / "cat" / "0.png").write_bytes(encoded(pixels(77)))
+    names.append(name(moved))
+    (moved / "cat" / "0.png").rename(moved / "cat" / "new.png")
+    names.append(name(moved))
+    assert len(set(names)) == len(names)
+
+
+def test_a_run_goes_on_with_the_photos_it_was_begun_with(tmp_path):
+    from interp_cnn.workdir import claim_data
+
+    claim_data(tmp_path, "folder/photos-1/1.0.0")
+    claim_data(tmp_path, "folder/photos-1/1.0.0")
+    claim_data(tmp_path, "")  # data that their configuration tells
+    with pytest.raises(ValueError, match=r"other photos \(folder/photos-1/1\.0\.0 there, folder/p"):
+        claim_data(tmp_path, "folder/photos-2/1.0.0")
+
+
+# As the published data sets.
+
+
+def assert_same_examples(published, own, landmarks=("head", "front_legs")):
+    """Crops pixel by pixel, landmarks and boxes of parts of two splits, by photo and box."""
+
+    def by_content(split):
+        crop = CropWithParts(64, parts=landmarks, landmarks=landmarks)
+        found = {}
+        for place in range(len(split)):
+            example = split[place]
+            key = (example["image"], *np.asarray(example["bbox"]).tolist())
+            found.setdefault(key, []).append((int(example["label"]), crop.map(example)))
+        return found
+
+    first, second = by_content(published), by_content(own)
+    assert first.keys() == second.keys() and len(first) > 3
+    for key, examples in first.items():
+        for (label, a), (other, b) in zip(examples, second[key], strict=True):
+            assert label == other
+            np.testing.assert_array_equal(a["image"], b["image"])
+            np.testing.assert_allclose(a["landmarks"], b["landmarks"], atol=1e-4)
+            np.testing.assert_array_equal(a["masks"], b["masks"])
+
+
+def both_ways(source, target):
+    """The cats of a published folder, and the same as photos in folders with a CSV."""
+    cat = animal_part_files.CATEGORIES["cat"]
+    examples, _ = animal_part_files.scan(source, (cat,), skip_damaged=False)
+    photos, csv = export_published(examples, ("cat",), target)
+    published = default_config().data
+    published.update(name="ilsvrc_animal_part", manual_dir=str(source), category="cat")
+    published.data_dir = str(target / "tfds")
+    own = data_config(photos, target / "tfds", annotations=str(csv), negatives="photos")
+    return prepare(published, seed=0), prepare(own, seed=0)
+
+
+def test_the_same_crops_and_parts_as_the_published_layout(tmp_path, monkeypatch):
+    # One cat alone has front legs.
+    monkeypatch.setattr(annotation_places, "_without_single_parts", lambda objects, _: objects)
+    write_published(tmp_path / "published")
+    published, own = both_ways(tmp_path / "published", tmp_path)
+    assert own.categories == published.categories
+    assert_same_examples(published.train, own.train)
+    assert_same_examples(published.test, own.test)
+
+
+def test_the_same_crops_and_parts_of_real_photos(real_data, tmp_path):
+    published, own = both_ways(real_data / "ilsvrc_animal_part", tmp_path)
+    assert set(own.landmarks) == set(published.landmarks) == {"head", "front_legs"}
+    assert_same_examples(published.train, own.train)
+    assert_same_examples(published.test, own.test)
+
+
+# Configurations.
+
+
+def test_the_task_follows_from_the_folder(tmp_path):
+    write_photos(tmp_path / "two", number=30)
+    write_photos(tmp_path / "others", ("cat", "dog", "neg"), number=3)
+
+    def task(text):
+        config = folder_config.get_config(text)
+        check_config = (config.data.category, config.data.negatives, config.train.task)
+        return check_config
+
+    two, others = f"path={tmp_path / 'two'}", f"path={tmp_path / 'others'}"
+    assert task(two) == ("all", "none", "softmax")
+    assert task(f"{two},category=dog") == ("dog", "categories", "logistic")
+    assert task(f"{two},task=logistic") == ("all", "none", "logistic")
+    assert task(others) == ("all", "photos", "logistic")
+    assert task(f"{others},task=softmax") == ("all", "none", "softmax")
+    config = folder_config.get_config(f"{two},net=small,annotations=x.csv")
+    assert config.data.annotations == str(Path("x.csv").absolute())
+    assert config.data.manual_dir == str(tmp_path / "two")
+    # 40 photos in batches of 8 for some hundred steps.
+    assert config.train.batch_size == 8 and 30 < config.train.epochs < 100
+    assert folder_config.get_config(f"{two},epochs=3").train.epochs == 3
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read_named_config(f"folder:path={tmp_path / 'nowhere'}")
+    file = tmp_path / "own.py"
+    file.write_text("from interp_cnn.configs.folder import get_config\n")
+    with pytest.raises(FileNotFoundError, match=r"^The folder .* does not exist"):
+        read_named_config(f"{file}:path={tmp_path / 'nowhere'}")
+
+
+@pytest.mark.parametrize("net", NETWORKS)
+def test_each_network_gets_the_input_it_wants(net):
+    config = read_named_config(f"folder:net={net}")
+    assert config.model.name == net
+    assert config.data.std == (64 if net == "small" else 1)
+    assert bool(config.weights) == bool(config.model.frozen_through) == (net != "small")
+    with pytest.raises(ValueError, match="net='vgg99' is unknown; give one of vgg16,"):
+        read_named_config("folder:net=vgg99")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"manual_dir": ""}, r"config\.data\.manual_dir is empty; give the folder .*folder:path="),
+        ({"dataset": "mnist"}, r"config\.data\.dataset='mnist' has no use with folder"),
+        ({"annotations": "/nowhere.csv"}, r"annotations /nowhere\.csv does not exist"),
+        ({"category": "fish"}, r"'fish' is no category; give one of cat, dog"),
+        ({"negatives": "photos"}, r"needs photos of other things, and .* has no folder other/"),
+        ({"negatives": "categories"}, r"needs a category beside config\.data\.category='all'"),
+        ({"name": "embedded_animals", "annotations": "x.csv", "manual_dir": ""}, "has no use with"),
+    ],
+)
+def test_fields_that_do_not_fit(tmp_path, fields, message):
+    config = tiny_config()
+    config.data.update(data_fields(write_photos(tmp_path, number=2), tmp_path / "tfds"))
+    config.data.update(fields)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        check_run(config)
+
+
+def test_the_work_directory_is_named_by_the_folder(monkeypatch):
+    flag = object.__new__(ConfigFlag)
+    flag._flag = type("Flag", (), {"value": "folder:path=../some/where/photos/,net=small"})
+    assert flag.default_workdir == "runs/folder-path=photos-net=small"
+
+
+# A run without annotations.
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory):
+    """A tiny network, trained and evaluated on photos without any annotation."""
+    folder = tmp_path_factory.mktemp("plain")
+    root = write_photos(folder / "my cats & dogs", number=12)
+    config = tiny_config()
+    config.data.update(data_fields(root, folder / "tfds"))
+    config.train.task = "softmax"
+    config.train.epochs = 1
+    workdir = folder / "run"
+    commands.train_and_evaluate(config, workdir)
+    return root, workdir
+
+
+def test_figures_without_parts(plain_run):
+    results = read_results(plain_run[1] / "metrics.json")
+    assert not results.data.has_parts and results.data.part_regions == "none"
+    assert results.experiment.dataset == "the folder my cats & dogs"
+    for layer in results.networks["interpretable"].layers.values():
+        assert layer.location_instability.value is None and layer.mutual_information is not None
+        assert 0 <= layer.behaviour.fired_share <= 1 and 0 <= layer.behaviour.same_place <= 1
+        assert layer.behaviour.peak_spread >= 0
+    table = (plain_run[1] / "table.md").read_text()
+    assert "No parts are annotated." in table
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert not any("—" in row or "nan" in row.lower() for row in rows)
+    for absent in ("instability", "tracking ratio", "interpretability", "landmark"):
+        assert not any(absent in row for row in rows)
+    assert "spread of the peaks" in table and "dead filters" in table
+
+
+def test_the_report_without_parts(plain_run):
+    report = plain_run[1] / "report"
+    index = (report / "index.html").read_text()
+    assert "No parts are annotated." in index and "information.svg" in index
+    for absent in ("tracking ratio", "location instability <", ">part<", "unknown", "no part<"):
+        assert absent not in re.sub(r"No parts are annotated\.[^<]*", "", index)
+    pages = sorted((report / "filters").glob("*.html"))
+    for page in (index, *(page.read_text() for page in pages)):
+        shown = re.sub(r"<[^>]*>", " ", page)
+        assert not re.search(r"\bnan\b", shown, re.IGNORECASE)
+        assert "The data set has no" not in shown
+    assert "mutual information" in pages[0].read_text()
+
+
+def test_a_prediction_is_explained_without_parts(plain_run):
+    root, workdir = plain_run
+    text = explain_image(root / "cat" / "0.png", workdir)
+    assert re.match(r"(cat|dog)(; filters? |, though hardly any filter)", text)
+    assert "no part" not in text
+    stored = np.load(workdir / "interpretable" / "filters.npz")
+    assert stored["names"].size == 0 and (stored["part"] == -1).all()
+    assert json.loads((workdir / "data.json").read_text())["data"].startswith("folder/my_cats_dogs")

@@ -1,0 +1,235 @@
+"""Any prepared tfds data set: labels, boxes and parts, its split, and what cannot be read."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+from tiny import tiny_config
+
+from interp_cnn.cli.config_flag import read_named_config
+from interp_cnn.config import default_config
+from interp_cnn.data.pipeline import Crop, CropWithParts
+from interp_cnn.data.prepare import prepare
+from interp_cnn.preflight import check_run
+
+SIDE = (20, 30)  # height, width
+
+
+def png(seed, channels=1):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*SIDE, channels), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+class TinyShapes(tfds.core.GeneratorBasedBuilder):
+    """Grey images of three classes, as MNIST has them: an image and a label, no more."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    splits = (("train", 30),)
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=self.features())
+
+    def features(self):
+        return tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(*SIDE, 1)),
+                "label": tfds.features.ClassLabel(names=["circle", "other", "square"]),
+            }
+        )
+
+    def _split_generators(self, dl_manager):
+        return {name: self._generate_examples(name, n) for name, n in self.splits}
+
+    def _generate_examples(self, split, number):
+        for i in range(number):
+            yield i, self.example(split, i)
+
+    def example(self, split, i):
+        # Every image twice, in a row.
+        return {"image": png(i // 2), "label": i // 2 % 3}
+
+
+class TinyObjects(TinyShapes):
+    """Colour images with boxes and parts, and a test split without labels."""
+
+    splits = (("train", 12), ("validation", 6), ("test", 4))
+
+    def features(self):
+        part = {
+            "name": tfds.features.Text(),
+            "center": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+        }
+        return tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "file_name": tfds.features.Text(),
+                "label": tfds.features.ClassLabel(num_classes=2),
+                "bbox": tfds.features.BBoxFeature(),
+                "parts": tfds.features.Sequence(part),
+            }
+        )
+
+    def example(self, split, i):
+        corner = np.array([5, 10, 15, 20], np.float32)
+        parts = [
+            {"name": "eye", "center": corner[:2], "box": np.full(4, np.nan, np.float32)},
+            {"name": "head", "center": np.array([10, 15], np.float32), "box": corner},
+        ]
+        return {
+            "image": png(100 + i + 50 * (split != "train"), 3),
+            "file_name": f"{split}/{i}.png",
+            "label": -1 if split == "test" else i % 2,
+            "bbox": tfds.features.BBox(ymin=0.25, xmin=0.2, ymax=0.75, xmax=0.8),
+            "parts": parts if i % 3 else [],
+        }
+
+
+class TinyText(TinyShapes):
+    """No images."""
+
+    def features(self):
+        return tfds.features.FeaturesDict({"label": tfds.features.Text()})
+
+    def example(self, split, i):
+        return {"label": "x"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """The folder with both data sets."""
+    folder = tmp_path_factory.mktemp("tfds")
+    for builder in (TinyShapes, TinyObjects):
+        builder(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+def fields_of(folder, dataset, **fields):
+    here = {"name": "tfds", "dataset": dataset, "category": "all", "negatives": "none"}
+    return here | {"data_dir": str(folder)} | fields
+
+
+def data_of(folder, dataset, **fields):
+    config = default_config().data
+    config.update(fields_of(folder, dataset, **fields))
+    return config
+
+
+def test_labels_and_a_split_by_content(prepared):
+    data = prepare(data_of(prepared, "tiny_shapes", negatives="photos"), seed=0)
+    assert data.categories == ("circle", "square")  # "other" has label 0
+    assert (data.parts, data.landmarks, data.has_masks) == ((), (), False)
+    assert {file.suffix for file in data.files} and all(file.is_file() for file in data.files)
+    labels = np.concatenate([data.train.labels, data.test.labels])
+    np.testing.assert_array_equal(np.bincount(labels), [10, 10, 10])
+    sides = [{split[i]["image"] for i in range(len(split))} for split in (data.train, data.test)]
+    assert not sides[0] & sides[1] and [len(s) for s in sides] == [
+        len(data.train) / 2,
+        len(data.test) / 2,
+    ]
+    for split in (data.train, data.test):
+        assert set(split.labels) == {0, 1, 2}
+    example = data.train[0]
+    np.testing.assert_array_equal(example["bbox"], [0, 0, *SIDE])
+    assert example["photo_id"].startswith(b"train ")
+    found = Crop(10).map(example)
+    assert found["image"].shape == (10, 10, 3) and found["label"] == example["label"]
+    another = prepare(data_of(prepared, "tiny_shapes", negatives="photos"), seed=1)
+    assert {another.train[i]["image"] for i in range(len(another.train))} != sides[0]
+
+
+def test_one_category_against_the_others(prepared):
+    fields = {"category": "square", "negatives": "categories"}
+    data = prepare(data_of(prepared, "tiny_shapes", **fields), seed=0)
+    labels = np.concatenate([data.train.labels, data.test.labels])
+    np.testing.assert_array_equal(np.bincount(labels), [10, 10])
+
+
+def test_boxes_parts_and_a_test_split_without_labels(prepared):
+    data = prepare(data_of(prepared, "tiny_objects"), seed=0)
+    assert data.categories == ("0", "1")
+    assert data.landmarks == ("eye", "head") and data.parts == ("head",)
+    assert (len(data.train), len(data.test)) == (12, 6)  # validation in place of test
+    crop = CropWithParts(24, parts=data.parts, landmarks=data.landmarks)
+    seen = 0
+    for place in range(len(data.test)):
+        example = data.test[place]
+        assert example["photo_id"].startswith(b"validation/")
+        np.testing.assert_allclose(example["bbox"], [5, 6, 15, 24])
+        found = crop.map(example)
+        if len(example["parts"]["name"]):
+            seen += 1
+            np.testing.assert_allclose(found["landmarks"], [[0, 16 / 3], [12, 12]], atol=1e-5)
+            assert found["masks"].any()
+        else:
+            assert np.isnan(found["landmarks"]).all() and not found["masks"].any()
+    assert seen == 4
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (
+            "tiny_shapes",
+            r"'tiny_shapes' is not prepared in .*: prepare it by `tfds build tiny_shapes --file_f",
+        ),
+        (
+            "no_such_set",
+            r"'no_such_set' cannot be opened \(Dataset no_such_set not found\.\): give",
+        ),
+        ("tiny_text", r"'tiny_text' has the features label: one with an image and a label"),
+        ("../x", r"'\.\./x' cannot be opened"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path, dataset, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        prepare(data_of(tmp_path, dataset), seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_records_that_need_tensorflow(prepared, monkeypatch):
+    def refuse(self, *arguments, **options):
+        raise NotImplementedError("Random access data source for file format TFRECORD")
+
+    monkeypatch.setattr(TinyShapes, "as_data_source", refuse)
+    with pytest.raises(
+        ValueError, match=r"stored in a format that needs TensorFlow: prepare it by"
+    ):
+        prepare(data_of(prepared, "tiny_shapes"), seed=0)
+
+
+def test_no_train_split(prepared, monkeypatch):
+    monkeypatch.setattr(TinyObjects, "splits", (("holdout", 3),))
+    folder = prepared / "other"
+    TinyObjects(data_dir=folder, file_format="array_record").download_and_prepare()
+    with pytest.raises(ValueError, match="has the splits holdout: one named train is needed"):
+        prepare(data_of(folder, "tiny_objects"), seed=0)
+
+
+def test_the_configuration_and_its_checks(prepared):
+    config = read_named_config("tfds:name=tiny_shapes,category=square")
+    assert (config.data.name, config.data.dataset) == ("tfds", "tiny_shapes")
+    assert (config.data.negatives, config.train.task) == ("categories", "logistic")
+    config = read_named_config("tfds:name=tiny_shapes,net=small")
+    assert (config.data.negatives, config.train.task) == ("none", "softmax")
+    assert config.model.name == "small" and config.data.std == 64
+
+    config = tiny_config()
+    config.data.update(fields_of(prepared, "tiny_shapes"))
+    config.train.task = "softmax"
+    check_run(config)
+    for fields, message in (
+        ({"dataset": ""}, r"config\.data\.dataset is empty; give the name of the tfds data set"),
+        ({"category": "hexagon"}, "'hexagon' is no category; give one of circle, square"),
+        ({"manual_dir": ".", "category": "circle"}, r"manual_dir='\.' has no use with tfds"),
+        ({"category": "circle+square"}, "needs a category beside"),
+    ):
+        wrong = config.copy_and_resolve_references()
+        wrong.data.update({"negatives": "categories"} | fields)
+        wrong.train.task = "logistic"
+        with pytest.raises(ValueError, match=message):
+            check_run(wrong)
