@@ -87,7 +87,8 @@ def set_network(config: ml_collections.ConfigDict, name: str) -> StartOfNetwork:
 
     Args:
       config: the configuration that is changed.
-      name: one of `NETWORKS`.
+      name: one of `NETWORKS`, or `package.module:Class`, a network of one's own, which trains from
+        scratch as the small one does.
 
     Returns:
       The settings of the network.
@@ -95,9 +96,12 @@ def set_network(config: ml_collections.ConfigDict, name: str) -> StartOfNetwork:
     Raises:
       ValueError: for an unknown network.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"net={name!r} is unknown; give one of {', '.join(NETWORKS)}")
-    start = NETWORKS[name]
+    known = "small" if ":" in name else name
+    if known not in NETWORKS:
+        raise ValueError(
+            f"net={name!r} is unknown; give one of {', '.join(NETWORKS)}, or package.module:Class"
+        )
+    start = NETWORKS[known]
     config.model.name = name
     config.model.dropout = start.dropout
     config.model.new_init_std = start.new_init_std

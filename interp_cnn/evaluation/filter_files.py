@@ -15,7 +15,7 @@ from interp_cnn.workdir import FILTER_FIGURES, FILTER_PARTS
 
 
 class FilterParts(NamedTuple):
-    """What the filters of the new convolution stand for.
+    """What the filters of the last interpretable layer stand for.
 
     Attributes:
       part: index into names, -1 for none, int [filters].

@@ -29,8 +29,8 @@ from interp_cnn.training.steps import frozen_step, train_step
 
 # Fields of `config.model` for a network of one's own alone, and those that it has as well. Of the
 # others it has none; `_DIFFERENT` are not refused, for configurations set them.
-_OWN_FIELDS = ("input_size", "masks", "options")
-_COMMON_FIELDS = ("name", "top_conv_mask", "new_conv_mask", "dtype")
+_OWN_FIELDS = ("masks", "options")
+_COMMON_FIELDS = ("name", "input_size", "top_conv_mask", "new_conv_mask", "dtype")
 _DIFFERENT = ("dropout", "new_init_std", "second_layer")
 
 
