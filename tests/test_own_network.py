@@ -16,6 +16,7 @@ import interp_cnn
 from interp_cnn import commands
 from interp_cnn.config import check_config, set_field
 from interp_cnn.config.fields import field_of
+from interp_cnn.configs import folder
 from interp_cnn.data import prepare
 from interp_cnn.evaluation.results import read_results
 from interp_cnn.explain_command import explain_image
@@ -319,6 +320,21 @@ def own_config():
     config.model.name = "own_modules:Example"
     config.train.epochs = 1
     return config
+
+
+def test_photos_in_folders_take_it_in_place_of_a_network_of_the_package():
+    config = folder.get_config("net=own_modules:Example,epochs=3")
+    assert config.model.name == "own_modules:Example" and config.train.epochs == 3
+    small = folder.get_config("net=small,epochs=3")
+    assert (config.weights, config.model.frozen_through) == ("", None)
+    small.model.name = config.model.name
+    assert config.to_dict() == small.to_dict()
+
+
+def test_input_size_is_one_of_both_kinds():
+    config = tiny_config()
+    config.model.input_size = 64
+    assert make_network(config, "ordinary").input_size == 64
 
 
 def test_fields_of_a_configuration():
