@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from interp_cnn.configs import embedded, ilsvrc_animal_part
-from interp_cnn.models import fast_on_cpu, stages
+from interp_cnn.models import stages
 from interp_cnn.training import build, steps
 from interp_cnn.training.optim import make_optimizer
 from interp_cnn.training.state import init_state, init_variables
@@ -40,12 +40,8 @@ def seconds(repeats: int, *functions: Callable[[], Any]) -> list[float]:
 
 
 def gradients_by_xla() -> Any:
-    """The networks with XLA's own gradients of convolution and pooling."""
-    return mock.patch.multiple(
-        stages,
-        convolution=jax.lax.conv_general_dilated,
-        max_pool=fast_on_cpu._pool_by_xla,
-    )
+    """The networks with XLA's own gradients of convolutions."""
+    return mock.patch.object(stages, "convolution", jax.lax.conv_general_dilated)
 
 
 def main() -> None:

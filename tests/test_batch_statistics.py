@@ -12,6 +12,7 @@ from etils import epath
 from test_steps import on_devices, step_of
 
 from interp_cnn.layers import TemplateMask
+from interp_cnn.models import Templates
 from interp_cnn.receptive_field import compose
 from interp_cnn.training import parallel
 from interp_cnn.training.checkpoint import Checkpoints
@@ -32,7 +33,10 @@ class NormNetwork(nn.Module):
     axis_name: str | None = None
 
     input_size, frozen_layers, map_filters = 16, (), {"top_conv": 4}
-    norm, beta, position = "l1", 4.0, "argmax"
+    last_layer = "top_conv"
+
+    def templates_of(self, layer):
+        return Templates("l1", 4.0, "argmax")
 
     @nn.compact
     def __call__(self, images, *, train=False, mask_strength=1.0):

@@ -15,7 +15,7 @@ from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
 from interp_cnn import apply_template_mask, attribution
 from interp_cnn.data import prepare
-from interp_cnn.evaluation import filter_parts
+from interp_cnn.evaluation import filter_files, filter_parts
 from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.restore import restore_network
 from interp_cnn.explain_command import explain_image
@@ -276,7 +276,7 @@ def test_a_file_of_another_step_or_a_damaged_one(tmp_path):
     file = tmp_path / "filters.npz"
     assert filter_parts.read_filter_parts(file, 3) is None
     found = filter_parts.FilterParts(np.array([1, -1]), ("head", "tail"), ("cat",))
-    filter_parts.write_filter_parts(file, 3, found)
+    filter_files.write_filter_parts(file, 3, found)
     again = filter_parts.read_filter_parts(file, 3)
     assert again.part.tolist() == [1, -1] and again[1:] == found[1:]
     assert filter_parts.read_filter_parts(file, 4) is None

@@ -25,7 +25,7 @@ from interp_cnn import commands
 from interp_cnn.cli.config_flag import ConfigFlag, read_named_config
 from interp_cnn.config import default_config
 from interp_cnn.configs import folder as folder_config
-from interp_cnn.configs._networks import NETWORKS
+from interp_cnn.configs._networks import IMAGENET_STD, NETWORKS
 from interp_cnn.data import __main__ as data_command
 from interp_cnn.data.photos import (
     animal_part_files,
@@ -597,7 +597,8 @@ def test_the_task_follows_from_the_folder(tmp_path):
 def test_each_network_gets_the_input_it_wants(net):
     config = read_named_config(f"folder:net={net}")
     assert config.model.name == net
-    assert config.data.std == (64 if net == "small" else 1)
+    wanted = IMAGENET_STD if net.startswith(("resnet", "densenet")) else 64 if net == "small" else 1
+    assert config.data.std == wanted
     assert bool(config.weights) == bool(config.model.frozen_through) == (net != "small")
     with pytest.raises(ValueError, match="net='vgg99' is unknown; give one of vgg16,"):
         read_named_config("folder:net=vgg99")

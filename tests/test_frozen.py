@@ -281,7 +281,7 @@ def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeyp
     # As a run leaves it that is stopped behind its last step.
     left = FrozenCache(config, frozen_features_folder(tmp_path / "cached"))
     one = commands.restore_network(config, tmp_path / "cached", "ordinary")
-    left.attach(prepare.prepare(config.data, seed=config.seed), one.network, one.params)
+    left.attach(prepare.prepare(config.data, seed=config.seed), one.network, one.variables)
     seen.clear()
     again = commands.evaluate_workdir(config, tmp_path / "cached")
     assert not any("image" in names for names, _ in seen)

@@ -108,7 +108,8 @@ def set_network(config: ml_collections.ConfigDict, name: str) -> StartOfNetwork:
     config.model.frozen_through = start.frozen_through
     config.weights = start.weights
     config.data.mean = start.mean
-    config.data.std = start.std
+    with config.data.ignore_type():  # one number, or three
+        config.data.std = start.std
     config.train.learning_rate = start.learning_rate
     config.train.clip_norm = start.clip_norm
     return start

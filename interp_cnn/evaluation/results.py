@@ -158,6 +158,7 @@ class RelatedMeasures:
     category_information: CategoryInformation
 
 
+@dataclass(frozen=True)
 class Behaviour:
     """What the filters of a layer do on images without annotated parts: means over filters.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from interp_cnn.layers import local_response_norm
-from interp_cnn.models.fast_on_cpu import convolution, max_pool
+from interp_cnn.models.fast_convolution import convolution
 
 
 class Window(NamedTuple):
@@ -180,9 +180,8 @@ class Pool:
 
     def __call__(self, x: jax.Array, how: How) -> jax.Array:
         """See `Stage`."""
-        return max_pool(
-            x, kernel=self.kernel, stride=self.stride, pad=self.pad, pad_end=self.pad_end
-        )
+        padding = [(self.pad, self.pad + self.pad_end)] * 2
+        return nn.max_pool(x, (self.kernel,) * 2, strides=(self.stride,) * 2, padding=padding)
 
 
 def batch_norm(x: jax.Array, how: How, name: str) -> jax.Array:

@@ -85,7 +85,7 @@ def check_layers(layers: Layers, backbone: Backbone, path: Path) -> None:
             f" {_some(shapes)}: give the weights of {backbone.name}."
         )
     for layer, arrays in shapes.items():
-        for name, wanted in arrays.items():
+        for name, wanted in reversed(arrays.items()):  # the kernel before the bias
             array = layers[layer].get(name)
             found = None if array is None else array.shape
             if array is None or found != wanted:

@@ -1,4 +1,4 @@
-"""Convolution and max pooling whose gradients XLA computes slowly on CPUs.
+"""Convolution with the gradient by a large kernel that XLA computes slowly on CPUs.
 
 Values and gradients are those of `jax.lax` to rounding; on accelerators nothing is changed.
 `benchmarks/step_parts.py` prints what they save.
@@ -8,7 +8,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -99,64 +98,3 @@ def _backward(strides, padding, saved, slope):  # type: ignore[no-untyped-def]
 
 
 _convolution.defvjp(_forward, _backward)
-
-
-def max_pool(
-    x: jax.Array, *, kernel: int, stride: int, pad: int = 0, pad_end: int = 0
-) -> jax.Array:
-    """Maximum over square windows.
-
-    On CPUs the gradient of windows that neither overlap nor leave a rest is found by comparing
-    values with the maximum, without a search. Equal maxima share it then; XLA gives it to the first
-    of them.
-
-    Args:
-      x: [batch, height, width, channels].
-      kernel: side of a window.
-      stride: rows and columns from one window to the next.
-      pad: rows and columns of padding on all sides.
-      pad_end: those at the bottom and the right alone.
-
-    Returns:
-      [batch, height, width, channels].
-    """
-    rest = x.shape[1] % kernel or x.shape[2] % kernel
-    if kernel == stride and not (pad or pad_end or rest):
-        return _pool_tiles(x, kernel)
-    return _pool_by_xla(x, kernel=kernel, stride=stride, pad=pad, pad_end=pad_end)
-
-
-def _pool_by_xla(
-    x: jax.Array, *, kernel: int, stride: int, pad: int = 0, pad_end: int = 0
-) -> jax.Array:
-    padding = [(pad, pad + pad_end)] * 2
-    return nn.max_pool(x, (kernel,) * 2, strides=(stride,) * 2, padding=padding)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _pool_tiles(x: jax.Array, side: int) -> jax.Array:
-    return _pool_by_xla(x, kernel=side, stride=side)
-
-
-def _pool_tiles_forward(x: jax.Array, side: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    top = _pool_by_xla(x, kernel=side, stride=side)
-    return top, (x, top)
-
-
-def _pool_tiles_backward(
-    side: int, saved: tuple[jax.Array, jax.Array], slope: jax.Array
-) -> tuple[jax.Array]:
-    def by_xla(x: jax.Array, top: jax.Array, slope: jax.Array) -> jax.Array:
-        return jax.vjp(lambda x: _pool_by_xla(x, kernel=side, stride=side), x)[1](slope)[0]
-
-    def by_comparison(x: jax.Array, top: jax.Array, slope: jax.Array) -> jax.Array:
-        batch, height, width, channels = top.shape
-        tiles = x.reshape(batch, height, side, width, side, channels)
-        largest = tiles == top[:, :, None, :, None]
-        number = largest.sum(axis=(2, 4), keepdims=True, dtype=slope.dtype)
-        return jnp.where(largest, slope[:, :, None, :, None] / number, 0).reshape(x.shape)
-
-    return (jax.lax.platform_dependent(*saved, slope, cpu=by_comparison, default=by_xla),)
-
-
-_pool_tiles.defvjp(_pool_tiles_forward, _pool_tiles_backward)

@@ -1,4 +1,4 @@
-"""Convolution and pooling with gradients of their own: those of `jax.lax`."""
+"""Convolution with a gradient of its own: that of `jax.lax`."""
 
 import functools
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interp_cnn.models import fast_on_cpu
+from interp_cnn.models import fast_convolution
 
 
 def _normal(*shape, dtype=np.float32):
@@ -19,7 +19,7 @@ def _normal(*shape, dtype=np.float32):
 @pytest.mark.parametrize("padding", [0, 1, ((1, 2), (0, 1))])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_convolution_is_that_of_xla(monkeypatch, stride, padding, dtype):
-    monkeypatch.setattr(fast_on_cpu, "_LARGE_PRODUCT", 1)
+    monkeypatch.setattr(fast_convolution, "_LARGE_PRODUCT", 1)
     x = _normal(2, 7, 6, 4, dtype=dtype)
     layer = functools.partial(
         nn.Conv, 3, (3, 3), strides=stride, padding=padding, dtype=dtype, use_bias=False
@@ -30,7 +30,7 @@ def test_convolution_is_that_of_xla(monkeypatch, stride, padding, dtype):
         return jnp.square(layer(**options).apply(params, x).astype(jnp.float32)).sum()
 
     wanted = jax.value_and_grad(loss, (0, 1))(params, x)
-    fast = functools.partial(loss, conv_general_dilated=fast_on_cpu.convolution)
+    fast = functools.partial(loss, conv_general_dilated=fast_convolution.convolution)
     assert "dot_general" in str(jax.make_jaxpr(jax.grad(fast))(params, x))
     found = jax.jit(jax.value_and_grad(fast, (0, 1)))(params, x)
     tolerance = 1e-5 if dtype == jnp.float32 else 0.03
@@ -44,38 +44,9 @@ def test_convolution_is_that_of_xla(monkeypatch, stride, padding, dtype):
 def test_small_grouped_and_dilated_convolutions_are_left_to_xla():
     x = _normal(1, 5, 5, 512)
     for options in ({"features": 8}, {"features": 512, "feature_group_count": 2}):
-        layer = nn.Conv(kernel_size=(3, 3), conv_general_dilated=fast_on_cpu.convolution, **options)
+        layer = nn.Conv(
+            kernel_size=(3, 3), conv_general_dilated=fast_convolution.convolution, **options
+        )
         params = jax.eval_shape(layer.init, jax.random.key(0), x)
         gradient = jax.grad(lambda params, layer=layer: layer.apply(params, x).sum())
         assert "dot_general" not in str(jax.make_jaxpr(gradient)(params))
-
-
-@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 9, 9, 2)])
-@pytest.mark.parametrize("kernel", [2, 3])
-def test_pooling_is_that_of_xla(shape, kernel):
-    x = _normal(*shape)
-    for options in ({}, {"pad_end": 1}, {"stride": 1}):
-        options = {"stride": kernel} | options
-
-        def loss(pool, x):
-            return jnp.square(pool(x)).sum()
-
-        padding = [(0, options.get("pad_end", 0))] * 2
-        by_flax = functools.partial(
-            nn.max_pool,
-            window_shape=(kernel,) * 2,
-            strides=(options["stride"],) * 2,
-            padding=padding,
-        )
-        fast = functools.partial(fast_on_cpu.max_pool, kernel=kernel, **options)
-        np.testing.assert_array_equal(fast(x), by_flax(x))
-        wanted = jax.grad(functools.partial(loss, by_flax))(x)
-        np.testing.assert_allclose(jax.grad(functools.partial(loss, fast))(x), wanted, rtol=1e-6)
-
-
-def test_equal_maxima_share_the_gradient():
-    x = jnp.ones((1, 2, 2, 1))
-    slope = jax.grad(lambda x: fast_on_cpu.max_pool(x, kernel=2, stride=2).sum())(x)
-    assert slope.sum() == 1
-    if jax.default_backend() == "cpu":
-        np.testing.assert_array_equal(slope, np.full(x.shape, 0.25, np.float32))
