@@ -92,7 +92,10 @@ def main() -> None:
 
     def filter_gradient(maps: Any) -> Any:
         def loss(maps: Any) -> jax.Array:
-            return sum(objective.filter_loss(made, x, members, None).mean() for x in maps.values())
+            return sum(
+                objective.filter_loss(made, name, x, members, None).mean()
+                for name, x in maps.items()
+            )
 
         return jax.grad(loss)(maps)
 
