@@ -42,13 +42,14 @@ def explain_image(
       OSError: where the picture cannot be written.
     """
     image, workdir = storage.as_path(image, what="IMAGE"), storage.as_path(workdir)
-    check_box(box, as_photo(image), image)
+    photo = as_photo(image)
+    check_box(box, photo, image)
     config = read_config(workdir)  # before a folder is made there
     picture = workdir / EXPLAINED / _picture_name(image, variant, box)
     _make_folder(picture.parent)
     trained = load(workdir, variant)
     filter_parts(config, workdir, variant, trained.restored)  # measured where that is to be done
-    found = trained.explain(image, box=box, filters=filters)
+    found = trained.explain(photo, box=box, filters=filters)
     found.save(picture)
     return "\n".join([found.text, "", f"written: {picture}"])
 

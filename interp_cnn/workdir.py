@@ -152,7 +152,7 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
 def read_config_everywhere(workdir: epath.Path) -> ml_collections.ConfigDict:
     """`read_config` by the first of several hosts, for all."""
     text = hosts.from_first(lambda: read_config(workdir).to_json_best_effort())
-    return ml_collections.ConfigDict(json.loads(text))
+    return merge_with_defaults(json.loads(text), source=f"{workdir / CONFIG}: config")
 
 
 def _saved_config(file: epath.Path) -> dict[str, Any]:

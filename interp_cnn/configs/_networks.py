@@ -83,7 +83,9 @@ NETWORKS = {
 
 
 def set_network(config: ml_collections.ConfigDict, name: str) -> StartOfNetwork:
-    """Let a configuration train a network with the input and the start that suit it.
+    """Let a configuration train a network from the input and the start that suit it.
+
+    The rates of its training are left to the caller, see `set_rates`.
 
     Args:
       config: the configuration that is changed.
@@ -110,6 +112,15 @@ def set_network(config: ml_collections.ConfigDict, name: str) -> StartOfNetwork:
     config.data.mean = start.mean
     with config.data.ignore_type():  # one number, or three
         config.data.std = start.std
+    return start
+
+
+def set_rates(config: ml_collections.ConfigDict, start: StartOfNetwork) -> None:
+    """Let a configuration train with the learning rate and the clipping that suit a network.
+
+    Args:
+      config: the configuration that is changed.
+      start: what `set_network` returned for the network.
+    """
     config.train.learning_rate = start.learning_rate
     config.train.clip_norm = start.clip_norm
-    return start

@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 
 from interp_cnn.config import default_config, parse_arguments
-from interp_cnn.configs._networks import set_network
+from interp_cnn.configs._networks import set_network, set_rates
 
 _LEAST_EPOCHS = 8  # of one's own data, however many images there are
 
@@ -58,12 +58,10 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
         seed=0,
     )
     config = default_config()
+    start = set_network(config, "vgg16")
     config.seed = arguments.seed
-    config.model.dropout = 0.5
-    config.model.new_init_std = 0.01
     frozen = arguments.frozen_through
     config.model.frozen_through = None if frozen == "none" else frozen
-    config.weights = "download"
     config.data.name = name
     config.data.category = arguments.category
     config.data.negatives = arguments.negatives or default_negatives(arguments.task)
@@ -71,9 +69,7 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
     config.train.epochs = arguments.epochs
     config.train.schedule = arguments.schedule
     if arguments.schedule != "paper":
-        # The gradient of new layers on ImageNet maps is huge at first: unclipped it kills filters.
-        config.train.learning_rate = 5e-3
-        config.train.clip_norm = 5.0
+        set_rates(config, start)
         begin_from_ordinary(config, epochs=math.ceil(0.5 * arguments.epochs))
     else:
         config.interpretable.ramp_epochs = 1.0
@@ -113,6 +109,7 @@ def own_config(
         epochs = max(_LEAST_EPOCHS, math.ceil(start.steps / steps_per_epoch)) if images else 8
     config.train.epochs = epochs
     config.train.schedule = "cosine"
+    set_rates(config, start)
     config.train.warmup_steps = 10
     begin_from_ordinary(config, epochs=math.ceil(0.5 * epochs))
     config.checkpoint.every_steps = 50

@@ -13,6 +13,7 @@ import math
 import ml_collections
 
 from interp_cnn.config import default_config, parse_arguments
+from interp_cnn.configs._networks import set_network, set_rates
 from interp_cnn.configs._shared import begin_from_ordinary, default_negatives
 from interp_cnn.data.categories import named_categories
 from interp_cnn.data.embedded.drawing import CATEGORIES
@@ -30,20 +31,14 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     epochs = (10 if several else 7) if arguments.epochs is None else arguments.epochs
     config = default_config()
     config.seed = arguments.seed
-    config.model.name = "small"
-    config.model.dropout = 0.0
-    config.model.new_init_std = None  # there are no pretrained weights
+    set_rates(config, set_network(config, "small"))
     config.data.name = "embedded_animals"
     config.data.category = arguments.category
     config.data.negatives = arguments.negatives or default_negatives(arguments.task)
-    config.data.mean = (128.0, 128.0, 128.0)
-    config.data.std = 64.0
     config.train.task = arguments.task
     config.train.epochs = epochs
     config.train.schedule = "cosine"
-    config.train.learning_rate = 0.03
     config.train.warmup_steps = 20
-    config.train.clip_norm = 1.0
     begin_from_ordinary(config, epochs=math.ceil(0.75 * epochs))
     config.eval.batch_size = 100
     return config

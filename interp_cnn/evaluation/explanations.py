@@ -1,5 +1,6 @@
 """Why a network says what it says about images: what its highest logit rests on."""
 
+import dataclasses
 import io
 import warnings
 from collections.abc import Sequence
@@ -47,17 +48,21 @@ class FilterShare(NamedTuple):
     position: np.ndarray
 
 
-class Explained(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Explained:
     """What the highest logit of an image rests on.
 
     Attributes:
-      sentence: in words.
-      output: which one it is.
-      logit: itself.
-      probability: that the network gives to the category of this output.
+      sentence: the answer in words, such as "cat, 98 % head, 2 % torso".
+      output: index of the category with the highest logit.
+      logit: that logit.
+      probability: what the network gives to that category.
       yes: whether the network says yes.
-      shares: of each part in what speaks for that answer; none where no parts are known.
-      filters: those that added most, or for a no took most away, strongest first.
+      shares: share of each part in what speaks for that answer, the largest first; none where no
+        parts are known.
+      filters: those that added most, or for a no took most away, strongest first: `unit`, the
+        filter's number, `value`, what it added to the logit, `part`, and `position`, (y, x) of its
+        peak in pixels of the input.
     """
 
     sentence: str

@@ -11,6 +11,7 @@ from interp_cnn.models.network import Backbone
 from interp_cnn.models.stages import (
     Conv,
     How,
+    InOneModule,
     Pool,
     Stage,
     Window,
@@ -66,7 +67,7 @@ class _Halving(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Dense:
+class Dense(InOneModule):
     """A dense block: each layer adds `growth` features, made from all before it."""
 
     name: str
@@ -74,11 +75,6 @@ class Dense:
     growth: int
 
     in_blocks = True
-
-    @property
-    def layers(self) -> Sequence[str]:
-        """See `Stage`."""
-        return (self.name,)
 
     @property
     def windows(self) -> Sequence[Window]:
@@ -95,17 +91,12 @@ class Dense:
 
 
 @dataclasses.dataclass(frozen=True)
-class Transition:
+class Transition(InOneModule):
     """What lies between two dense blocks: half the channels, half the height and width."""
 
     name: str
 
     in_blocks = False
-
-    @property
-    def layers(self) -> Sequence[str]:
-        """See `Stage`."""
-        return (self.name,)
 
     @property
     def windows(self) -> Sequence[Window]:
@@ -122,18 +113,13 @@ class Transition:
 
 
 @dataclasses.dataclass(frozen=True)
-class Norm:
+class Norm(InOneModule):
     """Batch normalisation and ReLU."""
 
     name: str
 
     in_blocks = False
     windows = ()
-
-    @property
-    def layers(self) -> Sequence[str]:
-        """See `Stage`."""
-        return (self.name,)
 
     def channels(self, inputs: int, how: How) -> int:
         """See `Stage`."""

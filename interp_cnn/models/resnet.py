@@ -13,6 +13,7 @@ from interp_cnn.models.network import Backbone
 from interp_cnn.models.stages import (
     Conv,
     How,
+    InOneModule,
     Pool,
     Stage,
     Window,
@@ -69,7 +70,7 @@ class _Blocks(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Residual:
+class Residual(InOneModule):
     """Residual blocks with one number of features, torchvision's `layer1` to `layer4`."""
 
     name: str
@@ -79,11 +80,6 @@ class Residual:
     bottleneck: bool
 
     in_blocks = True
-
-    @property
-    def layers(self) -> Sequence[str]:
-        """See `Stage`."""
-        return (self.name,)
 
     @property
     def windows(self) -> Sequence[Window]:

@@ -184,6 +184,17 @@ class Pool:
         return nn.max_pool(x, (self.kernel,) * 2, strides=(self.stride,) * 2, padding=padding)
 
 
+class InOneModule:
+    """A stage whose layers all lie in one Flax module, of its `name`."""
+
+    name: str
+
+    @property
+    def layers(self) -> Sequence[str]:
+        """See `Stage`."""
+        return (self.name,)
+
+
 def batch_norm(x: jax.Array, how: How, name: str) -> jax.Array:
     """Batch normalisation with torchvision's constants; its statistics are float32."""
     layer = nn.BatchNorm(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp_cnn import storage
-from interp_cnn.evaluation.explanations import FilterShare, colour_numbers
+from interp_cnn.evaluation.explanations import Explained, colour_numbers
 from interp_cnn.evaluation.filter_files import FilterParts
 
 if TYPE_CHECKING:
@@ -17,33 +17,16 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Explanation:
-    """What the highest logit of an image rests on.
+class Explanation(Explained):
+    """What the highest logit of an image rests on, see `Explained`, with what its picture needs.
 
     Attributes:
-      sentence: the answer in words, such as "cat, 98 % head, 2 % torso".
-      output: index of the category with the highest logit.
-      logit: that logit.
-      probability: what the network gives to that category.
-      yes: whether the network says yes.
-      shares: share of each part in what speaks for that answer, the largest first; none where no
-        parts are known.
-      filters: those that added most, or for a no took most away, strongest first: `unit`, the
-        filter's number, `value`, what it added to the logit, `part`, and `position`, (y, x) of its
-        peak in `pixels`.
-      layer: the layer of these filters.
+      layer: the layer of the filters.
       parts: what all filters of that layer stand for.
       pixels: what the network saw, uint8 [size, size, 3].
       radius: of the filters' regions in the picture, in pixels.
     """
 
-    sentence: str
-    output: int
-    logit: float
-    probability: float
-    yes: bool
-    shares: dict[str, float]
-    filters: list[FilterShare]
     layer: str
     parts: FilterParts
     pixels: NDArray[np.uint8]

@@ -210,7 +210,7 @@ class Trained:
             self.config, self.network, self.restored.variables, parts, pixels, filters=filters
         )
         return Explanation(
-            **found._asdict(),
+            **vars(found),
             layer=self.network.last_layer,
             parts=parts,
             pixels=pixels,

@@ -74,12 +74,11 @@ def _check_model_fields(model: ml_collections.ConfigDict, own: bool) -> None:
         other = tuple(set(model) - {*_OWN_FIELDS, *_COMMON_FIELDS, *_DIFFERENT})
     defaults = default_config().model
     for name in sorted(other):
-        value = model[name]
-        if (tuple(value) if isinstance(value, list) else value) != defaults[name]:  # JSON's list
+        if model[name] != defaults[name]:
             where = "of the package" if own else "of your own"
             instead = "leave it out and say it in your module" if own else "leave it out"
             raise ValueError(
-                f"config.model.{name}={value!r} is for a network {where}, and"
+                f"config.model.{name}={model[name]!r} is for a network {where}, and"
                 f" config.model.name={model.name!r}; {instead}"
             )
 
