@@ -14,7 +14,7 @@ from common import DAMAGES, HEAD_DAMAGES, cases, damaged, limited, refused
 from hypothesis import strategies as st
 from PIL import Image
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "helpers"))
 import animal_part_folder
 import cub_folder
 import voc_part_folder

@@ -17,6 +17,7 @@ from etils import epath
 from made_results import made_results
 from pages import check_page
 from PIL import Image
+from repository import ROOT
 from tiny import Killed, killed_in_call, leaves, quick_compilation, tiny_builder  # noqa: F401
 from tiny import tiny_config as _tiny_config
 
@@ -34,7 +35,6 @@ from interp_cnn.training.trainer import Interrupted, train
 from interp_cnn.training.writers import MetricWriter
 from interp_cnn.workdir import claim_workdir, read_config
 
-ROOT = Path(__file__).parent.parent
 NO_BUCKET = "cannot be written (there is no such bucket); make gs://nothere, or choose another"
 
 

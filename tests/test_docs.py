@@ -4,14 +4,13 @@ import importlib.util
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = [
@@ -74,7 +73,7 @@ def test_the_code_of_the_readme_trains():
     assert step(params, images, labels)[0] < task_loss(logits, labels)
 
 
-# That of docs/python.md needs a run: tests/test_trained.py has one.
+# That of docs/python.md needs a run: tests/trained/test_trained.py has one.
 @pytest.mark.parametrize(
     "path",
     [path for path in PAGES if path not in (README, DOCS / "python.md") and python_of(path)],
@@ -139,7 +138,7 @@ def files_of(path):
 def test_files_that_a_page_names_are_there(path):
     # A file of the package is named by its folder there.
     inside = {file.name for file in (ROOT / "interp_cnn").rglob("*.py")}
-    inside |= {file.name for file in (ROOT / "tests").glob("*.py")}
+    inside |= {file.name for file in (ROOT / "tests").rglob("*.py")}
     missing = {file for file in files_of(path) if not (ROOT / file).is_file()}
     assert missing <= inside
 

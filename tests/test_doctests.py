@@ -4,13 +4,11 @@ import ast
 import doctest
 import importlib
 import inspect
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 import interp_cnn
-
-ROOT = Path(__file__).parent.parent
 
 
 def modules_with_examples():

@@ -4,13 +4,13 @@ import dataclasses
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from repository import ROOT
 from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
 
 from interp_cnn import apply_template_mask, attribution
@@ -25,9 +25,6 @@ from interp_cnn.training import trainer
 from interp_cnn.training.build import check_variables, make_network
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.workdir import claim_workdir
-
-ROOT = Path(__file__).parent.parent
-
 
 # Contributions
 

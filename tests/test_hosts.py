@@ -6,17 +6,16 @@ import re
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from etils import epath
+from repository import ROOT
 
 from interp_cnn.training.checkpoint import Checkpoints
 
-TESTS = Path(__file__).parent
-SCRIPT = TESTS / "host_process.py"
+SCRIPT = ROOT / "tests" / "helpers" / "host_process.py"
 LIMIT = 240  # seconds
 VARIANTS = ("ordinary", "interpretable")
 
@@ -263,7 +262,7 @@ def test_without_a_cluster():
     ):
         environment = {k: v for k, v in os.environ.items() if k not in names} | given
         run = subprocess.run(
-            command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=60
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
         )
         assert run.returncode == 1 and sentence in run.stderr, run.stderr
         assert "Traceback" not in run.stderr

@@ -4,11 +4,10 @@ import ast
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "interp_cnn"
 SCRIPTS = [
     path

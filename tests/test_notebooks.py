@@ -4,15 +4,14 @@ import os
 import re
 import sys
 import types
-from pathlib import Path
 
 import jax
 import jaxlib
 import nbclient
 import nbformat
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 

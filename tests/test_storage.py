@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from etils import epath
+from repository import ROOT
 
 from interp_cnn import storage
 
@@ -68,7 +69,7 @@ def test_the_commands_say_what_to_install():
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,

@@ -4,11 +4,9 @@ import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from repository import ROOT
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,

@@ -9,10 +9,10 @@ import venv
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 
-ROOT = Path(__file__).parent.parent
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
 
 

@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from made_results import made_results
 from pages import check_page
+from repository import ROOT
 from tiny import quick_compilation, tiny_builder  # noqa: F401
 from voc_part_folder import write_published
 
@@ -22,7 +22,6 @@ from interp_cnn.reproduce import estimate, execute, possible, write
 from interp_cnn.reproduce.plan import plan
 from interp_cnn.reproduce.request import read_request
 
-ROOT = Path(__file__).parent.parent
 REQUEST = {"tables": ["embedded"], "categories": ["cat"], "seeds": 2}
 
 

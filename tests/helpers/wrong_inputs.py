@@ -1,6 +1,6 @@
 """Wrong inputs of every command, generated: does each end in one sentence before anything begins?
 
-    python tests/wrong_inputs.py
+    python tests/helpers/wrong_inputs.py
 
 Prints the number of sentences and tracebacks, and every input that did not end in a sentence. The
 commands run in this process: what a command defines is forgotten after it. Preparing data, training
@@ -41,7 +41,7 @@ from interp_cnn.config.kinds import (
     Text,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SENTENCE, TRACEBACK, UNNOTICED = "sentence", "traceback", "unnoticed"
 
 

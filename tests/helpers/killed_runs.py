@@ -1,6 +1,6 @@
 """Kill a run of both networks at random moments, go on, and compare with one that was left alone.
 
-    python tests/killed_runs.py --times 20
+    python tests/helpers/killed_runs.py --times 20
 
 Prints a line for each and how many ended with the same bits.
 """

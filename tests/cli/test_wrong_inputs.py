@@ -1,6 +1,6 @@
 """Wrong inputs of every command end in one sentence before anything begins.
 
-Some of those that `python tests/wrong_inputs.py` makes; that runs all of them.
+Some of those that `python tests/helpers/wrong_inputs.py` makes; that runs all of them.
 """
 
 from wrong_inputs import SENTENCE, TRACEBACK, UNNOTICED, Case, all_cases, run, run_all

@@ -1,10 +1,10 @@
 """What a metric can see that it was given wrongly, and the example of the documentation."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
 from interp_cnn import metrics
 
@@ -107,7 +107,7 @@ def test_what_may_be_right_is_let_through():
 
 
 def test_the_example_of_the_documentation(capsys):
-    page = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "metrics.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names = {}
     exec(code, names)

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import typing
-from pathlib import Path
 
 import pytest
 from etils import epath
+from repository import ROOT
 
 from interp_cnn import commands, configs, losses, templates
 from interp_cnn.cli.config_flag import read_named_config
@@ -32,7 +32,6 @@ from interp_cnn.training import filter_categories, objective
 from interp_cnn.training.build import make_network
 from interp_cnn.workdir import read_config
 
-ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+HELPERS = Path(__file__).resolve().parent
+sys.path[:0] = [str(HELPERS.parents[1]), str(HELPERS)]
 
 
 def get_config():

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ import optax
 import pytest
 from etils import epath
 from PIL import Image
+from repository import ROOT
 from tiny import quick_compilation, tiny_config  # noqa: F401
 
 import interp_cnn
@@ -35,8 +35,6 @@ from interp_cnn.training.build import make_network
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.state import init_state, init_variables
 from interp_cnn.workdir import claim_workdir
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
