@@ -52,4 +52,6 @@ def one_line(text: str) -> str:
     >>> one_line("a_b *c*")
     'a_b \\*c\\*'
     """
-    return re.sub(r"([\\`*\[\]<>|~])", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*\[\]<>|~])", r"\\\1", " ".join(text.split()))
+    # GitHub's Markdown leaves an underscore inside a word alone.
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)

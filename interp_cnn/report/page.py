@@ -22,7 +22,8 @@ from interp_cnn.report.filter_photos import ROOMS, PhotoGroup, photo_groups
 from interp_cnn.report.opening import opening, terms
 from interp_cnn.report.site import environment, writing_to
 from interp_cnn.report.spread import information_histogram, part_bars, tracking_histogram
-from interp_cnn.report.table import NO_PARTS, summarize
+from interp_cnn.report.table import summarize
+from interp_cnn.report.table_notes import NO_PARTS
 from interp_cnn.report.typical_filters import (
     TypicalFilter,
     best_landmark,
