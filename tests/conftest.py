@@ -2,11 +2,20 @@
 
 import os
 import re
+import shutil
+import tempfile
 
-# Before JAX starts: the sharded tests want eight devices on any machine.
-os.environ["JAX_PLATFORMS"] = "cpu"
-_DEVICES = "--xla_force_host_platform_device_count=8"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}"
+# Before JAX starts. The sharded tests want eight devices on any machine. Most of the time of a
+# suite like this is compiling: it is done quickly, and once by a process and those it starts.
+_COMPILED = tempfile.mkdtemp(prefix="compiled-")
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": _COMPILED,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    " --xla_backend_optimization_level=0",
+}
 
 import jax
 import pytest
@@ -42,6 +51,10 @@ def pytest_runtest_makereport(item):
 def pytest_make_collect_report(collector):
     report = yield
     return _failed_if_skipped(report, collector.config)
+
+
+def pytest_unconfigure():
+    shutil.rmtree(_COMPILED, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -138,6 +138,7 @@ def test_the_same_figures_table_and_report(local, remote, tmp_path):
         assert not storage.local_scratch(folder).exists()
 
 
+@pytest.mark.thorough
 def test_evaluated_again(remote):
     before = json.loads((remote / "metrics.json").read_text())
     (remote / "metrics.json").unlink()
@@ -154,6 +155,7 @@ def test_evaluated_again(remote):
     ]
 
 
+@pytest.mark.thorough
 def test_explained_by_the_command(remote, tmp_path):
     image = remote / "photo.png"
     with storage.staged_file(image) as file:
@@ -188,6 +190,7 @@ def test_killed_between_two_checkpoints(tiny, bucket, local, monkeypatch):  # no
     assert lines_of(folder) == lines_of(local / ORDINARY)
 
 
+@pytest.mark.thorough
 def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
     names = []
 

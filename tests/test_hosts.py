@@ -132,6 +132,7 @@ def test_two_hosts_equal_one_with_as_many_devices(hosts, one, tmp_path):
     assert not list(tmp_path.glob("frozen*"))
 
 
+@pytest.mark.thorough
 def test_a_stopped_host_stops_all_at_one_step_and_another_number_goes_on(hosts, one, tmp_path):
     at = 32 + 3  # in the second network
     codes, outputs = hosts(2, tmp_path, each={1: ([], {"SIGNAL": f"SIGTERM:{at}"})})
@@ -149,6 +150,7 @@ def test_a_stopped_host_stops_all_at_one_step_and_another_number_goes_on(hosts, 
     assert_same_run(tmp_path, one)
 
 
+@pytest.mark.thorough
 def test_four_hosts_evaluate_what_one_has_trained(hosts, one):
     expected = figures(one)
     (one / "metrics.json").unlink()
@@ -191,7 +193,7 @@ def flatten(figures, name=""):
     return {k: v for key, value in items for k, v in flatten(value, f"{name}/{key}").items()}
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_killed_host_ends_the_others_with_a_sentence(hosts, one, tmp_path, killed):
     codes, outputs = hosts(2, tmp_path, each={killed: ([], {"SIGNAL": "SIGKILL:10"})})
     assert codes[killed] == -9 and codes[1 - killed] == 1, outputs
@@ -228,6 +230,7 @@ def test_hosts_with_different_configurations(hosts, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 def test_hosts_with_different_data(hosts, one, tmp_path):
     own = [f"--config.data.data_dir={tmp_path / 'own'}"]
     codes, outputs = hosts(2, tmp_path / "run", each={1: (own, {"TINY_SEED": "3"})})
@@ -245,6 +248,7 @@ def test_a_batch_that_the_hosts_do_not_divide(hosts, tmp_path):
     )
 
 
+@pytest.mark.thorough
 def test_an_error_of_one_host_ends_the_others(hosts, tmp_path):
     (tmp_path / "data").write_text("")
     own = [f"--config.data.data_dir={tmp_path / 'data'}"]

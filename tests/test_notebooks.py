@@ -32,7 +32,14 @@ def kernel_environment(tmp_path_factory):
 
 # quickstart.ipynb comes after explain.ipynb and finds its network there.
 @pytest.mark.filterwarnings("default")  # of Jupyter's own, none of ours
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.thorough if path.stem == "your_own_network" else ())
+        for path in NOTEBOOKS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_the_notebook_runs(path, kernel_environment):
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(

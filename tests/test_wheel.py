@@ -69,6 +69,7 @@ def test_the_commands(installed, tmp_path):
     assert {"py.typed", "index.html.j2", "style.css"} <= {file.name for file in files}
 
 
+@pytest.mark.thorough
 def test_a_training_run(installed, tmp_path):
     few = EmbeddedConfig(categories=("cat",), num_per_category=16, num_other=16, image_size=64)
     EmbeddedAnimals(config=few, data_dir=tmp_path / "data").download_and_prepare()

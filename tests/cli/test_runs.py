@@ -95,7 +95,7 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
     assert (tmp_path / "filters.png").exists() and (tmp_path / "table.md").exists()
 
 
-@pytest.mark.parametrize("task", ["logistic", "softmax"])
+@pytest.mark.parametrize("task", ["softmax", pytest.param("logistic", marks=pytest.mark.thorough)])
 def test_several_categories(tmp_path, monkeypatch, task):
     builder = tiny_builder(tmp_path / "data", ("cat", "rabbit"))
     builder.parts = ()  # as where parts are points

@@ -554,6 +554,7 @@ def test_the_same_crops_and_parts_as_the_published_layout(tmp_path, monkeypatch)
     assert_same_examples(published.test, own.test)
 
 
+@pytest.mark.thorough
 def test_the_same_crops_and_parts_of_real_photos(real_data, tmp_path):
     published, own = both_ways(real_data / "ilsvrc_animal_part", tmp_path)
     assert set(own.landmarks) == set(published.landmarks) == {"head", "front_legs"}

@@ -116,25 +116,34 @@ OPTIONS = [
 ]
 
 
+@functools.cache
+def values_and_gradients(kind, sharpness, settings):
+    """What `both_ways` computes, compiled once for all maps of one shape."""
+
+    def fused(x, arrays):
+        return losses.filter_loss(x, sharpness=sharpness, gradient=kind, **arrays, **dict(settings))
+
+    def plain(x, arrays):
+        used = {"where": arrays["where"]} if "where" in arrays else {}
+        scaled = losses.normalize_scale(x, sharpness=sharpness, **used)
+        return losses.filter_loss(scaled, gradient=kind, **arrays, **dict(settings))
+
+    @jax.jit
+    def compute(x, arrays):
+        both = [jax.vjp(lambda x, loss=loss: loss(x, arrays), x) for loss in (fused, plain)]
+        return [(value, *pull(jnp.array([1.0, 3.0]))) for value, pull in both]
+
+    return compute
+
+
 def both_ways(x, kind, sharpness=60.0, **options):
     """Value and gradient of the fused loss, and of the loss of the scaled maps."""
     if kind == "paper":
         options["target"] = np.random.default_rng(1).random(x.shape[::3]) < 0.6
-
-    def fused(x):
-        return losses.filter_loss(x, sharpness=sharpness, gradient=kind, **options)
-
-    def plain(x):
-        used = {"where": options["where"]} if "where" in options else {}
-        scaled = losses.normalize_scale(x, sharpness=sharpness, **used)
-        return losses.filter_loss(scaled, gradient=kind, **options)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def value_and_gradient(loss, x):
-        value, pull = jax.vjp(loss, x)
-        return value, *pull(jnp.array([1.0, 3.0]))
-
-    return [jax.device_get(value_and_gradient(loss, x)) for loss in (fused, plain)]
+    arrays = {name: value for name, value in options.items() if isinstance(value, np.ndarray)}
+    settings = tuple((name, value) for name, value in options.items() if name not in arrays)
+    compute = values_and_gradients(kind, sharpness, settings)
+    return jax.device_get(compute(x, arrays))
 
 
 @pytest.mark.parametrize("kind", ["exact", "paper"])
