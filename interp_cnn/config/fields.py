@@ -431,6 +431,20 @@ FIELDS = (
         " your own, where it differs.",
         unset="that of `filter_loss.weight`",
     ),
+    Field(
+        "filter_loss.fade_epochs",
+        0.0,
+        _NOT_NEGATIVE,
+        "The last epochs, in which the filter loss falls to zero; masks stay.",
+        unit="epochs",
+    ),
+    Field(
+        "filter_loss.growth_weight",
+        0.0,
+        _NOT_NEGATIVE,
+        "Factor of a penalty on larger maps, the square of the logarithm of how much the mean peak"
+        " of a layer has grown since the first step; 0 lets maps grow.",
+    ),
     Field("filter_loss.sharpness", 60.0, _POSITIVE, "Twice the typical size of normalised maps."),
     Field(
         "filter_loss.images",

@@ -22,7 +22,8 @@ def begin_from_ordinary(config: ml_collections.ConfigDict, epochs: int) -> None:
     From scratch, the masks hide what the filters have not learned yet. From a trained network, the
     filter loss alone makes filters follow parts when it is strong enough; the mask of the top conv
     would cost the most accuracy and the new conv's mask at full slope some, so that the former is
-    left out and the latter is half as steep. docs/trials.md has the trials.
+    left out and the latter is half as steep. Larger maps would serve the filter loss alone, and at
+    the end, when filters know their part, the task has the word. docs/trials.md has the trials.
 
     Args:
       config: the configuration that is changed.
@@ -32,7 +33,9 @@ def begin_from_ordinary(config: ml_collections.ConfigDict, epochs: int) -> None:
     config.model.top_conv_mask = 0.0
     config.model.new_conv_mask = 0.5
     config.filter_loss.weight = 10.0
+    config.filter_loss.growth_weight = 3.0
     config.interpretable.ramp_epochs = 0.4 * config.train.epochs
+    config.filter_loss.fade_epochs = 0.4 * config.train.epochs
 
 
 def photo_config(text: str | None, *, name: str, category: str) -> ml_collections.ConfigDict:

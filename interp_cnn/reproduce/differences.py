@@ -93,6 +93,15 @@ def _loss(config: ml_collections.ConfigDict) -> list[str]:
         )
     if loss.top_conv_weight is not None:
         found.append(f"filter loss of the top conv weighted by {loss.top_conv_weight:g} instead")
+    if loss.growth_weight:
+        found.append(
+            f"a penalty of weight {loss.growth_weight:g} on maps that grow; the paper has none"
+        )
+    if loss.fade_epochs:
+        found.append(
+            f"the filter loss falls to zero in the last {loss.fade_epochs:g} epochs; the paper's"
+            " falls as 1/t"
+        )
     model = config.model
     if (model.top_conv_mask, model.new_conv_mask) != (1, 1):
         found.append(

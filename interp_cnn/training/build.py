@@ -116,6 +116,7 @@ def make_objective(
         weighting=loss.weighting,
         weight=loss.weight,
         top_conv_weight=loss.top_conv_weight,
+        growth_weight=loss.growth_weight,
         sharpness=loss.sharpness,
         images=loss.images,
         gradient=loss.gradient,
@@ -123,6 +124,8 @@ def make_objective(
         category_rule=loss.category_rule,
         start_epoch=start.start_epoch,
         ramp_epochs=start.ramp_epochs,
+        fade_epochs=loss.fade_epochs,
+        epochs=config.train.epochs,
         steps_per_epoch=steps_per_epoch,
     )
 

@@ -188,7 +188,9 @@ class Checkpoints:
         assert self._manager is not None
         stored = self._manager.item_metadata(step)["state"].tree
         if like is not None:
-            self._check_shapes(step, stored, like)
+            # Those of earlier versions have no `first_peaks`, nor a use for them.
+            known = like if stored.get("first_peaks") else like.replace(first_peaks={})
+            self._check_shapes(step, stored, known)
         wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), stored)
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
@@ -203,7 +205,8 @@ class Checkpoints:
         # By name: a structure may have got empty parts since it was written.
         by_name = named_leaves(restored["state"])
         return jax.tree.unflatten(
-            jax.tree.structure(like), [by_name[name] for name in named_leaves(like)]
+            jax.tree.structure(like),
+            [by_name.get(name, leaf) for name, leaf in named_leaves(like).items()],
         )
 
     def _check_shapes(self, step: int, found: Any, wanted: Any) -> None:

@@ -37,6 +37,9 @@ class Objective:
       weight: factor of the filter loss of each interpretable layer.
       top_conv_weight: that of the layers below the last one, where it differs; None stands for
         `weight`.
+      growth_weight: factor of what holds the size of the maps, which the scale-free filter loss
+        does not see: the square of the logarithm of how much the mean peak of a layer has grown
+        since the first step. Maps that shrink cost nothing.
       sharpness: sharpness of the normalised maps, see `normalize_scale`.
       images: images in the filter loss. `"all"`: all of them, and Eq. 4 assigns those of other
         categories to the negative template; `"category"`: those of the filter's category alone.
@@ -46,6 +49,9 @@ class Objective:
         category: the `"sum"` (paper) or the `"max"` (authors' code) of the map.
       start_epoch: number of epochs, also a fraction, before masks and filter loss set in.
       ramp_epochs: number of epochs in which they grow to their full strength.
+      fade_epochs: number of epochs, the last ones, in which the filter loss falls to zero; masks
+        stay.
+      epochs: length of the training; it says where the last epochs are.
       steps_per_epoch: number of steps in an epoch.
     """
 
@@ -54,6 +60,7 @@ class Objective:
     weighting: str = SCALE_FREE
     weight: float = 3.0
     top_conv_weight: float | None = None
+    growth_weight: float = 0.0
     sharpness: float = 60.0
     images: str = "all"
     gradient: Gradient = "paper"
@@ -61,6 +68,8 @@ class Objective:
     category_rule: Rule = "sum"
     start_epoch: float = 0.0
     ramp_epochs: float = 0.0
+    fade_epochs: float = 0.0
+    epochs: float = 1.0
     steps_per_epoch: int = 1
 
     def __post_init__(self) -> None:
@@ -69,7 +78,7 @@ class Objective:
         _one_of("filter_loss.gradient", self.gradient, "paper", "exact")
         _one_of("filter_loss.images", self.images, "category", "all")
         _one_of("filter_loss.category_rule", self.category_rule, "sum", "max")
-        for name in ("weight", "top_conv_weight"):
+        for name in ("weight", "top_conv_weight", "growth_weight"):
             if (value := getattr(self, name)) is not None and value < 0:
                 raise ValueError(f"filter_loss.{name} must not be negative, got {value}")
 
@@ -81,6 +90,12 @@ class Objective:
         if self.ramp_epochs <= 0:
             return (since >= 0).astype(jnp.float32)
         return jnp.clip(since / self.ramp_epochs, 0.0, 1.0)
+
+    def fading(self, step: jax.Array) -> jax.Array | float:
+        """What is left of the filter loss at a step, in [0, 1]."""
+        if self.fade_epochs <= 0:
+            return 1.0
+        return jnp.clip((self.epochs - step / self.steps_per_epoch) / self.fade_epochs, 0.0, 1.0)
 
     def task_loss(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """Log loss of logits [batch, categories], float32 []; mean over outputs if logistic."""
@@ -141,7 +156,8 @@ class Objective:
         layer: str,
         values: jax.Array,
         *,
-        peak: jax.Array,
+        peaks: jax.Array,
+        first_peak: jax.Array,
         step: jax.Array,
     ) -> jax.Array:
         """What one layer adds to the loss, float32 [].
@@ -150,16 +166,28 @@ class Objective:
           network: network of the layer.
           layer: the name of its maps.
           values: filter loss of each filter, [filters].
-          peak: mean peak of the maps of each filter, [filters].
+          peaks: mean peak of the maps of each filter over the batch, [filters].
+          first_peak: mean of them at the first step, [].
           step: number of steps before this one.
         """
         if self.weighting == SCALE_FREE:
             term = values.mean()
         elif self.weighting == "paper":
-            term = (peak * values).sum() / (1 + step // self.steps_per_epoch)
+            weights = jax.lax.stop_gradient(peaks) / (1 + step // self.steps_per_epoch)
+            term = (weights * values).sum()
         else:
             term = values.sum()
-        return self.strength(step) * self.weight_of(network, layer) * term
+        term = self.fading(step) * self.weight_of(network, layer) * term
+        if self.growth_weight:
+            term = term + self.growth_weight * _growth(peaks.mean(), first_peak) ** 2
+        return self.strength(step) * term
+
+
+def _growth(peak: jax.Array, first: jax.Array) -> jax.Array:
+    """Logarithm of a peak over the first one, both []; 0 where it is no larger, or that is 0."""
+    grown = (first > 0) & (peak > first)
+    # Of ones where it has not grown, for a finite gradient.
+    return jnp.log(jnp.where(grown, peak, 1.0)) - jnp.log(jnp.where(grown, first, 1.0))
 
 
 def balanced_class_weights(

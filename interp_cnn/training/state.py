@@ -23,6 +23,8 @@ class TrainState(flax.struct.PyTreeNode):
       activity: the activity of the filters of each interpretable layer, in each category.
       model_state: its other variables by collection, such as the running averages of
         `batch_stats`; empty for a network without any.
+      first_peaks: mean peak of the maps of each interpretable layer at the first step, float32 [];
+        zero before it.
     """
 
     step: jax.Array
@@ -30,6 +32,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
     activity: dict[str, FilterActivity]
     model_state: dict[str, Any]
+    first_peaks: dict[str, jax.Array]
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -97,4 +100,5 @@ def init_state(
         opt_state=optimizer.init(params),
         activity=no_activities(network),
         model_state=model_state,
+        first_peaks={name: jnp.zeros(()) for name in network.map_filters},
     )

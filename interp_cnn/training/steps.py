@@ -88,7 +88,7 @@ def train_step(
         )
         total = task = objective.task_loss(logits, labels)
         scalars = {"loss": task, "accuracy": objective.accuracy(logits, labels)}
-        activity = {}
+        activity, first_peaks = {}, {}
         for name, x in maps.items():
             activity[name] = update_activity(
                 state.activity[name],
@@ -97,27 +97,30 @@ def train_step(
                 rule=objective.category_rule,
                 axis_name=axis_name,
             )
-            peak = jax.lax.stop_gradient(x).astype(jnp.float32).max(axis=(1, 2)).mean(axis=0)
-            scalars[f"peak/{name}"] = peak.mean()
+            peaks = mean_over_devices(x.astype(jnp.float32).max(axis=(1, 2)).mean(axis=0))
+            mean_peak = jax.lax.stop_gradient(peaks).mean()
+            scalars[f"peak/{name}"] = mean_peak
+            first_peaks[name] = jnp.where(state.step == 0, mean_peak, state.first_peaks[name])
             if not (network.interpretable and objective.weight_of(network, name)):
                 continue
             members = labels[:, None] - 1 == categories_of(activity[name])[None]
             values = objective.filter_loss(network, name, x, members, axis_name)
             total = total + objective.filter_term(
-                network, name, values, peak=mean_over_devices(peak), step=state.step
+                network, name, values, peaks=peaks, first_peak=first_peaks[name], step=state.step
             )
             scalars[f"mi/{name}"] = -jax.lax.stop_gradient(values).mean()
         scalars = jax.tree.map(lambda x: x.astype(jnp.float32), scalars)
         # The mean inside makes the gradient that of one big batch under pmap, vmap and shard_map.
-        return mean_over_devices(total), (scalars, activity, dict(model_state))
+        return mean_over_devices(total), (scalars, activity, first_peaks, dict(model_state))
 
-    gradient, (scalars, activity, model_state) = jax.grad(loss_of, has_aux=True)(state.params)
+    gradient, found = jax.grad(loss_of, has_aux=True)(state.params)
+    scalars, activity, first_peaks, model_state = found
     gradient = mean_over_devices(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # The means of running averages that differ: those of layers that know of no other device.
     model_state = mean_over_devices(model_state)
-    after = TrainState(state.step + 1, params, opt_state, activity, model_state)
+    after = TrainState(state.step + 1, params, opt_state, activity, model_state, first_peaks)
     return after, mean_over_devices(scalars)
 
 

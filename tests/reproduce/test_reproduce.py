@@ -328,6 +328,8 @@ def test_marks_of_the_two_core_configuration():
         "masks of the strength 0 (top conv) and 0.5 (new conv); the paper has 1",
         "both networks begin from an ordinary one, trained for 4 epochs",
         "filter loss weighted by 'scale_free'",
+        "a penalty of weight 3 on maps that grow; the paper has none",
+        "the filter loss falls to zero in the last 3.2 epochs; the paper's falls as 1/t",
         "our own split by photo",
     ):
         assert text in different

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from etils import epath
-from test_steps import on_devices, step_of
+from mapped_steps import MEAN, on_devices, step_of
 
 from interp_cnn.layers import TemplateMask
 from interp_cnn.models import Templates
@@ -20,7 +20,6 @@ from interp_cnn.training.objective import Objective
 from interp_cnn.training.state import init_state, init_variables
 from interp_cnn.training.steps import normalise, predict_step
 
-MEAN = (120.0, 110.0, 100.0)
 OBJECTIVE = Objective(weight=1.0)
 FIELDS = {"top_conv": compose([(3, 2, 1), (3, 2, 1)])}
 

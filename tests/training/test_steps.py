@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from mapped_steps import MEAN, on_devices, step_of
 from tiny import leaves, quick_compilation  # noqa: F401
 
 from interp_cnn.config import default_config, set_field
@@ -18,10 +18,9 @@ from interp_cnn.training.build import make_network
 from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
 from interp_cnn.training.objective import Objective, balanced_class_weights
 from interp_cnn.training.optim import learning_rate, make_optimizer, paper_schedule
-from interp_cnn.training.state import TrainState, init_state, init_variables
-from interp_cnn.training.steps import predict_step, train_step
+from interp_cnn.training.state import TrainState, init_state
+from interp_cnn.training.steps import predict_step
 
-MEAN = (120.0, 110.0, 100.0)
 FROZEN = "conv2"
 
 
@@ -45,44 +44,10 @@ def batch():
     return {"image": images.astype(np.uint8), "label": labels}
 
 
-def step_of(network, objective, axis_name=None):
-    optimizer = make_optimizer(optax.constant_schedule(0.1), frozen=network.frozen_layers)
-    state = init_state(init_variables(network, 0), optimizer, network)
-    step = functools.partial(
-        train_step,
-        network=network,
-        optimizer=optimizer,
-        objective=objective,
-        mean=MEAN,
-        seed=0,
-        axis_name=axis_name,
-    )
-    return step, state
-
-
-def on_devices(step, mapping):
-    if mapping == "pmap":
-        mapped = parallel.parallel_step(step, donate_state=False)
-        return lambda state, batch: mapped(state, parallel.shard(batch))
-    if mapping == "vmap":
-        mapped = jax.jit(
-            jax.vmap(step, in_axes=(None, 0), out_axes=(None, None), axis_name=parallel.AXIS)
-        )
-        return lambda state, batch: mapped(state, parallel.shard(batch))
-    mesh = Mesh(np.array(jax.devices()), (parallel.AXIS,))
-    return jax.jit(
-        jax.shard_map(
-            step,
-            mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(parallel.AXIS)),
-            out_specs=PartitionSpec(),
-        )
-    )
-
-
 OBJECTIVES = {
     "exact": Objective(weight=20.0, gradient="exact"),
     "paper": Objective(weighting="paper", weight=0.01, gradient="paper", steps_per_epoch=3),
+    "growth": Objective(weight=20.0, gradient="exact", growth_weight=30.0),
 }
 
 
@@ -91,6 +56,9 @@ def one_device(batch):
     @functools.cache
     def result(kind):
         step, state = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[kind])
+        if kind == "growth":  # since a first step with maps of half the size
+            first = {TOP_CONV: jnp.asarray(0.02), NEW_CONV: jnp.asarray(0.005)}
+            state = state.replace(step=state.step + 1, first_peaks=first)
         return state, *jax.jit(step)(state, batch)
 
     return result
@@ -128,6 +96,8 @@ def rounding(one_device, batch):
         ("exact", "shard_map"),
         ("paper", "shard_map"),
         ("exact", "vmap"),
+        ("growth", "pmap"),
+        ("growth", "shard_map"),
     ],
 )
 def test_eight_devices_equal_one_big_batch(one_device, rounding, batch, kind, mapping):
@@ -135,7 +105,7 @@ def test_eight_devices_equal_one_big_batch(one_device, rounding, batch, kind, ma
     step, _ = step_of(network_of(frozen_through=FROZEN), OBJECTIVES[kind], parallel.AXIS)
     bound = rounding(kind)  # 6e-5 for plain maps, whose scores reach 121, where mi has 1e-5
     after, scalars = on_devices(step, mapping)(before, batch)
-    assert int(after.step) == 1
+    assert int(after.step) == int(before.step) + 1
     for start, a, b in zip(
         leaves(before.params), leaves(after.params), leaves(expected.params), strict=True
     ):
@@ -195,7 +165,8 @@ def test_the_filter_loss_has_the_position_of_the_masks():
 
 
 def test_the_top_conv_may_have_a_weight_of_its_own(batch):
-    values, how = jnp.arange(4.0), {"peak": jnp.ones(4), "step": jnp.asarray(0)}
+    values = jnp.arange(4.0)
+    how = {"peaks": jnp.ones(4), "first_peak": jnp.ones(()), "step": jnp.asarray(0)}
     objective, network = Objective(weight=6.0, top_conv_weight=2.0), network_of()
     assert float(objective.filter_term(network, NEW_CONV, values, **how)) == 6 * 1.5
     assert float(objective.filter_term(network, TOP_CONV, values, **how)) == 2 * 1.5
@@ -205,6 +176,34 @@ def test_the_top_conv_may_have_a_weight_of_its_own(batch):
     assert "mi/new_conv" in scalars and "mi/top_conv" not in scalars
     with pytest.raises(ValueError, match="top_conv_weight must not be negative, got -1"):
         Objective(top_conv_weight=-1.0)
+
+
+def test_maps_that_grow_cost_something(batch):
+    network, objective = network_of(), Objective(weight=2.0, growth_weight=3.0)
+
+    def term(peaks, first):
+        return objective.filter_term(
+            network, NEW_CONV, jnp.zeros(2), peaks=peaks, first_peak=first, step=jnp.asarray(9)
+        )
+
+    # By hand: the mean peak has grown from 2 to 6; 3 log(3)^2, of slope 3 * 2 log(3) / 6 * 1/2.
+    value, slope = jax.value_and_grad(term)(jnp.array([4.0, 8.0]), jnp.asarray(2.0))
+    assert float(value) == pytest.approx(3 * np.log(3) ** 2)
+    np.testing.assert_allclose(slope, np.log(3) / 2, rtol=1e-6)
+    # Neither maps that shrink, nor those of a layer that was dead, nor dead ones.
+    for peak, first in ((1.0, 2.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)):
+        value, slope = jax.value_and_grad(term)(jnp.full(2, peak), jnp.asarray(first))
+        assert value == 0 and not slope.any()
+
+    step, state = step_of(network, objective)
+    once, scalars = jax.jit(step)(state, batch)
+    assert set(once.first_peaks) == {TOP_CONV, NEW_CONV}
+    for layer, first in once.first_peaks.items():
+        assert first == scalars[f"peak/{layer}"] > 0
+    twice, _ = jax.jit(step)(once, batch)
+    assert twice.first_peaks == once.first_peaks
+    with pytest.raises(ValueError, match="growth_weight must not be negative, got -1"):
+        Objective(growth_weight=-1.0)
 
 
 def test_ordinary_networks_have_no_filter_loss(batch):
@@ -233,6 +232,24 @@ def test_strength_of_masks_and_filter_loss():
     sudden = Objective(start_epoch=1.0, steps_per_epoch=10)
     assert [float(sudden.strength(jnp.asarray(step))) for step in (9, 10)] == [0, 1]
     assert Objective().strength(jnp.asarray(0)) == 1
+
+
+def test_the_filter_loss_fades():
+    network, values = network_of(), jnp.arange(4.0)
+    how = {"peaks": jnp.full(4, 2.0), "first_peak": jnp.ones(())}
+
+    def terms(**settings):
+        objective = Objective(weight=6.0, epochs=5, steps_per_epoch=10, **settings)
+        return [
+            float(objective.filter_term(network, NEW_CONV, values, step=jnp.asarray(step), **how))
+            for step in (0, 30, 35, 40, 49, 50)
+        ]
+
+    assert terms() == [9.0] * 6
+    assert terms(fade_epochs=2.0) == pytest.approx([9, 9, 9 * 0.75, 4.5, 0.45, 0])
+    # What holds the size of the maps stays.
+    held = np.array(terms(fade_epochs=2.0, growth_weight=3.0)) - terms(fade_epochs=2.0)
+    np.testing.assert_allclose(held, 3 * np.log(2) ** 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["logistic", "softmax"])
