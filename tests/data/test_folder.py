@@ -327,19 +327,21 @@ def test_wrong_annotations_are_counted_and_named(tmp_path):
         ("cat/3.png", "tail", 1, 2, "", ""),
         ("cat/3.png", "tail", 3, 2, "", ""),
         ("cat/3.png", "object", 3, 2, "", ""),
+        ("cat/2.png", "object", 3, 2, 3.5, 40),
         ("cat/3.png", "head", "three", 2, "", ""),
         ("0.png", "head", 3, 2, "", ""),  # in both classes
     ]
     csv = write_csv(tmp_path / "parts.csv", rows)
     found = scanned(root, csv).wrong
-    assert found.total == 9
+    assert found.total == 10
     assert found.lines() == [
         "rows that cannot be read 2: row 12 (cat/3.png,object,3,2,,);"
-        " row 13 (cat/3.png,head,three,2,,)",
+        " row 14 (cat/3.png,head,three,2,,)",
         "files that are not in the folder 1: row 6 (cat/99.png)",
-        "names that several photos have 1: row 14 (0.png)",
+        "names that several photos have 1: row 15 (0.png)",
         "points outside the photo 1: row 7 (cat/2.png, head)",
         "boxes of no area 1: row 8 (cat/2.png, head)",
+        "objects under a pixel high or wide 1: row 13 (cat/2.png)",
         "parts given twice 2: row 10 (cat/3.png, tail); row 11 (cat/3.png, tail)",
         "parts that one photo alone has 1: hed (cat/2.png)",
     ]
@@ -367,6 +369,7 @@ def test_the_command_prints_what_was_left_out(tmp_path, capsys):
     [
         ("name,part,x,y\ncat/0.png,head,1,2\n", r"has the header 'name,part,x,y': give a CSV with"),
         ("file;part;x;y\n", r"has the header 'file;part;x;y'"),
+        ("file,part,x,y\ncat/0.png,head,0.5,1\n", r"has no position above 1: give them in pixels"),
         ("", r"has the header ''"),
         ("file,part,x,y\nfish/0.png,head,1,2\n", r"names none of the photos .*'fish/0\.png'\)"),
         (b"\xff\xfe\x00file", r"is no text in UTF-8"),
@@ -454,6 +457,79 @@ def test_coco_ids_without_an_image(tmp_path):
         ValueError, match=r"2 annotations whose image_id is that of no image \(77, 7"
     ):
         scanned(root, coco(tmp_path, annotations=wrong))
+
+
+@pytest.mark.parametrize("kind", ["images", "categories"])
+def test_coco_ids_that_are_not_unique(tmp_path, kind):
+    root = write_photos(tmp_path / "photos", number=4)
+    tree = json.loads(coco(tmp_path).read_text())
+    tree[kind][1]["id"] = tree[kind][0]["id"]
+    message = rf"has several {kind} of the same id \({tree[kind][0]['id']}\), so that which"
+    with pytest.raises(ValueError, match=message):
+        scanned(root, write_coco(tmp_path / "coco.json", **tree))
+
+
+def test_coco_segmentations_that_are_no_masks_of_the_photo(tmp_path):
+    root = write_photos(tmp_path / "photos", number=9)
+    whole = {"size": list(SIZE), "counts": [0, SIZE[0] * SIZE[1]]}
+    segmentations = [
+        *([[10, 10, 40, 10, 10, 40]], whole),
+        *([[]], [[1, 2, 3, 4]], "x", whole | {"counts": "garbage"}),
+        *({"size": [30, 40], "counts": [0, 1200]}, whole | {"size": list(SIZE[::-1])}),
+        [[float("nan")] * 6],
+    ]
+    images = [
+        {"id": i, "file_name": f"cat/{i}.png", "height": SIZE[0], "width": SIZE[1]}
+        for i in range(9)
+    ]
+    annotations = [
+        {"id": i, "category_id": 2, "image_id": i, "bbox": [1, 1, 40, 40], "segmentation": one}
+        for i, one in enumerate(segmentations)
+    ]
+    file = coco(tmp_path, images=images, annotations=annotations)
+    found = scanned(root, file)
+    # Lines begin with the reason and the number.
+    assert [re.sub(r":.*", "", line) for line in found.wrong.lines()] == [
+        "rows that cannot be read 4",
+        "annotations of a photo of another size 2",
+        "masks of no area 1",
+    ]
+    assert all("\n" not in line for line in found.wrong.lines())
+    with_parts = {e.key: e.parts for e in found.examples if e.parts}
+    assert with_parts.keys() == {"cat/0.png", "cat/1.png"}
+    for (part,) in with_parts.values():
+        assert Image.open(io.BytesIO(part["mask"])).size == SIZE[::-1]
+
+
+def test_keypoints_stay_with_their_object(tmp_path):
+    root = write_photos(tmp_path / "photos", number=4)
+    of = [
+        (0, [5, 5, 0, 0], 10),  # no area, and another cat is there
+        (0, [30, 5, 20, 20], 0),
+        (1, [5, 5, 30, 40], 10),
+        (1, [40, 5, 30, 40], 50),  # of the same id as the one before
+        (2, [5, 5, 0, 0], 10),  # no area, and alone
+    ]
+    annotations = [
+        {
+            **{"id": min(i, 2), "category_id": 1, "image_id": image, "bbox": box},
+            "keypoints": [x, 12, 2 * bool(x), 0, 0, 0],
+        }
+        for i, (image, box, x) in enumerate(of)
+    ]
+    images = [{"id": i, "file_name": f"cat/{i}.png"} for i in range(3)]
+    found = scanned(root, coco(tmp_path, images=images, annotations=annotations))
+    places = {
+        e.key: [p["center"].tolist() for p in e.parts] for e in found.examples if e.label == 1
+    }
+    assert places == {
+        **{"cat/0.png": [], "cat/1.png": [[12, 10]], "cat/1.png#2": [[12, 50]]},
+        **{"cat/2.png": [[12, 10]], "cat/3.png": []},
+    }
+    assert found.wrong.lines() == [
+        "boxes of no area 2: annotation 0 (cat/0.png); annotation 2 (cat/2.png)",
+        "keypoints of objects that are left out 1: annotation 0 (cat/0.png, nose)",
+    ]
 
 
 def test_masks_and_boxes_of_a_prepared_data_set(tmp_path, monkeypatch):

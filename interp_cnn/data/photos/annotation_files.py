@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def read_annotations(path: Path, classes: Sequence[str]) -> Annotations:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file as a whole is neither, or COCO annotations have no image.
+        ValueError: if the file as a whole is neither, its positions are no pixels, or COCO
+            annotations have no image, or several.
     """
     if not path.is_file():
         raise FileNotFoundError(f"The file of annotations {path} does not exist: give {_FORMS}.")
@@ -102,6 +104,11 @@ def read_annotations(path: Path, classes: Sequence[str]) -> Annotations:
         marks = _read_coco(path, text, wrong)
     else:
         marks = _read_csv(path, text, wrong)
+    if marks and all(max(mark.box or mark.point or ()) <= 1 for mark in marks):
+        raise ValueError(
+            f"{path} has no position above 1: give them in pixels of the photo, not in shares of"
+            " its height and width."
+        )
     parts = [mark for mark in marks if _is_part(mark, classes)]
     return Annotations(
         path,
@@ -190,6 +197,13 @@ def _read_coco(path: Path, text: str, wrong: list[tuple[str, str]]) -> list[Mark
             f"{path} is no COCO JSON with images, annotations and categories"
             f" ({type(error).__name__}: {error}): export it again."
         ) from error
+    for kind in ("images", "categories"):
+        numbers = Counter(one["id"] for one in coco.dataset[kind])
+        if several := [str(id_) for id_, number in numbers.items() if number > 1]:
+            raise ValueError(
+                f"{path} has several {kind} of the same id ({', '.join(several[:_IDS])}), so that"
+                " which of them an annotation means is unknown: give each its own."
+            )
     lost = [a["image_id"] for a in coco.dataset["annotations"] if a["image_id"] not in images]
     if lost:
         ids = ", ".join(map(str, dict.fromkeys(lost[:_IDS])))
@@ -198,19 +212,28 @@ def _read_coco(path: Path, text: str, wrong: list[tuple[str, str]]) -> list[Mark
             " export it again."
         )
     marks: list[Mark] = []
-    for annotation in coco.dataset["annotations"]:
+    for group, annotation in enumerate(coco.dataset["annotations"]):
         where = f"annotation {annotation.get('id')}"
+        file = images[annotation["image_id"]]
         try:
-            marks += _coco_marks(coco, annotation, images[annotation["image_id"]], where, wrong)
+            marks += _coco_marks(coco, annotation, file, where, group, wrong)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             wrong.append((UNREADABLE, f"{where} ({type(error).__name__}: {error})"))
     return marks
 
 
 def _coco_marks(
-    coco: Any, annotation: Mapping[str, Any], file: str, where: str, wrong: list[tuple[str, str]]
+    coco: Any,
+    annotation: Mapping[str, Any],
+    file: str,
+    where: str,
+    group: int,
+    wrong: list[tuple[str, str]],
 ) -> list[Mark]:
-    """The object or part of an annotation, and the parts that its keypoints are."""
+    """The object or part of an annotation, and the parts that its keypoints are.
+
+    They share `group`, since ids are not unique where files were merged.
+    """
     category = coco.cats.get(annotation.get("category_id"))
     if category is None:
         wrong.append((UNKNOWN, f"{where} (category_id {annotation.get('category_id')})"))
@@ -220,7 +243,6 @@ def _coco_marks(
         return []
     image = coco.imgs[annotation["image_id"]]
     size = (int(image["height"]), int(image["width"])) if "height" in image else None
-    group = int(annotation["id"])
     common: dict[str, Any] = {"where": where, "size": size, "group": group}
     x, y, width, height = (float(value) for value in annotation["bbox"])
     segmentation = annotation.get("segmentation")

@@ -5,8 +5,10 @@ Needs neither tfds nor the network, and opens no photo.
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 SPLITS = ("train", "test")
 LAYOUT = "DIR/CLASS/PHOTO.jpg, or DIR/train/CLASS/ and DIR/test/CLASS/"
@@ -67,6 +69,11 @@ class Folder:
 def is_other(category: str) -> bool:
     """Whether a class of this name stands for other things, label 0."""
     return category.lower() in OTHER
+
+
+def composed(name: str) -> str:
+    """A name in one of the two ways to write accents: macOS writes those of files in the other."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_folder(root: Path) -> Folder:
