@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -94,6 +95,27 @@ def test_a_folder_with_a_split_and_other_things(tmp_path):
     assert read_folder(vehicles).classes == ("bus", "train")
 
 
+def test_photos_beside_the_classes_leave_a_split_as_it_is(tmp_path):
+    for split in ("train", "test", "val"):
+        write_photos(tmp_path / split, number=2)
+    for stray in ("all.png", "train/all.png", "test/all.png"):
+        (tmp_path / stray).write_bytes(encoded(pixels(99)))
+    found = read_folder(tmp_path)
+    assert found.classes == ("cat", "dog") and found.is_split and len(found.photos) == 8
+    assert found.other_files == {
+        "photos in no class folder": 2,
+        "photos in no folder of train/ or test/": 5,
+    }
+
+
+def test_accents_are_written_in_two_ways(tmp_path):
+    composed, taken_apart = "caf\u00e9", "cafe\u0301"
+    root = write_photos(tmp_path / "photos", (taken_apart, "dog"), number=3)
+    rows = [(f"{composed}/{i}.png", "eye", 30, 20) for i in (0, 1)]
+    found = scanned(root, write_csv(tmp_path / "parts.csv", rows, "file,part,x,y"))
+    assert found.wrong.lines() == [] and found.parts == {composed: ["eye"], "dog": []}
+
+
 def make_empty(root):
     (root / "fish").mkdir()
 
@@ -127,6 +149,22 @@ def make_half_a_split(root):
         (root / name).rename(root / "train" / name)
 
 
+def make_unsorted_test(root):
+    make_half_a_split(root)
+    (root / "test").mkdir()
+    shutil.copy(root / "train" / "cat" / "0.png", root / "test" / "1.png")
+
+
+def make_capitals(root):
+    make_half_a_split(root)
+    shutil.copytree(root / "train", root / "Test")
+    (root / "train").rename(root / "Train")
+
+
+def make_no_text(root):
+    (root / "cat").rename(root / os.fsdecode(b"caf\xe9"))
+
+
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
@@ -141,6 +179,9 @@ def make_half_a_split(root):
         (make_only_photos, ValueError, r"has no folder with photos in it: give DIR/CLASS"),
         (make_other_classes, ValueError, r"test lacks the classes cat, which .*train has"),
         (make_half_a_split, ValueError, r"has train/ and no test/: add it, or put the folders"),
+        (make_capitals, ValueError, r"has Test/, Train/ and no train/ and no test/: rename them"),
+        (make_unsorted_test, ValueError, r"photos/test has no folders of classes: sort its photos"),
+        (make_no_text, ValueError, r"class folder 'caf\\udce9' .* has a name that is no text in"),
     ],
 )
 def test_folders_that_are_no_data_set(tmp_path, damage, error, message):
@@ -198,6 +239,26 @@ def test_a_class_with_one_photo(tmp_path):
     (tmp_path / "cat" / "1.png").unlink()
     shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "cat" / "copy.png")
     with pytest.raises(ValueError, match=r"class folder .*cat has too few different photos"):
+        scanned(tmp_path)
+
+
+def test_folders_of_other_things_are_split_as_one(tmp_path):
+    write_photos(tmp_path, ("cat", "other"), number=4)
+    write_photos(tmp_path, ("neg",), number=1, first=90)
+    assert scanned(tmp_path).summary["other"]["examples"] == 5
+    write_photos(tmp_path, ("neg",), number=2, first=90)
+    shutil.copy(tmp_path / "neg" / "90.png", tmp_path / "other" / "copy.png")
+    for seed in range(1, 9):
+        sides = {e.key: e.in_test for e in scanned(tmp_path, seed=seed).examples}
+        assert sides["neg/90.png"] == sides["other/copy.png"]
+
+
+def test_a_test_side_that_is_all_in_train(tmp_path):
+    for first, split in enumerate(("train", "test")):
+        write_photos(tmp_path / split, number=2, first=2 * first)
+    shutil.rmtree(tmp_path / "test" / "cat")
+    shutil.copytree(tmp_path / "train" / "cat", tmp_path / "test" / "cat")
+    with pytest.raises(ValueError, match=r"class folder .*test/cat has too few different photos"):
         scanned(tmp_path)
 
 
