@@ -731,6 +731,21 @@ def test_the_task_follows_from_the_folder(tmp_path):
         read_named_config(f"{file}:path={tmp_path / 'nowhere'}")
 
 
+def test_the_batch_size_follows_from_the_photos_of_the_task(tmp_path):
+    for number in range(12):
+        write_photos(tmp_path, (f"{number:02d}", "c++"), number=24, first=100 * number)
+
+    def batch_size(text):
+        return folder_config.get_config(f"path={tmp_path},{text}").train.batch_size
+
+    assert batch_size("net=small") == 32
+    # 32 photos of these two train, and those of all classes where the others are negatives.
+    assert batch_size("category=01+02,task=softmax") == 8
+    assert batch_size("category=01+02") == 32
+    # A class whose name has the sign that joins names.
+    assert batch_size("category=c++,negatives=none,task=logistic") == 16
+
+
 @pytest.mark.parametrize("net", NETWORKS)
 def test_each_network_gets_the_input_it_wants(net):
     config = read_named_config(f"folder:net={net}")
