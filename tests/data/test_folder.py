@@ -531,17 +531,18 @@ def test_coco_ids_that_are_not_unique(tmp_path, kind):
 
 
 def test_coco_segmentations_that_are_no_masks_of_the_photo(tmp_path):
-    root = write_photos(tmp_path / "photos", number=9)
+    root = write_photos(tmp_path / "photos", number=11)
     whole = {"size": list(SIZE), "counts": [0, SIZE[0] * SIZE[1]]}
     segmentations = [
         *([[10, 10, 40, 10, 10, 40]], whole),
         *([[]], [[1, 2, 3, 4]], "x", whole | {"counts": "garbage"}),
         *({"size": [30, 40], "counts": [0, 1200]}, whole | {"size": list(SIZE[::-1])}),
-        [[float("nan")] * 6],
+        *([[1e9, 0, 20, 1, 20, 20]], [[None, 1, 20, 1, 20, 20]]),
+        [[99, 99, 98, 98, 99, 98]],  # beside the photo
     ]
     images = [
         {"id": i, "file_name": f"cat/{i}.png", "height": SIZE[0], "width": SIZE[1]}
-        for i in range(9)
+        for i in range(11)
     ]
     annotations = [
         {"id": i, "category_id": 2, "image_id": i, "bbox": [1, 1, 40, 40], "segmentation": one}
@@ -550,16 +551,31 @@ def test_coco_segmentations_that_are_no_masks_of_the_photo(tmp_path):
     file = coco(tmp_path, images=images, annotations=annotations)
     found = scanned(root, file)
     # Lines begin with the reason and the number.
-    assert [re.sub(r":.*", "", line) for line in found.wrong.lines()] == [
-        "rows that cannot be read 4",
-        "annotations of a photo of another size 2",
+    assert [re.sub(r":.*", "", line) for line in sorted(found.wrong.lines())] == [
         "masks of no area 1",
+        "rows that cannot be read 8",
     ]
     assert all("\n" not in line for line in found.wrong.lines())
     with_parts = {e.key: e.parts for e in found.examples if e.parts}
     assert with_parts.keys() == {"cat/0.png", "cat/1.png"}
     for (part,) in with_parts.values():
         assert Image.open(io.BytesIO(part["mask"])).size == SIZE[::-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"images": {"height": float("inf")}}, "OverflowError: cannot convert float infinity to"),
+        ({"categories": {"keypoints": ["nose", ""]}}, "ValueError: a keypoint has no name"),
+    ],
+)
+def test_coco_fields_that_cannot_be_read(tmp_path, changes, reason):
+    root = write_photos(tmp_path / "photos", number=4)
+    tree = json.loads(coco(tmp_path).read_text())
+    for kind, fields in changes.items():
+        tree[kind][0].update(fields)
+    found = scanned(root, write_coco(tmp_path / "coco.json", **tree))
+    assert any(line.startswith("rows") and reason in line for line in found.wrong.lines())
 
 
 def test_keypoints_stay_with_their_object(tmp_path):

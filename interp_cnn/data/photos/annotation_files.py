@@ -22,6 +22,7 @@ import numpy as np
 HEADERS = (("file", "part", "x", "y"), ("file", "part", "x", "y", "x2", "y2"))
 OBJECT = "object"  # the part that stands for the whole object; so does none
 _FORMS = "a CSV with the header file,part,x,y or file,part,x,y,x2,y2, or COCO JSON"
+_FAR = 10  # widths or heights of the image, how far a polygon may go
 _IDS = 3  # that a message names
 
 # Why an annotation is left out.
@@ -217,7 +218,7 @@ def _read_coco(path: Path, text: str, wrong: list[tuple[str, str]]) -> list[Mark
         file = images[annotation["image_id"]]
         try:
             marks += _coco_marks(coco, annotation, file, where, group, wrong)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             wrong.append((UNREADABLE, f"{where} ({type(error).__name__}: {error})"))
     return marks
 
@@ -259,6 +260,8 @@ def _coco_marks(
     names, points = category.get("keypoints") or [], annotation.get("keypoints") or []
     if points and len(points) != 3 * len(names):
         raise ValueError(f"{len(points)} numbers for {len(names)} keypoints")
+    if "" in names:
+        raise ValueError("a keypoint has no name")
     for index, name in enumerate(names if points else ()):
         x, y, visible = points[3 * index : 3 * index + 3]
         if visible:
@@ -268,7 +271,25 @@ def _coco_marks(
 
 
 def _mask_of(coco: Any, annotation: Mapping[str, Any]) -> np.ndarray:
-    """The segmentation of an annotation, bool [height, width]."""
+    """The segmentation of an annotation, bool [height, width].
+
+    Raises:
+        Exception: whatever pycocotools does, and ValueError for what it would not come back from.
+    """
+    image, segmentation = coco.imgs[annotation["image_id"]], annotation["segmentation"]
+    size = [int(image["height"]), int(image["width"])]
+    if isinstance(segmentation, Mapping):
+        counts = segmentation["counts"]
+        if segmentation["size"] != size:
+            raise ValueError(f"it is of the size {segmentation['size']}, the image {size}")
+        if isinstance(counts, list) and (min(counts) < 0 or sum(counts) != size[0] * size[1]):
+            raise ValueError("its counts are not as many pixels as the image has")
+    else:
+        for polygon in segmentation:
+            points = np.asarray(polygon, np.float64)
+            # Each pixel of an outline takes memory, also of one that is far away or without end.
+            if points.ndim != 1 or not (np.abs(points) < _FAR * max(size)).all():
+                raise ValueError("a polygon goes far beyond the image, or is no list of numbers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools is older than NumPy 2
         mask: np.ndarray = coco.annToMask(annotation) > 0

@@ -193,10 +193,10 @@ def _checked(
     if not (0 <= y <= size[0] and 0 <= x <= size[1]):
         wrong.add(OUTSIDE, what)
         return None
-    return _with_mask(mark, what, size, wrong) if mark.part and mark.mask else mark
+    return _with_mask(mark, what, wrong) if mark.part and mark.mask else mark
 
 
-def _with_mask(mark: Mark, what: str, size: tuple[int, int], wrong: Wrong) -> Mark | None:
+def _with_mask(mark: Mark, what: str, wrong: Wrong) -> Mark | None:
     """A part whose mask is made, None where that is no mask of the photo."""
     assert mark.mask is not None
     try:
@@ -204,11 +204,6 @@ def _with_mask(mark: Mark, what: str, size: tuple[int, int], wrong: Wrong) -> Ma
     except Exception as error:  # pycocotools raises whatever a wrong segmentation leads it into
         reason = " ".join(str(error).split())
         wrong.add(UNREADABLE, f"{what}: its segmentation ({type(error).__name__}: {reason})")
-        return None
-    if mask.shape != size:
-        wrong.add(
-            OTHER_SIZE, f"{what}: {' x '.join(map(str, mask.shape))}, is {size[0]} x {size[1]}"
-        )
         return None
     if not mask.any():
         wrong.add(EMPTY, what)
