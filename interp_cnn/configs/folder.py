@@ -16,7 +16,8 @@ import ml_collections
 from interp_cnn.config import parse_arguments
 from interp_cnn.configs._shared import own_config
 from interp_cnn.data.categories import ALL, named_categories
-from interp_cnn.data.photos.folder_layout import Folder, read_folder
+from interp_cnn.data.photos.folder_layout import Folder, is_other, read_folder
+from interp_cnn.data.pipeline import CATEGORIES, PHOTOS
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
@@ -42,7 +43,11 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     negatives = arguments.negatives or _negatives(folder, arguments.category, arguments.task)
     task = arguments.task or ("softmax" if negatives == "none" else "logistic")
     config = own_config(
-        arguments, name="folder", images=_images(folder), task=task, negatives=negatives
+        arguments,
+        name="folder",
+        images=_images(folder, arguments.category, negatives),
+        task=task,
+        negatives=negatives,
     )
     config.data.manual_dir = _absolute(arguments.path)
     config.data.annotations = _absolute(arguments.annotations)
@@ -64,10 +69,17 @@ def _negatives(folder: Folder | None, category: str, task: str) -> str:
     return "categories" if len(chosen) < len(folder.classes) else "none"
 
 
-def _images(folder: Folder | None) -> int:
-    """About how many photos train."""
+def _images(folder: Folder | None, category: str, negatives: str) -> int:
+    """About how many photos train: those of the task."""
     if folder is None:
         return 0
+    chosen = named_categories(category, folder.classes)
+    photos = [
+        photo
+        for photo in folder.photos
+        if photo.category in chosen
+        or negatives == (PHOTOS if is_other(photo.category) else CATEGORIES)
+    ]
     if folder.is_split:
-        return sum(photo.split == "train" for photo in folder.photos)
-    return len(folder.photos) * 2 // 3
+        return sum(photo.split == "train" for photo in photos)
+    return len(photos) * 2 // 3

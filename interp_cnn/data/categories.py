@@ -10,7 +10,8 @@ def named_categories(text: str, known: Sequence[str] | None) -> tuple[str, ...]:
     """The names in `"cat"` or `"cat+fox+elephant"`, in the order of their labels 1, 2, ...
 
     Args:
-        text: one name, several joined by `+`, or `"all"`.
+        text: one name, which may have a `+` in it where it is known, several joined by `+`, or
+            `"all"`.
         known: every category in its official order; None where only the data can tell.
 
     Returns:
@@ -21,7 +22,7 @@ def named_categories(text: str, known: Sequence[str] | None) -> tuple[str, ...]:
     """
     if text == ALL:
         return tuple(known or ())
-    names = tuple(text.split(SEPARATOR))
+    names = (text,) if text in (known or ()) else tuple(text.split(SEPARATOR))
     for name in names:
         if not name or (known is not None and name not in known):
             choice = f" of {', '.join(known)}" if known else ""

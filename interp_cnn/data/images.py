@@ -21,16 +21,18 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Raises:
       ValueError: for pixels of 32 bits, which have no white.
     """
-    if image.mode in _ALPHA or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
     if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.int64)
+        if "transparency" in image.info:  # the level that stands for nothing
+            levels[levels == image.info["transparency"]] = 65535
         if levels.min(initial=0) < 0 or levels.max(initial=0) > 65535:
             raise ValueError("its pixels have 32 bits; save it with 8 or 16")
         # 65535 becomes 255.
         image = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode in _ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
     elif image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     return image if image.mode == "RGB" else image.convert("RGB")

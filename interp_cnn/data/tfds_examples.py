@@ -72,15 +72,23 @@ def open_tfds(name: str, *, data_dir: str | None) -> tfds.core.DatasetBuilder:
             f"The tfds data set {name!r} cannot be opened ({reason}): give the name of one that is"
             f" prepared, {_how_to_prepare(name)}."
         ) from error
-    if not all(has.values()) or not isinstance(
-        features["label"],
-        tfds.features.ClassLabel,  # type: ignore[index]
-    ):
+    if not all(has.values()) or not _are_images_of_classes(features):
         raise ValueError(
             f"The tfds data set {name!r} has the features {', '.join(features or ())}: one with an"
-            " image and a label (ClassLabel) is needed."
+            " image and a label (Image of whole numbers, ClassLabel) is needed."
         )
     return builder
+
+
+def _are_images_of_classes(features: Any) -> bool:
+    """Whether `image` is one image, not several nor an array, and `label` one of named classes."""
+    image, label = features["image"], features["label"]
+    return (
+        isinstance(image, tfds.features.Image)
+        and np.issubdtype(image.np_dtype, np.integer)
+        and isinstance(label, tfds.features.ClassLabel)
+        and label.num_classes is not None
+    )
 
 
 def _how_to_prepare(name: str) -> str:
@@ -188,10 +196,15 @@ def _box_reader(feature: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray] 
     form = getattr(feature, "bbox_format", None)
     name = getattr(form, "value", form) or "YXYX"
     relative, order = name.startswith("REL_"), name.removeprefix("REL_")
-    if order not in ("YXYX", "XYXY"):
+    if order not in ("YXYX", "XYXY", "XYWH"):
         return None
     axes = [0, 1, 2, 3] if order == "YXYX" else [1, 0, 3, 2]
-    return lambda box, size: box[axes] * (size if relative else 1)
+
+    def read(box: np.ndarray, size: np.ndarray) -> np.ndarray:
+        box = box[axes] * (size if relative else 1)
+        return np.concatenate([box[:2], box[:2] + box[2:]]) if order == "XYWH" else box
+
+    return read
 
 
 def _inside(box: np.ndarray, size: np.ndarray) -> np.ndarray:

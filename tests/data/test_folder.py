@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -94,6 +95,27 @@ def test_a_folder_with_a_split_and_other_things(tmp_path):
     assert read_folder(vehicles).classes == ("bus", "train")
 
 
+def test_photos_beside_the_classes_leave_a_split_as_it_is(tmp_path):
+    for split in ("train", "test", "val"):
+        write_photos(tmp_path / split, number=2)
+    for stray in ("all.png", "train/all.png", "test/all.png"):
+        (tmp_path / stray).write_bytes(encoded(pixels(99)))
+    found = read_folder(tmp_path)
+    assert found.classes == ("cat", "dog") and found.is_split and len(found.photos) == 8
+    assert found.other_files == {
+        "photos in no class folder": 2,
+        "photos in no folder of train/ or test/": 5,
+    }
+
+
+def test_accents_are_written_in_two_ways(tmp_path):
+    composed, taken_apart = "caf\u00e9", "cafe\u0301"
+    root = write_photos(tmp_path / "photos", (taken_apart, "dog"), number=3)
+    rows = [(f"{composed}/{i}.png", "eye", 30, 20) for i in (0, 1)]
+    found = scanned(root, write_csv(tmp_path / "parts.csv", rows, "file,part,x,y"))
+    assert found.wrong.lines() == [] and found.parts == {composed: ["eye"], "dog": []}
+
+
 def make_empty(root):
     (root / "fish").mkdir()
 
@@ -127,6 +149,22 @@ def make_half_a_split(root):
         (root / name).rename(root / "train" / name)
 
 
+def make_unsorted_test(root):
+    make_half_a_split(root)
+    (root / "test").mkdir()
+    shutil.copy(root / "train" / "cat" / "0.png", root / "test" / "1.png")
+
+
+def make_capitals(root):
+    make_half_a_split(root)
+    shutil.copytree(root / "train", root / "Test")
+    (root / "train").rename(root / "Train")
+
+
+def make_no_text(root):
+    (root / "cat").rename(root / os.fsdecode(b"caf\xe9"))
+
+
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
@@ -141,6 +179,9 @@ def make_half_a_split(root):
         (make_only_photos, ValueError, r"has no folder with photos in it: give DIR/CLASS"),
         (make_other_classes, ValueError, r"test lacks the classes cat, which .*train has"),
         (make_half_a_split, ValueError, r"has train/ and no test/: add it, or put the folders"),
+        (make_capitals, ValueError, r"has Test/, Train/ and no train/ and no test/: rename them"),
+        (make_unsorted_test, ValueError, r"photos/test has no folders of classes: sort its photos"),
+        (make_no_text, ValueError, r"class folder 'caf\\udce9' .* has a name that is no text in"),
     ],
 )
 def test_folders_that_are_no_data_set(tmp_path, damage, error, message):
@@ -198,6 +239,26 @@ def test_a_class_with_one_photo(tmp_path):
     (tmp_path / "cat" / "1.png").unlink()
     shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "cat" / "copy.png")
     with pytest.raises(ValueError, match=r"class folder .*cat has too few different photos"):
+        scanned(tmp_path)
+
+
+def test_folders_of_other_things_are_split_as_one(tmp_path):
+    write_photos(tmp_path, ("cat", "other"), number=4)
+    write_photos(tmp_path, ("neg",), number=1, first=90)
+    assert scanned(tmp_path).summary["other"]["examples"] == 5
+    write_photos(tmp_path, ("neg",), number=2, first=90)
+    shutil.copy(tmp_path / "neg" / "90.png", tmp_path / "other" / "copy.png")
+    for seed in range(1, 9):
+        sides = {e.key: e.in_test for e in scanned(tmp_path, seed=seed).examples}
+        assert sides["neg/90.png"] == sides["other/copy.png"]
+
+
+def test_a_test_side_that_is_all_in_train(tmp_path):
+    for first, split in enumerate(("train", "test")):
+        write_photos(tmp_path / split, number=2, first=2 * first)
+    shutil.rmtree(tmp_path / "test" / "cat")
+    shutil.copytree(tmp_path / "train" / "cat", tmp_path / "test" / "cat")
+    with pytest.raises(ValueError, match=r"class folder .*test/cat has too few different photos"):
         scanned(tmp_path)
 
 
@@ -327,19 +388,21 @@ def test_wrong_annotations_are_counted_and_named(tmp_path):
         ("cat/3.png", "tail", 1, 2, "", ""),
         ("cat/3.png", "tail", 3, 2, "", ""),
         ("cat/3.png", "object", 3, 2, "", ""),
+        ("cat/2.png", "object", 3, 2, 3.5, 40),
         ("cat/3.png", "head", "three", 2, "", ""),
         ("0.png", "head", 3, 2, "", ""),  # in both classes
     ]
     csv = write_csv(tmp_path / "parts.csv", rows)
     found = scanned(root, csv).wrong
-    assert found.total == 9
+    assert found.total == 10
     assert found.lines() == [
         "rows that cannot be read 2: row 12 (cat/3.png,object,3,2,,);"
-        " row 13 (cat/3.png,head,three,2,,)",
+        " row 14 (cat/3.png,head,three,2,,)",
         "files that are not in the folder 1: row 6 (cat/99.png)",
-        "names that several photos have 1: row 14 (0.png)",
+        "names that several photos have 1: row 15 (0.png)",
         "points outside the photo 1: row 7 (cat/2.png, head)",
         "boxes of no area 1: row 8 (cat/2.png, head)",
+        "objects under a pixel high or wide 1: row 13 (cat/2.png)",
         "parts given twice 2: row 10 (cat/3.png, tail); row 11 (cat/3.png, tail)",
         "parts that one photo alone has 1: hed (cat/2.png)",
     ]
@@ -367,6 +430,7 @@ def test_the_command_prints_what_was_left_out(tmp_path, capsys):
     [
         ("name,part,x,y\ncat/0.png,head,1,2\n", r"has the header 'name,part,x,y': give a CSV with"),
         ("file;part;x;y\n", r"has the header 'file;part;x;y'"),
+        ("file,part,x,y\ncat/0.png,head,0.5,1\n", r"has no position above 1: give them in pixels"),
         ("", r"has the header ''"),
         ("file,part,x,y\nfish/0.png,head,1,2\n", r"names none of the photos .*'fish/0\.png'\)"),
         (b"\xff\xfe\x00file", r"is no text in UTF-8"),
@@ -454,6 +518,95 @@ def test_coco_ids_without_an_image(tmp_path):
         ValueError, match=r"2 annotations whose image_id is that of no image \(77, 7"
     ):
         scanned(root, coco(tmp_path, annotations=wrong))
+
+
+@pytest.mark.parametrize("kind", ["images", "categories"])
+def test_coco_ids_that_are_not_unique(tmp_path, kind):
+    root = write_photos(tmp_path / "photos", number=4)
+    tree = json.loads(coco(tmp_path).read_text())
+    tree[kind][1]["id"] = tree[kind][0]["id"]
+    message = rf"has several {kind} of the same id \({tree[kind][0]['id']}\), so that which"
+    with pytest.raises(ValueError, match=message):
+        scanned(root, write_coco(tmp_path / "coco.json", **tree))
+
+
+def test_coco_segmentations_that_are_no_masks_of_the_photo(tmp_path):
+    root = write_photos(tmp_path / "photos", number=11)
+    whole = {"size": list(SIZE), "counts": [0, SIZE[0] * SIZE[1]]}
+    segmentations = [
+        *([[10, 10, 40, 10, 10, 40]], whole),
+        *([[]], [[1, 2, 3, 4]], "x", whole | {"counts": "garbage"}),
+        *({"size": [30, 40], "counts": [0, 1200]}, whole | {"size": list(SIZE[::-1])}),
+        *([[1e9, 0, 20, 1, 20, 20]], [[None, 1, 20, 1, 20, 20]]),
+        [[99, 99, 98, 98, 99, 98]],  # beside the photo
+    ]
+    images = [
+        {"id": i, "file_name": f"cat/{i}.png", "height": SIZE[0], "width": SIZE[1]}
+        for i in range(11)
+    ]
+    annotations = [
+        {"id": i, "category_id": 2, "image_id": i, "bbox": [1, 1, 40, 40], "segmentation": one}
+        for i, one in enumerate(segmentations)
+    ]
+    file = coco(tmp_path, images=images, annotations=annotations)
+    found = scanned(root, file)
+    # Lines begin with the reason and the number.
+    assert [re.sub(r":.*", "", line) for line in sorted(found.wrong.lines())] == [
+        "masks of no area 1",
+        "rows that cannot be read 8",
+    ]
+    assert all("\n" not in line for line in found.wrong.lines())
+    with_parts = {e.key: e.parts for e in found.examples if e.parts}
+    assert with_parts.keys() == {"cat/0.png", "cat/1.png"}
+    for (part,) in with_parts.values():
+        assert Image.open(io.BytesIO(part["mask"])).size == SIZE[::-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"images": {"height": float("inf")}}, "OverflowError: cannot convert float infinity to"),
+        ({"categories": {"keypoints": ["nose", ""]}}, "ValueError: a keypoint has no name"),
+    ],
+)
+def test_coco_fields_that_cannot_be_read(tmp_path, changes, reason):
+    root = write_photos(tmp_path / "photos", number=4)
+    tree = json.loads(coco(tmp_path).read_text())
+    for kind, fields in changes.items():
+        tree[kind][0].update(fields)
+    found = scanned(root, write_coco(tmp_path / "coco.json", **tree))
+    assert any(line.startswith("rows") and reason in line for line in found.wrong.lines())
+
+
+def test_keypoints_stay_with_their_object(tmp_path):
+    root = write_photos(tmp_path / "photos", number=4)
+    of = [
+        (0, [5, 5, 0, 0], 10),  # no area, and another cat is there
+        (0, [30, 5, 20, 20], 0),
+        (1, [5, 5, 30, 40], 10),
+        (1, [40, 5, 30, 40], 50),  # of the same id as the one before
+        (2, [5, 5, 0, 0], 10),  # no area, and alone
+    ]
+    annotations = [
+        {
+            **{"id": min(i, 2), "category_id": 1, "image_id": image, "bbox": box},
+            "keypoints": [x, 12, 2 * bool(x), 0, 0, 0],
+        }
+        for i, (image, box, x) in enumerate(of)
+    ]
+    images = [{"id": i, "file_name": f"cat/{i}.png"} for i in range(3)]
+    found = scanned(root, coco(tmp_path, images=images, annotations=annotations))
+    places = {
+        e.key: [p["center"].tolist() for p in e.parts] for e in found.examples if e.label == 1
+    }
+    assert places == {
+        **{"cat/0.png": [], "cat/1.png": [[12, 10]], "cat/1.png#2": [[12, 50]]},
+        **{"cat/2.png": [[12, 10]], "cat/3.png": []},
+    }
+    assert found.wrong.lines() == [
+        "boxes of no area 2: annotation 0 (cat/0.png); annotation 2 (cat/2.png)",
+        "keypoints of objects that are left out 1: annotation 0 (cat/0.png, nose)",
+    ]
 
 
 def test_masks_and_boxes_of_a_prepared_data_set(tmp_path, monkeypatch):
@@ -592,6 +745,21 @@ def test_the_task_follows_from_the_folder(tmp_path):
     file.write_text("from interp_cnn.configs.folder import get_config\n")
     with pytest.raises(FileNotFoundError, match=r"^The folder .* does not exist"):
         read_named_config(f"{file}:path={tmp_path / 'nowhere'}")
+
+
+def test_the_batch_size_follows_from_the_photos_of_the_task(tmp_path):
+    for number in range(12):
+        write_photos(tmp_path, (f"{number:02d}", "c++"), number=24, first=100 * number)
+
+    def batch_size(text):
+        return folder_config.get_config(f"path={tmp_path},{text}").train.batch_size
+
+    assert batch_size("net=small") == 32
+    # 32 photos of these two train, and those of all classes where the others are negatives.
+    assert batch_size("category=01+02,task=softmax") == 8
+    assert batch_size("category=01+02") == 32
+    # A class whose name has the sign that joins names.
+    assert batch_size("category=c++,negatives=none,task=logistic") == 16
 
 
 @pytest.mark.parametrize("net", NETWORKS)

@@ -63,6 +63,14 @@ def test_16_bits_are_scaled():
     np.testing.assert_array_equal(as_rgb(big_endian), as_rgb(image))
 
 
+def test_16_bits_with_a_transparent_level():
+    levels = np.array([[0, 257, 65535, 1000]], np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "PNG", transparency=1000)
+    rgb = np.asarray(as_rgb(Image.open(file)))
+    np.testing.assert_array_equal(rgb[0, :, 0], [0, 1, 255, 255])
+
+
 def test_other_modes():
     image = Image.fromarray(PIXELS)
     grey = np.asarray(as_rgb(image.convert("L")))

@@ -10,6 +10,7 @@ from tiny import tiny_config
 
 from interp_cnn.cli.config_flag import read_named_config
 from interp_cnn.config import default_config
+from interp_cnn.data import tfds_examples
 from interp_cnn.data.pipeline import Crop, CropWithParts
 from interp_cnn.data.prepare import prepare
 from interp_cnn.preflight import check_run
@@ -101,6 +102,27 @@ class TinyText(TinyShapes):
         return {"label": "x"}
 
 
+class TinyFilms(TinyShapes):
+    """Several images in each example."""
+
+    def features(self):
+        label = tfds.features.ClassLabel(names=["a", "b"])
+        images = tfds.features.Sequence(tfds.features.Image(shape=(*SIDE, 1)))
+        return tfds.features.FeaturesDict({"image": images, "label": label})
+
+    def example(self, split, i):
+        return {"image": [png(i)], "label": i % 2}
+
+
+class TinyArrays(TinyFilms):
+    """Arrays in place of images."""
+
+    def features(self):
+        label = tfds.features.ClassLabel(names=["a", "b"])
+        array = tfds.features.Tensor(shape=SIDE, dtype=np.uint8)
+        return tfds.features.FeaturesDict({"image": array, "label": label})
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """The folder with both data sets."""
@@ -184,6 +206,8 @@ def test_boxes_parts_and_a_test_split_without_labels(prepared):
             r"'no_such_set' cannot be opened \(Dataset no_such_set not found\.\): give",
         ),
         ("tiny_text", r"'tiny_text' has the features label: one with an image and a label"),
+        ("tiny_films", r"has the features image, label: one with an image and a label \(Image of"),
+        ("tiny_arrays", r"has the features image, label: one with an image and a label \(Image of"),
         ("../x", r"'\.\./x' cannot be opened"),
     ],
 )
@@ -191,6 +215,22 @@ def test_what_cannot_be_read(tmp_path, dataset, message):
     with pytest.raises(ValueError, match=message) as caught:
         prepare(data_of(tmp_path, dataset), seed=0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "stored"),
+    [
+        ("REL_YXYX", [0.25, 0.2, 0.75, 0.8]),
+        ("REL_XYXY", [0.2, 0.25, 0.8, 0.75]),
+        ("YXYX", [5, 6, 15, 24]),
+        ("XYXY", [6, 5, 24, 15]),
+        ("XYWH", [6, 5, 18, 10]),
+    ],
+)
+def test_forms_of_boxes(form, stored):
+    read = tfds_examples._box_reader(tfds.features.BBoxFeature(bbox_format=form))
+    found = read(np.array(stored, np.float32), np.array([*SIDE, *SIDE], np.float32))
+    np.testing.assert_allclose(found, [5, 6, 15, 24], rtol=1e-6)
 
 
 def test_records_that_need_tensorflow(prepared, monkeypatch):

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 HEADERS = (("file", "part", "x", "y"), ("file", "part", "x", "y", "x2", "y2"))
 OBJECT = "object"  # the part that stands for the whole object; so does none
 _FORMS = "a CSV with the header file,part,x,y or file,part,x,y,x2,y2, or COCO JSON"
+_FAR = 10  # widths or heights of the image, how far a polygon may go
 _IDS = 3  # that a message names
 
 # Why an annotation is left out.
@@ -88,7 +90,8 @@ def read_annotations(path: Path, classes: Sequence[str]) -> Annotations:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file as a whole is neither, or COCO annotations have no image.
+        ValueError: if the file as a whole is neither, its positions are no pixels, or COCO
+            annotations have no image, or several.
     """
     if not path.is_file():
         raise FileNotFoundError(f"The file of annotations {path} does not exist: give {_FORMS}.")
@@ -102,6 +105,11 @@ def read_annotations(path: Path, classes: Sequence[str]) -> Annotations:
         marks = _read_coco(path, text, wrong)
     else:
         marks = _read_csv(path, text, wrong)
+    if marks and all(max(mark.box or mark.point or ()) <= 1 for mark in marks):
+        raise ValueError(
+            f"{path} has no position above 1: give them in pixels of the photo, not in shares of"
+            " its height and width."
+        )
     parts = [mark for mark in marks if _is_part(mark, classes)]
     return Annotations(
         path,
@@ -190,6 +198,13 @@ def _read_coco(path: Path, text: str, wrong: list[tuple[str, str]]) -> list[Mark
             f"{path} is no COCO JSON with images, annotations and categories"
             f" ({type(error).__name__}: {error}): export it again."
         ) from error
+    for kind in ("images", "categories"):
+        numbers = Counter(one["id"] for one in coco.dataset[kind])
+        if several := [str(id_) for id_, number in numbers.items() if number > 1]:
+            raise ValueError(
+                f"{path} has several {kind} of the same id ({', '.join(several[:_IDS])}), so that"
+                " which of them an annotation means is unknown: give each its own."
+            )
     lost = [a["image_id"] for a in coco.dataset["annotations"] if a["image_id"] not in images]
     if lost:
         ids = ", ".join(map(str, dict.fromkeys(lost[:_IDS])))
@@ -198,19 +213,28 @@ def _read_coco(path: Path, text: str, wrong: list[tuple[str, str]]) -> list[Mark
             " export it again."
         )
     marks: list[Mark] = []
-    for annotation in coco.dataset["annotations"]:
+    for group, annotation in enumerate(coco.dataset["annotations"]):
         where = f"annotation {annotation.get('id')}"
+        file = images[annotation["image_id"]]
         try:
-            marks += _coco_marks(coco, annotation, images[annotation["image_id"]], where, wrong)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            marks += _coco_marks(coco, annotation, file, where, group, wrong)
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             wrong.append((UNREADABLE, f"{where} ({type(error).__name__}: {error})"))
     return marks
 
 
 def _coco_marks(
-    coco: Any, annotation: Mapping[str, Any], file: str, where: str, wrong: list[tuple[str, str]]
+    coco: Any,
+    annotation: Mapping[str, Any],
+    file: str,
+    where: str,
+    group: int,
+    wrong: list[tuple[str, str]],
 ) -> list[Mark]:
-    """The object or part of an annotation, and the parts that its keypoints are."""
+    """The object or part of an annotation, and the parts that its keypoints are.
+
+    They share `group`, since ids are not unique where files were merged.
+    """
     category = coco.cats.get(annotation.get("category_id"))
     if category is None:
         wrong.append((UNKNOWN, f"{where} (category_id {annotation.get('category_id')})"))
@@ -220,7 +244,6 @@ def _coco_marks(
         return []
     image = coco.imgs[annotation["image_id"]]
     size = (int(image["height"]), int(image["width"])) if "height" in image else None
-    group = int(annotation["id"])
     common: dict[str, Any] = {"where": where, "size": size, "group": group}
     x, y, width, height = (float(value) for value in annotation["bbox"])
     segmentation = annotation.get("segmentation")
@@ -237,6 +260,8 @@ def _coco_marks(
     names, points = category.get("keypoints") or [], annotation.get("keypoints") or []
     if points and len(points) != 3 * len(names):
         raise ValueError(f"{len(points)} numbers for {len(names)} keypoints")
+    if "" in names:
+        raise ValueError("a keypoint has no name")
     for index, name in enumerate(names if points else ()):
         x, y, visible = points[3 * index : 3 * index + 3]
         if visible:
@@ -246,7 +271,25 @@ def _coco_marks(
 
 
 def _mask_of(coco: Any, annotation: Mapping[str, Any]) -> np.ndarray:
-    """The segmentation of an annotation, bool [height, width]."""
+    """The segmentation of an annotation, bool [height, width].
+
+    Raises:
+        Exception: whatever pycocotools does, and ValueError for what it would not come back from.
+    """
+    image, segmentation = coco.imgs[annotation["image_id"]], annotation["segmentation"]
+    size = [int(image["height"]), int(image["width"])]
+    if isinstance(segmentation, Mapping):
+        counts = segmentation["counts"]
+        if segmentation["size"] != size:
+            raise ValueError(f"it is of the size {segmentation['size']}, the image {size}")
+        if isinstance(counts, list) and (min(counts) < 0 or sum(counts) != size[0] * size[1]):
+            raise ValueError("its counts are not as many pixels as the image has")
+    else:
+        for polygon in segmentation:
+            points = np.asarray(polygon, np.float64)
+            # Each pixel of an outline takes memory, also of one that is far away or without end.
+            if points.ndim != 1 or not (np.abs(points) < _FAR * max(size)).all():
+                raise ValueError("a polygon goes far beyond the image, or is no list of numbers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools is older than NumPy 2
         mask: np.ndarray = coco.annToMask(annotation) > 0

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from interp_cnn.data.photos.annotation_files import UNKNOWN, Annotations, Mark, part_of_category
+from interp_cnn.data.photos.annotation_files import (
+    UNKNOWN,
+    UNREADABLE,
+    Annotations,
+    Mark,
+    part_of_category,
+)
+from interp_cnn.data.photos.folder_layout import composed
 
 _SHOWN = 3  # wrong annotations that are named for each reason
 _NO_BOX = np.full(4, np.nan)
@@ -20,9 +27,12 @@ NOT_THERE = "files that are not in the folder"
 SEVERAL = "names that several photos have"
 OUTSIDE = "points outside the photo"
 NO_AREA = "boxes of no area"
+THIN = "objects under a pixel high or wide"
+EMPTY = "masks of no area"
 ONCE = "parts that one photo alone has"
 TWICE = "parts given twice"
 IN_NONE = "parts in none of several objects"
+OF_NONE = "keypoints of objects that are left out"
 OTHER_CLASS = "objects of another class than the photo's"
 OTHER_SIZE = "annotations of a photo of another size"
 
@@ -111,21 +121,22 @@ class _Names:
     """Finds photos by the names that files of annotations use."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = set(names)
+        self._names: dict[str, list[str]] = {}
         self._last: dict[str, list[str]] = {}
-        for name in self._names:
-            self._last.setdefault(PurePosixPath(name).name, []).append(name)
+        for name in set(names):
+            self._names.setdefault(composed(name), []).append(name)
+            self._last.setdefault(composed(PurePosixPath(name).name), []).append(name)
 
     def find(self, file: str) -> list[str]:
         """The photo with this path in the folder, or those whose path ends with it."""
-        path = PurePosixPath(file.replace("\\", "/")).as_posix()
+        path = composed(PurePosixPath(file.replace("\\", "/")).as_posix())
         if path in self._names:
-            return [path]
+            return self._names[path]
         return [
             name
             for name in self._last.get(PurePosixPath(path).name, [])
             # A path in the folder of a split or class, or one that begins above the folder.
-            if name.endswith(f"/{path}") or path.endswith(f"/{name}")
+            if composed(name).endswith(f"/{path}") or path.endswith(f"/{composed(name)}")
         ]
 
 
@@ -175,11 +186,29 @@ def _checked(
         if not (box[0] < box[2] and box[1] < box[3]):
             wrong.add(OUTSIDE, what)
             return None
+        if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+            wrong.add(THIN, what)
+            return None
     y, x = _center(mark)
     if not (0 <= y <= size[0] and 0 <= x <= size[1]):
         wrong.add(OUTSIDE, what)
         return None
-    return mark
+    return _with_mask(mark, what, wrong) if mark.part and mark.mask else mark
+
+
+def _with_mask(mark: Mark, what: str, wrong: Wrong) -> Mark | None:
+    """A part whose mask is made, None where that is no mask of the photo."""
+    assert mark.mask is not None
+    try:
+        mask = mark.mask()
+    except Exception as error:  # pycocotools raises whatever a wrong segmentation leads it into
+        reason = " ".join(str(error).split())
+        wrong.add(UNREADABLE, f"{what}: its segmentation ({type(error).__name__}: {reason})")
+        return None
+    if not mask.any():
+        wrong.add(EMPTY, what)
+        return None
+    return dataclasses.replace(mark, mask=lambda: mask)
 
 
 def _center(mark: Mark) -> tuple[float, float]:
@@ -201,7 +230,8 @@ def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list
             continue
         index = _object_of(mark, boxes)
         if index is None:
-            wrong.add(IN_NONE, f"{mark.where} ({mark.file}, {mark.part})")
+            reason = IN_NONE if mark.group is None else OF_NONE
+            wrong.add(reason, f"{mark.where} ({mark.file}, {mark.part})")
         else:
             of[index].append(mark)
     return [
@@ -211,11 +241,12 @@ def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list
 
 
 def _object_of(mark: Mark, boxes: Sequence[Mark]) -> int | None:
-    """Which of the objects a part belongs to: its own, the only one, or the smallest around it."""
-    if mark.group is not None:
-        for index, box in enumerate(boxes):
-            if box.group == mark.group:
-                return index
+    """Which of the objects a part belongs to: its own, the only one, or the smallest around it.
+
+    Where the photo has boxes of others alone, a keypoint belongs to none of them.
+    """
+    if mark.group is not None and boxes[0].file:
+        return next((i for i, box in enumerate(boxes) if box.group == mark.group), None)
     if len(boxes) == 1:
         return 0
     y, x = _center(mark)

@@ -15,7 +15,7 @@ from absl import logging
 
 from interp_cnn.data.photos.annotation_files import Annotations
 from interp_cnn.data.photos.annotation_places import Wrong, place
-from interp_cnn.data.photos.folder_layout import Folder, FolderPhoto, is_other
+from interp_cnn.data.photos.folder_layout import SPLITS, Folder, FolderPhoto, is_other
 from interp_cnn.data.photos.folder_photos import (
     UnusablePhoto,
     digests,
@@ -25,7 +25,7 @@ from interp_cnn.data.photos.folder_photos import (
 )
 from interp_cnn.data.photos.photo_files import Counts, Example
 
-_FORMAT = 1  # of what is prepared: another number prepares anew
+_FORMAT = 2  # of what is prepared: another number prepares anew
 
 
 def fingerprint(
@@ -195,18 +195,20 @@ def _sides(
         ValueError: if a class has no photo on one of the sides.
     """
     result: dict[str, bool] = {}
-    for category in dict.fromkeys((*folder.classes, *(p.category for p in photos))):
-        own = [photo for photo in photos if photo.category == category]
+    for category in dict.fromkeys((*folder.classes, *(_shown(p.category) for p in folder.photos))):
+        own = [photo for photo in photos if _shown(photo.category) == category]
         if folder.is_split:
             sides = {photo.name: photo.split == "test" for photo in own}
         else:
             drawn = draw_split([content[photo.name] for photo in own], seed)
             sides = {photo.name: drawn[content[photo.name]] for photo in own}
         if len(set(sides.values())) < 2:
-            where = folder.root / (own[0].split if own else "") / category
+            lacking = [split for split in SPLITS if (split == "test") not in sides.values()]
+            split = lacking[0] if folder.is_split else ""
+            name = next(p.category for p in folder.photos if _shown(p.category) == category)
             raise ValueError(
-                f"The class folder {where} has too few different photos that can be used for a"
-                " training and a test side: add some."
+                f"The class folder {folder.root / split / name} has too few different photos that"
+                " can be used for a training and a test side: add some."
             )
         result |= sides
     return result

@@ -5,8 +5,10 @@ Needs neither tfds nor the network, and opens no photo.
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 SPLITS = ("train", "test")
 LAYOUT = "DIR/CLASS/PHOTO.jpg, or DIR/train/CLASS/ and DIR/test/CLASS/"
@@ -15,6 +17,8 @@ OTHER = ("other", "others", "neg", "negative", "negatives")
 SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
+# Folders of these names, whatever their case, hold a part of a data set more likely than a class.
+_PARTS = frozenset("train training test testing val valid validation".split())
 _NO_PHOTOS = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders
 _MACOS = "__MACOSX"  # a folder that macOS puts into archives
 
@@ -26,7 +30,7 @@ class FolderPhoto:
     Attributes:
         path: the file.
         name: its path in the folder, with slashes.
-        category: the name of its class's folder.
+        category: the name of its class's folder, accents composed (NFC), as keyboards write them.
         split: `"train"` or `"test"`, "" where the folder has no split.
     """
 
@@ -45,7 +49,7 @@ class Folder:
         classes: names of the classes, sorted: the labels 1, 2, ...
         photos: all photos, those of other things included, sorted by name.
         other_files: how many files there are that are no photos, by their suffix, and photos in no
-            class's folder.
+            class's folder, or in none of train/ and test/.
     """
 
     root: Path
@@ -69,6 +73,11 @@ def is_other(category: str) -> bool:
     return category.lower() in OTHER
 
 
+def composed(name: str) -> str:
+    """A name in one of the two ways to write accents: macOS writes those of files in the other."""
+    return unicodedata.normalize("NFC", name)
+
+
 def read_folder(root: Path) -> Folder:
     """List the classes and photos of a folder; no file is opened.
 
@@ -80,8 +89,8 @@ def read_folder(root: Path) -> Folder:
     Raises:
         FileNotFoundError: if there is no such folder.
         NotADirectoryError: if it is a file.
-        ValueError: if it has no classes, one class only, a class without photos, or other classes
-            for the test than for the training.
+        ValueError: if it has no classes, one class only, a class without photos or with a name that
+            is no text, other classes for the test than for the training, or half of a split.
     """
     if not root.exists():
         raise FileNotFoundError(f"The folder {root} does not exist: give one with {LAYOUT}.")
@@ -90,9 +99,15 @@ def read_folder(root: Path) -> Folder:
     splits = _splits(root)
     photos: list[FolderPhoto] = []
     other_files: dict[str, int] = {}
+    if splits == SPLITS:
+        beside = [folder for folder in _folders(root) if folder.name not in SPLITS]
+        _count(
+            other_files,
+            "photos in no folder of train/ or test/",
+            sum(1 for folder in beside for _ in _photos(folder, {})) + _number_of_photos(root),
+        )
     for split in splits:
-        if stray := _number_of_photos(root / split):
-            other_files["photos in no class folder"] = stray
+        _count(other_files, "photos in no class folder", _number_of_photos(root / split))
         for folder in _folders(root / split):
             found = list(_photos(folder, other_files))
             if not found:
@@ -101,7 +116,7 @@ def read_folder(root: Path) -> Folder:
                     " some, or remove the folder."
                 )
             photos += [
-                FolderPhoto(path, path.relative_to(root).as_posix(), folder.name, split)
+                FolderPhoto(path, path.relative_to(root).as_posix(), composed(folder.name), split)
                 for path in found
             ]
     _check_classes(root, photos, splits)
@@ -112,32 +127,44 @@ def read_folder(root: Path) -> Folder:
 
 
 def _splits(root: Path) -> tuple[str, ...]:
-    """`("train", "test")`, or `("",)` for a folder that has no split."""
-    there = [name for name in SPLITS if (root / name).is_dir() and not _has_photos(root / name)]
-    if len(there) == 2:
+    """`("train", "test")`, or `("",)` for a folder that has no split.
+
+    Raises:
+        ValueError: if it has half of a split, which would else become classes to be told apart.
+    """
+    names = [folder.name for folder in _folders(root)]
+    sorted_ones = [name for name in SPLITS if name in names and _folders(root / name)]
+    if len(sorted_ones) == 2:
         return SPLITS
-    if there and len(_folders(root)) - _counts_as_split(root) <= 1:
-        missing = next(name for name in SPLITS if name not in there)
+    parts = [name for name in names if name.lower() in _PARTS]
+    both = set(SPLITS) <= set(names)
+    if not parts or (len(parts) < len(names) and not (both and sorted_ones)):
+        return ("",)
+    if both:
+        unsorted = next(name for name in SPLITS if name not in sorted_ones)
         raise ValueError(
-            f"The folder {root} has {there[0]}/ and no {missing}/: add it, or put the folders of"
-            f" the classes directly into {root} for a split that is drawn."
+            f"The folder {root / unsorted} has no folders of classes: sort its photos into"
+            f" {unsorted}/CLASS/, or put the folders of the classes directly into {root} for a"
+            " split that is drawn."
         )
-    return ("",)
+    lacking = [f"{name}/" for name in SPLITS if name not in names]
+    remedy = "add it" if len(lacking) == 1 else "rename them"
+    raise ValueError(
+        f"The folder {root} has {_listed([f'{name}/' for name in parts])} and no"
+        f" {' and no '.join(lacking)}: {remedy}, or put the folders of the classes directly into"
+        f" {root} for a split that is drawn."
+    )
 
 
-def _counts_as_split(root: Path) -> int:
-    """How many folders are named as the validation part of a data set."""
-    return sum((root / name).is_dir() for name in ("val", "valid", "validation"))
+def _count(counts: dict[str, int], what: str, number: int) -> None:
+    if number:
+        counts[what] = counts.get(what, 0) + number
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(
         p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != _MACOS
     )
-
-
-def _has_photos(folder: Path) -> bool:
-    return _number_of_photos(folder) > 0
 
 
 def _number_of_photos(folder: Path) -> int:
@@ -152,10 +179,11 @@ def _is_photo(name: str) -> bool:
 def _photos(folder: Path, other_files: dict[str, int]) -> Iterator[Path]:
     """The photos in a class's folder and in the folders in it; counts other files."""
     seen: set[str] = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        # A link may lead back to a folder above it.
+    for where, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        # A link may lead back to a folder above it; of two to one folder the first by name counts.
         real = os.path.realpath(where)
-        folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
+        inside = sorted(f for f in folders if not f.startswith(".") and f != _MACOS)
+        folders[:] = [] if real in seen else inside
         if real in seen:
             continue
         seen.add(real)
@@ -163,8 +191,11 @@ def _photos(folder: Path, other_files: dict[str, int]) -> Iterator[Path]:
             if _is_photo(name):
                 yield Path(where, name)
             elif not name.startswith(".") and name.lower() not in _NO_PHOTOS:
-                suffix = os.path.splitext(name)[1].lower() or "no suffix"
-                other_files[suffix] = other_files.get(suffix, 0) + 1
+                _count(other_files, os.path.splitext(name)[1].lower() or "no suffix", 1)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error  # a folder that cannot be read is not one without photos
 
 
 def _check_classes(root: Path, photos: Sequence[FolderPhoto], splits: Sequence[str]) -> None:
@@ -179,11 +210,26 @@ def _check_classes(root: Path, photos: Sequence[FolderPhoto], splits: Sequence[s
                 f" {root / splits[1 - index]} has: both need the same ones."
             )
     names = sorted(of[0])
+    for name in names:
+        if not _is_line(name):
+            raise ValueError(
+                f"The class folder {name!r} in {root} has a name that is no text in UTF-8 on one"
+                " line: rename it."
+            )
     if len(names) < 2 or all(map(is_other, names)):
         raise ValueError(
             f"The folder {root} has one class only ({_listed(names)}): add the folder of another"
             f" class, or one with photos of other things, {OTHER[0]}/."
         )
+
+
+def _is_line(name: str) -> bool:
+    """Whether a name can be stored as a line of UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return name.splitlines() == [name]
 
 
 def _listed(names: Sequence[str]) -> str:
