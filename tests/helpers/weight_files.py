@@ -5,12 +5,15 @@ Both forward passes follow the file's own description, and know nothing of the n
 
 import dataclasses
 import functools
+import http.server
 
 import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.io
+from safetensors.numpy import save_file
 
 from interp_cnn.models import TOP_CONV, Network
 from interp_cnn.models.stages import Conv
@@ -297,3 +300,21 @@ def run_vgg16(weights, x, library):
             x = pool(x, 2, 2, (0, 0, 0, 0))
         x = conv(np.asarray(x, np.float32), filters, biases)
     return x
+
+
+def write_safetensors(path, state):
+    save_file(state, path, {"format": "pt"})
+    return path
+
+
+def write_pth(path, state, **options):
+    torch = pytest.importorskip("torch")
+    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path, **options)
+    return path
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves the files of a folder without a word."""
+
+    def log_message(self, *args):
+        pass

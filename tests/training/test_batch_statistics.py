@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from etils import epath
-from test_steps import on_devices, step_of
+from mapped_steps import on_devices, step_of
 
 from interp_cnn.layers import TemplateMask
 from interp_cnn.models import Templates

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from mapped_steps import MEAN, on_devices, step_of
 from tiny import leaves, quick_compilation  # noqa: F401
 
 from interp_cnn.config import default_config, set_field
@@ -18,10 +18,9 @@ from interp_cnn.training.build import make_network
 from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
 from interp_cnn.training.objective import Objective, balanced_class_weights
 from interp_cnn.training.optim import learning_rate, make_optimizer, paper_schedule
-from interp_cnn.training.state import TrainState, init_state, init_variables
-from interp_cnn.training.steps import predict_step, train_step
+from interp_cnn.training.state import TrainState, init_state
+from interp_cnn.training.steps import predict_step
 
-MEAN = (120.0, 110.0, 100.0)
 FROZEN = "conv2"
 
 
@@ -43,41 +42,6 @@ def batch():
         image[y : y + 25, x : x + 25] += rng.integers(60, 160, 3)
     labels = np.array([1, 2, 3, 0, 1, 2, 3, 1, 2, 3, 0, 1, 2, 3, 1, 2], np.int32)
     return {"image": images.astype(np.uint8), "label": labels}
-
-
-def step_of(network, objective, axis_name=None):
-    optimizer = make_optimizer(optax.constant_schedule(0.1), frozen=network.frozen_layers)
-    state = init_state(init_variables(network, 0), optimizer, network)
-    step = functools.partial(
-        train_step,
-        network=network,
-        optimizer=optimizer,
-        objective=objective,
-        mean=MEAN,
-        seed=0,
-        axis_name=axis_name,
-    )
-    return step, state
-
-
-def on_devices(step, mapping):
-    if mapping == "pmap":
-        mapped = parallel.parallel_step(step, donate_state=False)
-        return lambda state, batch: mapped(state, parallel.shard(batch))
-    if mapping == "vmap":
-        mapped = jax.jit(
-            jax.vmap(step, in_axes=(None, 0), out_axes=(None, None), axis_name=parallel.AXIS)
-        )
-        return lambda state, batch: mapped(state, parallel.shard(batch))
-    mesh = Mesh(np.array(jax.devices()), (parallel.AXIS,))
-    return jax.jit(
-        jax.shard_map(
-            step,
-            mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(parallel.AXIS)),
-            out_specs=PartitionSpec(),
-        )
-    )
 
 
 OBJECTIVES = {

@@ -12,10 +12,8 @@ import jax
 import numpy as np
 import pytest
 from norm_networks import TINY, forward, random_state
-from test_weights_keras import Quiet
-from test_weights_torchvision import write_pth, write_safetensors
 from tiny import quick_compilation  # noqa: F401
-from weight_files import features
+from weight_files import Quiet, features, write_pth, write_safetensors
 
 from interp_cnn.config import default_config, set_field
 from interp_cnn.models import BACKBONES, create_model

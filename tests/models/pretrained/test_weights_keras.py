@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from tiny import quick_compilation  # noqa: F401
-from weight_files import features, run_vgg16, vgg16_weights
+from weight_files import Quiet, features, run_vgg16, vgg16_weights
 
 from interp_cnn.models import VGG_16
 from interp_cnn.models.pretrained import download_keras_vgg16, keras, load_weights
@@ -155,11 +155,6 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, case):
     with pytest.raises(ValueError, match=message) as error:
         load_weights(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from tiny import quick_compilation  # noqa: F401
-from weight_files import features, run_vgg16, vgg16_weights
+from weight_files import features, run_vgg16, vgg16_weights, write_pth, write_safetensors
 
 from interp_cnn.models import VGG_16
 from interp_cnn.models.pretrained import load_weights
@@ -21,17 +20,6 @@ def state_dict(weights, positions=POSITIONS):
         state[f"features.{position}.weight"] = np.ascontiguousarray(filters.transpose(3, 2, 0, 1))
         state[f"features.{position}.bias"] = biases
     return state
-
-
-def write_safetensors(path, state):
-    save_file(state, path, {"format": "pt"})
-    return path
-
-
-def write_pth(path, state, **options):
-    torch = pytest.importorskip("torch")
-    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path, **options)
-    return path
 
 
 def write_legacy_pth(path, state):
