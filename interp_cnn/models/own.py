@@ -282,7 +282,8 @@ def _check_arguments(module: nn.Module) -> None:
 
 def _check_logits(logits: Any, images: int, what_for: str, outputs: int | None = None) -> None:
     """Raise a RefusedModuleError for anything else than logits, of so many outputs if given."""
-    shape, dtype = getattr(logits, "shape", None), getattr(logits, "dtype", None)
+    shape: Any = getattr(logits, "shape", None)
+    dtype: Any = getattr(logits, "dtype", None)
     fits = shape is not None and len(shape) == 2 and shape[0] == images and shape[1] > 0
     if fits and jnp.issubdtype(dtype, jnp.floating) and outputs in (None, shape[1]):
         return
