@@ -118,7 +118,7 @@ class OwnNetwork:
         """Classify images.
 
         Args:
-          variables: the variables of the module.
+          variables: the variables of the module; maps among them do not count.
           images: RGB, minus the mean and over the deviation, [batch, height, width, 3].
           train: what a module whose `__call__` takes `train` is told.
           mask_strength: factor of the strength of all masks, below 1 only while they set in.
@@ -147,7 +147,7 @@ class OwnNetwork:
 
         with _each_mask(masked):
             logits, changed = module.apply(
-                variables,
+                {name: tree for name, tree in variables.items() if name != FEATURE_MAPS},
                 images,
                 rngs=rngs,
                 mutable=[*(mutable or ()), FEATURE_MAPS],
@@ -192,9 +192,15 @@ def _named_maps(variables: Mapping[str, Any]) -> dict[str, jax.Array]:
     return {"/".join(path[:-1]): maps for path, maps in flat.items()}
 
 
+# What others call `train`, or its opposite.
+_OTHER_NAMES = ("training", "is_training", "deterministic", "use_running_average", "inference")
+
+
 def _train_argument(module: nn.Module, train: bool) -> dict[str, Any]:
-    """`train=` for a module that takes it."""
-    return {"train": train} if "train" in inspect.signature(module.__call__).parameters else {}
+    """`train=` for a module that takes it, by this name or among any."""
+    parameters = inspect.signature(module.__call__).parameters
+    takes = "train" in parameters or any(of.kind is of.VAR_KEYWORD for of in parameters.values())
+    return {"train": train} if takes else {}
 
 
 class RefusedModuleError(ValueError):
@@ -223,6 +229,7 @@ def traced_module(module: nn.Module, side: int) -> TracedModule:
       RefusedModuleError: where that is not what a network should do.
       Exception: whatever the module raises.
     """
+    _check_arguments(module)
     seen: dict[str, tuple[Templates, float]] = {}
 
     def noted(name: str, mask: TemplateMask, x: jax.Array, call: Any, own: ArrayLike) -> Any:
@@ -246,15 +253,10 @@ def traced_module(module: nn.Module, side: int) -> TracedModule:
             " filters should mean something"
         )
     for name in seen:
-        _check_maps(name, maps[name].shape)
-    shape = getattr(logits, "shape", None)
-    if shape is None or len(shape) != 2 or shape[0] != 1 or not shape[1]:
-        what = type(logits).__name__ if shape is None else f"an array {list(shape)}"
-        raise RefusedModuleError(
-            f"returns {what} for one image; return logits [batch, outputs] and nothing else"
-        )
+        _check_maps(name, getattr(maps.get(name), "shape", None))
+    _check_logits(logits, 1, "one image")
     return TracedModule(
-        outputs=shape[1],
+        outputs=logits.shape[1],
         layers=tuple((name, maps[name].shape[-1], *what) for name, what in seen.items()),
         sizes=tuple(maps[name].shape[1:3] for name in seen),
     )
@@ -267,7 +269,37 @@ def _templates(mask: TemplateMask) -> Templates:
     return Templates(mask.norm, beta, mask.position)
 
 
-def _check_maps(name: str, shape: tuple[int, ...]) -> None:
+def _check_arguments(module: nn.Module) -> None:
+    parameters = inspect.signature(module.__call__).parameters
+    other = [name for name in _OTHER_NAMES if name in parameters]
+    if other and "train" not in parameters:
+        raise RefusedModuleError(
+            f"takes {other[0]!r}, which nothing sets: dropout and batch statistics would be in"
+            " training what they are in prediction; call this argument train, which is True in"
+            " training alone"
+        )
+
+
+def _check_logits(logits: Any, images: int, what_for: str, outputs: int | None = None) -> None:
+    """Raise a RefusedModuleError for anything else than logits, of so many outputs if given."""
+    shape: Any = getattr(logits, "shape", None)
+    dtype: Any = getattr(logits, "dtype", None)
+    fits = shape is not None and len(shape) == 2 and shape[0] == images and shape[1] > 0
+    if fits and jnp.issubdtype(dtype, jnp.floating) and outputs in (None, shape[1]):
+        return
+    what = type(logits).__name__ if shape is None else f"an array {list(shape)}"
+    of = "" if shape is None or jnp.issubdtype(dtype, jnp.floating) else f" of {dtype}"
+    raise RefusedModuleError(
+        f"returns {what}{of} for {what_for}; return logits [batch, outputs] and nothing else"
+    )
+
+
+def _check_maps(name: str, shape: tuple[int, ...] | None) -> None:
+    if shape is None or len(shape) == 5:
+        raise RefusedModuleError(
+            f"calls the TemplateMask {name!r} inside of nn.scan, nn.vmap or the like, which make"
+            " several layers of one module; give each layer a module and a TemplateMask of its own"
+        )
     if len(shape) != 4:
         raise RefusedModuleError(
             f"gives the TemplateMask {name!r} an array {list(shape)}; give it maps [batch, height,"
@@ -278,6 +310,70 @@ def _check_maps(name: str, shape: tuple[int, ...]) -> None:
             f"gives the TemplateMask {name!r} maps of one position, where there is nothing to"
             " tell apart; call it before the pooling, or set a larger config.model.input_size"
         )
+
+
+def check_training(module: nn.Module, side: int, traced: TracedModule) -> None:
+    """Check that a module does in training what it does in prediction; nothing is computed.
+
+    Args:
+      module: the module.
+      side: side of the input in pixels.
+      traced: what it does in prediction.
+
+    Raises:
+      RefusedModuleError: for other masks or logits, or collections that do not keep their shapes.
+      Exception: whatever the module raises.
+    """
+    names: list[set[str]] = []
+
+    def noted(name: str, mask: TemplateMask, x: jax.Array, call: Any, own: ArrayLike) -> Any:
+        names[-1].add(name)
+        mask.hand_out(x)
+        return x
+
+    def forward(images: jax.Array) -> tuple[Any, Any, Any]:
+        key = jax.random.key(0)
+        variables = module.init(key, images, **_train_argument(module, False))
+        kept = {name: tree for name, tree in variables.items() if name != FEATURE_MAPS}
+        collections = kept.keys() - {"params"}
+        # Twice, for nn.jit does not compute again what it knows.
+        for _ in range(2):
+            names.append(set())
+            with _each_mask(noted):
+                logits, changed = module.apply(
+                    kept,
+                    images,
+                    rngs={"dropout": key},
+                    mutable=[*collections, FEATURE_MAPS],
+                    **_train_argument(module, True),
+                )
+        return logits, *({name: tree[name] for name in collections} for tree in (kept, changed))
+
+    images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+    logits, before, after = jax.eval_shape(forward, images)
+    wanted = {name for name, *_ in traced.layers}
+    if names[0] != names[1]:
+        raise RefusedModuleError(
+            f"calls the TemplateMask {min(names[0] ^ names[1])!r} inside of nn.jit, which would"
+            " keep a mask of the other network; leave nn.jit out, the whole network is compiled"
+        )
+    if names[0] != wanted:
+        raise RefusedModuleError(
+            f"calls the TemplateMask {min(names[0] ^ wanted)!r} in training or in prediction alone;"
+            " call it in both"
+        )
+    _check_logits(logits, 2, "two images in training", traced.outputs)
+    for name, tree in before.items():
+        if _shapes(tree) != _shapes(after[name]):
+            raise RefusedModuleError(
+                f"changes the shapes of its collection {name!r} in training, as sow does by and by;"
+                " keep them, or sow into 'intermediates'"
+            )
+
+
+def _shapes(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [leaf.shape for leaf in leaves]
 
 
 @functools.lru_cache(maxsize=8)
@@ -304,14 +400,23 @@ def measured_layers(module: nn.Module, side: int, traced: TracedModule) -> tuple
     def first_variables(images: jax.Array) -> dict[str, Any]:
         return dict(module.init(jax.random.key(0), images, **_train_argument(module, False)))
 
+    # All but kernels, whose initialisers take long to compile.
     @jax.jit
     def others(images: jax.Array) -> dict[str, Any]:
         kept = first_variables(images)
-        return {name: kept[name] for name in kept.keys() - {"params", FEATURE_MAPS}}
+        vectors = jax.tree.map(lambda leaf: leaf if leaf.ndim < 2 else None, kept.get("params", {}))
+        return {name: kept[name] for name in kept.keys() - {FEATURE_MAPS}} | {"params": vectors}
 
     images = np.random.default_rng(0).standard_normal((1, side, side, 3), np.float32)
     shapes = jax.eval_shape(first_variables, images).get("params", {})
-    variables = others(images) | {"params": made_params(shapes, positive=False)}
+    variables = others(images)
+    # What a vector is decides about signs, such as the slope of a PReLU.
+    variables["params"] = jax.tree.map(
+        lambda own, made: made if own is None else own,
+        variables["params"],
+        made_params(shapes, positive=False),
+        is_leaf=lambda leaf: leaf is None,
+    )
     lowest = jax.jit(lambda *inputs: jax.tree.map(jnp.min, maps_of(*inputs)))(variables, images)
     for name, value in lowest.items():
         if value < 0:

@@ -14,6 +14,7 @@ from interp_cnn.models.own import (
     OwnNetwork,
     RefusedModuleError,
     TracedModule,
+    check_training,
     measured_layers,
     traced_module,
 )
@@ -82,6 +83,7 @@ def own_network(
         side = int(input_size or getattr(module, "input_size", None) or _INPUT_SIZE)
         traced = traced_module(module, side)
         _check_outputs(traced, "num_outputs" in attributes, num_outputs)
+        check_training(module, side, traced)
         layers = measured_layers(measured, side, traced_module(measured, side))
     except RefusedModuleError as error:
         raise ValueError(f"{name} {error}") from error

@@ -37,7 +37,8 @@ def write_exported(
       Size of the file in bytes.
 
     Raises:
-      ValueError: for an unknown platform, or parameters of more than 2 GiB.
+      ValueError: for an unknown platform, parameters of more than 2 GiB, or a network of one's own
+        that does not take any number of images.
       ImportError: where flatbuffers is not installed.
       OSError: where the file cannot be written.
     """
@@ -59,6 +60,13 @@ def write_exported(
     images = jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8)
     try:
         exported = export.export(jax.jit(with_variables), platforms=wanted)(images)
+    except Exception as error:  # a network of one's own raises whatever it likes
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"the network cannot be compiled for any number of images ({reason:.200}); its module"
+            " may take the number from x.shape[0], where len(x) and int(...) want to know it"
+        ) from error
+    try:
         content = exported.serialize()
     except ImportError as error:
         raise ImportError(

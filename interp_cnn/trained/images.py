@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from interp_cnn import storage
+from interp_cnn.arguments import as_count
 from interp_cnn.data.images import as_rgb, cut_out
 from interp_cnn.evaluation.explanations import read_image
 
@@ -40,8 +41,7 @@ def batches(
         of boxes than of images, or a batch size below 1.
       FileNotFoundError: where a file is missing.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; give a whole number of at least 1")
+    batch_size = as_count("batch_size", batch_size, 1, "give a whole number of at least 1")
     pixels = (
         _cut(image, box, f"images[{number}]", size)
         for number, (image, box) in enumerate(_with_boxes(_one_by_one(images), boxes))
@@ -124,10 +124,15 @@ def as_photo(image: AnyImage, name: str = "image") -> Image.Image:
 
 
 def check_box(box: Box, photo: Image.Image, name: object) -> None:
-    """Raise a ValueError unless the box (ymin, xmin, ymax, xmax) lies within the photo."""
+    """Raise a ValueError unless the box is (ymin, xmin, ymax, xmax) and lies within the photo."""
     if box is None:
         return
-    top, left, bottom, right = box
+    try:
+        top, left, bottom, right = map(float, box)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"box is {box!r:.80} for {name}; give four numbers, (ymin, xmin, ymax, xmax)"
+        ) from error
     if not (0 <= top < bottom <= photo.height and 0 <= left < right <= photo.width):
         raise ValueError(
             f"box is {top:g},{left:g},{bottom:g},{right:g}, {name} is {photo.height} pixels high"

@@ -12,6 +12,7 @@ from etils import epath
 from numpy.typing import NDArray
 
 from interp_cnn import storage
+from interp_cnn.arguments import as_count
 from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data.categories import named_categories
 from interp_cnn.data.images import cut_out
@@ -195,10 +196,11 @@ class Trained:
           filters: at most so many filters are named.
 
         Raises:
-          ValueError: for what is no image, a box that does not fit it, or a run that does not say
-            yet what its filters stand for.
+          ValueError: for what is no image, a box that does not fit it, a number below 0, or a run
+            that does not say yet what its filters stand for.
           FileNotFoundError: for a file that is missing.
         """
+        filters = as_count("filters", filters, 0, "give a whole number of at least 0")
         photo = as_photo(image)
         check_box(box, photo, image if isinstance(image, str | os.PathLike) else "the image")
         file = self._file(FILTER_PARTS)
@@ -258,7 +260,8 @@ class Trained:
           Size of the file in bytes, about that of the parameters.
 
         Raises:
-          ValueError: for an unknown platform, or parameters of more than 2 GiB.
+          ValueError: for an unknown platform, parameters of more than 2 GiB, or a network of one's
+            own that does not take any number of images.
           OSError: where the file cannot be written.
         """
         how = self._how("probabilities", *(("peaks", "positions") if peaks else ()))

@@ -73,6 +73,19 @@ class WithNnx(nn.Module):
         return head(x.max(axis=(1, 2)))
 
 
+class TakesAnything(nn.Module):
+    """Its `train` is one of any arguments."""
+
+    num_outputs: int = 1
+
+    @nn.compact
+    def __call__(self, x, **how):
+        x = nn.Conv(4, (3, 3), strides=2)(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not how["train"])(x))
+        x = TemplateMask(name="last")(x)
+        return nn.Dense(self.num_outputs)(x.reshape(x.shape[0], -1))
+
+
 class SaysItsFields(Nested):
     def receptive_fields(self):
         return {"after": ReceptiveField(1.0, 2.0, 7.0)}
@@ -166,6 +179,102 @@ class Asks(nn.Module):
     @nn.compact
     def __call__(self, x, deterministic):
         return TemplateMask()(nn.relu(x)).mean(axis=(1, 2))
+
+
+class Training(nn.Module):
+    """Calls `train` by another name, which has a default."""
+
+    @nn.compact
+    def __call__(self, x, training=False):
+        x = TemplateMask()(nn.relu(x)).mean(axis=(1, 2))
+        return nn.Dropout(0.5, deterministic=not training)(x)
+
+
+class MoreInTraining(nn.Module):
+    """Has another output in training."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = TemplateMask()(nn.relu(x)).mean(axis=(1, 2))
+        return (x, x) if train else x
+
+
+class MaskInTraining(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        x = TemplateMask(name="mask")(nn.relu(x))
+        x = TemplateMask(name="second")(x) if train else x
+        return x.mean(axis=(1, 2))
+
+
+class OtherStream(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        x = TemplateMask()(nn.relu(x)).mean(axis=(1, 2))
+        return nn.Dropout(0.5, deterministic=not train, rng_collection="noise")(x)
+
+
+class Sows(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = TemplateMask()(nn.relu(x)).mean(axis=(1, 2))
+        self.sow("losses", "size", x.mean())
+        return x
+
+
+class OneForAll(nn.Module):
+    """Has the same logits for all images."""
+
+    @nn.compact
+    def __call__(self, x):
+        return TemplateMask()(nn.relu(x)).mean(axis=(0, 1, 2))[None]
+
+
+class WholeNumbers(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return TemplateMask()(nn.relu(x)).mean(axis=(1, 2)).astype(jnp.int32)
+
+
+class Prelu(nn.Module):
+    """Maps are negative by a parameter of no axes."""
+
+    @nn.compact
+    def __call__(self, x):
+        return TemplateMask(name="mask")(nn.PReLU()(x)).mean(axis=(1, 2))
+
+
+class InScan(nn.Module):
+    """Blocks of one module, whose maps come back together or not at all."""
+
+    kept: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        axes = {"params": 0} | ({"feature_maps": 0} if self.kept else {})
+        block = nn.scan(MaskAndNothing, variable_axes=axes, split_rngs={"params": True}, length=2)
+        return block(name="blocks")(nn.relu(x), None)[0].mean(axis=(1, 2))
+
+
+class ScanLosesMaps(InScan):
+    kept: bool = False
+
+
+class MaskAndNothing(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return TemplateMask(name="mask")(x), None
+
+
+@nn.jit
+class Compiled(nn.Module):
+    """What is compiled with one mask would be the same without."""
+
+    num_outputs: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_outputs)(TemplateMask(name="mask")(nn.relu(x)).mean(axis=(1, 2)))
 
 
 class Fails(nn.Module):

@@ -147,6 +147,31 @@ def test_the_example_trains_with_batch_statistics_of_all_devices():
             np.testing.assert_allclose(share, one, rtol=1e-4, atol=1e-5)
 
 
+def test_train_is_told_to_a_module_that_takes_any_argument():
+    network = own_network("own_modules:TakesAnything", num_outputs=2, input_size=16)
+    images = np.random.default_rng(0).standard_normal((2, 16, 16, 3)).astype(np.float32)
+    variables = jax.jit(network.init)(jax.random.key(0), images)
+
+    def statistics(train):
+        def changed(variables):
+            how = {"train": train, "mutable": ["batch_stats"]}
+            return network.apply(variables, images, **how)[1]["batch_stats"]
+
+        return jax.tree.leaves(jax.device_get(jax.jit(changed)(variables)))
+
+    for before, after in zip(statistics(False), statistics(True), strict=True):
+        assert np.abs(after - before).max() > 0
+
+
+def test_maps_among_the_variables_do_not_count(nested):
+    network, variables, images = nested
+    shapes = jax.eval_shape(network.module.init, jax.random.key(0), images)
+    others = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes["feature_maps"])
+    expected = forward(network, variables, images)
+    found = forward(network, variables | {"feature_maps": others}, images)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_weights_of_the_filter_loss_and_decay(nested):
     network, _, _ = nested
     objective = Objective(weight=6.0, top_conv_weight=2.0)
@@ -274,7 +299,18 @@ def test_a_module_may_say_its_receptive_fields():
         ("own_modules:NoRelu", r"'mask' maps with negative values, such as -[\d.]+; call it behin"),
         ("own_modules:OnePosition", r"'mask' maps of one position.*; call it before the pooling"),
         ("own_modules:NoMaps", r"'mask' an array \[1, 3\]; give it maps \[batch, height, width"),
-        ("own_modules:Asks", r"cannot be made and called with images \(TypeError: .*determinist"),
+        ("own_modules:Asks", r"takes 'deterministic', which nothing sets: .*; call this argument"),
+        ("own_modules:Training", r"takes 'training', which nothing sets"),
+        ("own_modules:MoreInTraining", r"returns tuple for two images in training; return logits"),
+        ("own_modules:MaskInTraining", r"calls the TemplateMask 'second' in training or in predic"),
+        ("own_modules:OtherStream", r"\(InvalidRngError: Dropout_0 needs PRNG for \"noise\""),
+        ("own_modules:Sows", r"changes the shapes of its collection 'losses' in training, as sow"),
+        ("own_modules:OneForAll", r"returns an array \[1, 3\] for two images in training"),
+        ("own_modules:WholeNumbers", r"returns an array \[1, 3\] of int32 for one image"),
+        ("own_modules:Prelu", r"'mask' maps with negative values"),
+        ("own_modules:InScan", r"'blocks/mask' inside of nn.scan, nn.vmap or the like, which make"),
+        ("own_modules:ScanLosesMaps", r"'blocks/mask' inside of nn.scan, nn.vmap or the like"),
+        ("own_modules:Compiled", r"calls the TemplateMask 'mask' inside of nn.jit, .*; leave nn.j"),
         ("own_modules:Fails", r"\(RuntimeError: no such layer\); its __call__ takes images"),
         ("own_modules:Ignores", r"returns 7 logits with num_outputs=1; give its last layer num_"),
         ("own_modules:Shuffled", r"of 'mask' look at places .* on no regular grid .*; give it a m"),

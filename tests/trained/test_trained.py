@@ -31,6 +31,7 @@ from interp_cnn.evaluation.filter_files import (
     write_filter_parts,
 )
 from interp_cnn.evaluation.predict import Predictor
+from interp_cnn.models import own_network
 from interp_cnn.training.build import make_network
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.state import init_state, init_variables
@@ -133,7 +134,7 @@ def test_images_of_every_kind(trained, encoded, pixels, tmp_path):
 
 def test_any_batch_size_gives_the_same(trained, pixels):
     expected = trained.predict(pixels, batch_size=5)
-    for size in (1, 2):
+    for size in (1, np.int64(2)):
         np.testing.assert_allclose(trained.predict(pixels, batch_size=size), expected, atol=1e-6)
 
 
@@ -164,6 +165,12 @@ def test_boxes_are_cut_out(trained, encoded):
             trained.predict(photos, boxes=wrong)
     with pytest.raises(ValueError, match=r"box is 5,5,5,9, images\[1\] is 64 pixels high"):
         trained.predict(photos[:2], boxes=[None, (5, 5, 5, 9)])
+    for wrong, shown in (((5, 5, 40), r"\(5, 5, 40\)"), (5, "5"), ("abcd", "'abcd'")):
+        message = rf"box is {shown} for images\[0\]; give four numbers, \(ymin, xmin, ymax, xmax\)"
+        with pytest.raises(ValueError, match=message):
+            trained.predict(photos[:1], boxes=[wrong])
+    with pytest.raises(ValueError, match=r"box is \[\(5, 5, 9, 9\)\] for the image; give four num"):
+        trained.explain(photos[0], box=[(5, 5, 9, 9)])
 
 
 def test_the_maps_are_those_of_the_network(trained, pixels):
@@ -319,6 +326,16 @@ def test_an_exported_function_of_probabilities_alone(trained, pixels, tmp_path):
         trained.export(tmp_path / "nowhere" / "cats.jaxexport", platforms=("cpu",))
 
 
+def test_a_network_of_ones_own_that_asks_for_the_number_of_images(trained, tmp_path):
+    network = own_network("own_modules:Nested", input_size=16)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    restored = trained.restored._replace(network=network, variables=variables)
+    nested = dataclasses.replace(trained, restored=restored)
+    with pytest.raises(ValueError, match=r"cannot be compiled for any number of images .*len\(x\)"):
+        nested.export(tmp_path / "no", platforms=("cpu",))
+
+
 def test_softmax_probabilities_sum_to_one(trained, pixels):
     config = trained.config.copy_and_resolve_references()
     config.train.task = "softmax"
@@ -353,6 +370,9 @@ def test_bad_images(trained, pixels, tmp_path):
     for size in (0, 2.5, True):
         with pytest.raises(ValueError, match=f"batch_size is {size}; give a whole number"):
             trained.predict(pixels, batch_size=size)
+    for filters in (-1, 2.5):
+        with pytest.raises(ValueError, match=f"filters is {filters}; give a whole number"):
+            trained.explain(pixels[0], filters=filters)
     with pytest.raises(ValueError, match="box is 0,0,99,20, the image is 96 pixels high and 96"):
         trained.explain(pixels[0], box=(0, 0, 99, 20))
 

@@ -3,6 +3,7 @@
 ResNets and DenseNets are read by `batch_norm.py`.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,16 @@ def read_pth(path: Path) -> Pretrained:
         ) from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds no state dict: give a file that torchvision published.")
-    return read_state_dict(state, lambda name: state[name].float().numpy(), path)
+    tensors = {name: x for name, x in state.items() if isinstance(x, torch.Tensor)}
+    dicts = {name: x for name, x in state.items() if isinstance(x, dict)}
+    with_tensors = (any(isinstance(x, torch.Tensor) for x in of.values()) for of in dicts.values())
+    inner = next(itertools.compress(dicts, with_tensors), None)
+    if inner is not None:
+        raise ValueError(
+            f"{path} holds more than a state dict, the one of {inner!r} among it: save that alone,"
+            f" torch.save(torch.load(FILE)[{inner!r}], OTHER)."
+        )
+    return read_state_dict(tensors, lambda name: tensors[name].detach().float().numpy(), path)
 
 
 def read_state_dict(
@@ -77,6 +87,12 @@ def read_state_dict(
     blocks = blocks_of(names)
     if blocks is not None:
         return read_blocks(blocks, names, tensor, path)
+    prefixes = {name.partition(".")[0] for name in names}
+    if len(prefixes) == 1 and blocks_of([name.partition(".")[2] for name in names]) is not None:
+        raise ValueError(
+            f"{path} has names that all begin with {min(prefixes)}., such as {names[0]}: save the"
+            " state dict of the network itself, whose names are torchvision's."
+        )
     return _read_vgg16(names, tensor, path)
 
 

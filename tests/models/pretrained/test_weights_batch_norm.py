@@ -153,6 +153,10 @@ REFUSED = {
         r"kernel of layer layer1/0/conv2 has shape \(3, 3, 2, 64\) where resnet11 has "
         r"\(3, 3, 64, 64\)",
     ),
+    "a module's": (
+        lambda: {f"module.{name}": values for name, values in state_of("resnet8").items()},
+        r"has names that all begin with module\., such as module\..*: save the state dict of the",
+    ),
     "not finite": (
         lambda: changed("densenet13", features__norm5__bias=np.full(40, np.nan)),
         r"bias of layer norm5 has values that are not finite",
@@ -168,6 +172,24 @@ def test_other_networks_are_refused_in_one_sentence(tmp_path, case):
     with pytest.raises(ValueError, match=message) as error:
         load_weights(path)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_what_training_in_pytorch_stores(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "net.pth"
+    state = {name: torch.from_numpy(values) for name, values in state_of("resnet8").items()}
+    expected = checksum(load_weights(write_safetensors(path, state_of("resnet8"))).layers)
+    trained = {
+        name: torch.nn.Parameter(x) if x.is_floating_point() else x for name, x in state.items()
+    }
+    torch.save(trained | {"epoch": 3}, path)
+    assert checksum(load_weights(path).layers) == expected
+    torch.save(state | {"conv1.weight": 3}, path)
+    with pytest.raises(ValueError, match=r"holds no resnet8 .* it lacks conv1\.weight"):
+        load_weights(path)
+    torch.save({"epoch": 3, "optimizer": {"lr": 0.1}, "state_dict": state}, path)
+    with pytest.raises(ValueError, match=r"the one of 'state_dict' among it: save that alone, tor"):
+        load_weights(path)
 
 
 def test_weights_of_another_depth(tmp_path):
