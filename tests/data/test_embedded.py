@@ -181,6 +181,7 @@ def test_builder_round_trip(tmp_path):
     assert "tensorflow" not in sys.modules
     assert builder.info.features["label"].names == ["other", "turtle", "bird"]
     assert builder.parts == PARTS and set(builder.landmarks) <= set(PARTS)
+    assert EmbeddedAnimals(config="cat", data_dir=tmp_path).parts == PARTS[:-1]  # no wings
 
     source = builder.as_data_source()
     ids = {split: [e["photo_id"].decode() for e in source[split]] for split in source}

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from interp_cnn.data.categories import SEPARATOR, named_categories
 from interp_cnn.data.embedded import drawing
-from interp_cnn.data.embedded.drawing import CATEGORIES, MIN_SIZE, PARTS, encoded_example
+from interp_cnn.data.embedded.drawing import CATEGORIES, MIN_SIZE, PARTS, WINGED, encoded_example
 
 LANDMARKS: tuple[str, ...] = ("head", "torso", "legs", "tail")
 
@@ -95,7 +95,6 @@ class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "all"
 
-    parts = PARTS
     landmarks = LANDMARKS
 
     def __init__(
@@ -113,6 +112,11 @@ class EmbeddedAnimals(tfds.core.GeneratorBasedBuilder):
     def categories(self) -> tuple[str, ...]:
         """Names of the labels 1, 2, ..."""
         return self.builder_config.categories
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that these animals have."""
+        return PARTS if WINGED in self.categories else tuple(p for p in PARTS if p != "wings")
 
     def _info(self) -> tfds.core.DatasetInfo:
         config, size = self.builder_config, self.builder_config.image_size

@@ -19,6 +19,7 @@ from interp_cnn.data.embedded.shapes import Piece, Shape, limb, oval, spline, tu
 
 CATEGORIES: tuple[str, ...] = tuple(ANIMALS)
 PARTS: tuple[str, ...] = ("head", "torso", "legs", "tail", "wings")
+WINGED = "bird"  # the one that has the last of them
 MIN_PIXELS = 12  # a part with fewer visible pixels counts as hidden
 MIN_SIZE = 32
 
