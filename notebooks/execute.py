@@ -44,6 +44,9 @@ def execute(path: Path) -> None:
             for output in cell.outputs:
                 if "text" in output:
                     output.text = output.text.replace(str(RUNS), "runs")
+                for kind, shown in output.get("data", {}).items():
+                    if kind.startswith("text/"):
+                        output.data[kind] = shown.replace(str(RUNS), "runs")
                 if "image/png" in output.get("data", {}):
                     output.data["image/png"] = smaller(output.data["image/png"])
     notebook.metadata.pop("widgets", None)

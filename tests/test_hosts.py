@@ -220,6 +220,7 @@ def said_by_both(codes, outputs, sentence):
         assert sentence in output and "Traceback" not in output, output
 
 
+@pytest.mark.thorough
 def test_hosts_with_different_configurations(hosts, tmp_path):
     each = {1: (["--config.train.momentum=0.5"], {})}
     said_by_both(

@@ -140,7 +140,7 @@ ALLOWED = {
     " training workdir",
     "report": "evaluation metrics receptive_field storage workdir",
     "preflight": "config data models training",
-    "trained": "config data evaluation models report storage training workdir",
+    "trained": "arguments config data evaluation models report storage training workdir",
     "explain_command": "config evaluation storage trained workdir",
     "commands": "config data evaluation hosts models preflight report storage training workdir",
     "reproduce": "commands config configs data evaluation models preflight report storage training"

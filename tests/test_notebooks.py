@@ -17,13 +17,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture(scope="module")
 def kernel_environment(tmp_path_factory):
-    """Short mode, one folder for all, compiled programs shared and not optimised."""
+    """Short mode, one folder for all, programs not optimised."""
     settings = {
         "INTERP_CNN_NOTEBOOK_SHORT": "1",
         "INTERP_CNN_NOTEBOOK_DIR": str(tmp_path_factory.mktemp("runs")),
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "XLA_FLAGS": "",  # one device: eight would only take time
     }
@@ -35,7 +32,7 @@ def kernel_environment(tmp_path_factory):
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=pytest.mark.thorough if path.stem == "your_own_network" else ())
+        pytest.param(path, marks=() if path.stem == "quickstart" else pytest.mark.thorough)
         for path in NOTEBOOKS
     ],
     ids=lambda path: path.stem,

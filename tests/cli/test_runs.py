@@ -98,7 +98,7 @@ def test_train_and_evaluate_then_evaluate_again(tiny, tmp_path):
 @pytest.mark.parametrize("task", ["softmax", pytest.param("logistic", marks=pytest.mark.thorough)])
 def test_several_categories(tmp_path, monkeypatch, task):
     builder = tiny_builder(tmp_path / "data", ("cat", "rabbit"))
-    builder.parts = ()  # as where parts are points
+    monkeypatch.setattr(type(builder), "parts", ())  # as where parts are points
     monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     config = tiny_config()
     config.data.category = "cat+rabbit"

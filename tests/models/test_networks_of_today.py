@@ -23,6 +23,7 @@ from interp_cnn.training.trainer import train_networks
 from interp_cnn.workdir import CHECKPOINTS
 
 NAMES = {"resnet8": "layer1", "densenet13": "denseblock1"}
+EITHER = ("resnet8", pytest.param("densenet13", marks=pytest.mark.thorough))
 SIDE = 32
 MEAN = (120.0, 110.0, 100.0)
 
@@ -138,7 +139,7 @@ def test_receptive_fields_measured(name):
     assert end - first == field.size and 0 < first < end < height
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EITHER)
 def test_the_gradient_is_the_same_with_rematerialisation(name, batch):
     images = batch["image"].astype(np.float32) / 64
     variables = variables_of(network_of(name))
@@ -171,7 +172,7 @@ def step_of(network, axis_name=None):
     return functools.partial(train_step, **options, mean=MEAN, std=64.0, seed=0), state
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EITHER)
 def test_frozen_layers_keep_their_statistics_and_can_be_computed_before(name, batch):
     network = network_of(name, frozen_through=NAMES[name])
     step, before = step_of(network)
@@ -207,6 +208,7 @@ def test_bfloat16(batch):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} == {"float32"}
 
 
+@pytest.mark.thorough
 def test_a_run_with_batch_normalisation(tmp_path_factory, monkeypatch):
     """A common start, frozen layers kept on disk, checkpoints, evaluation of what was stored."""
     monkeypatch.setitem(BACKBONES, "resnet8", TINY["resnet8"][2])

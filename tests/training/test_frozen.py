@@ -250,6 +250,7 @@ def test_networks_without_frozen_layers_have_none(data, tmp_path):
     assert cache.attach(data, *start(tiny_config())) is data
 
 
+@pytest.mark.thorough
 def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeypatch):
     builder = tiny_builder(tmp_path / "data")
     monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)

@@ -143,7 +143,7 @@ def test_a_network_begins_from_a_trained_ordinary_one(data, tmp_path, monkeypatc
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("call", [2, 5])
+@pytest.mark.parametrize("call", [2, pytest.param(5, marks=pytest.mark.thorough)])
 def test_killed_in_the_start_or_after_it(data, tmp_path, monkeypatch, call):
     whole = train_from_start(data, tmp_path / "whole")
     made = []
