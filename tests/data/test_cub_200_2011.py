@@ -3,12 +3,11 @@
 import io
 import shutil
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from cub_folder import CLASSES, HEIGHT, PART_NAMES, WIDTH, write_published
+from prepared import prepared
 
 from interp_cnn.data.photos import archives, cub_200_2011, cub_files
 from interp_cnn.data.photos.cub_200_2011 import Cub2002011
@@ -24,16 +23,8 @@ def published(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def copy(published, tmp_path):
-    return Path(shutil.copytree(published, tmp_path / "source"))
-
-
 def prepare(data_dir, source, config="bird", **kwargs):
-    builder = Cub2002011(config=config, data_dir=data_dir, **kwargs)
-    download = tfds.download.DownloadConfig(manual_dir=source)
-    builder.download_and_prepare(download_config=download)
-    return builder
+    return prepared(Cub2002011, data_dir, source, config, **kwargs)
 
 
 def records(builder):

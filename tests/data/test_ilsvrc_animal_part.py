@@ -27,6 +27,7 @@ from animal_part_folder import (
     write_published,
 )
 from PIL import Image
+from prepared import prepared
 
 from interp_cnn.data.photos import animal_part_files as files
 from interp_cnn.data.photos import archives, ilsvrc_animal_part, photo_files
@@ -41,17 +42,8 @@ def published(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def copy(published, tmp_path):
-    """A copy of the folder that a test may damage."""
-    return Path(shutil.copytree(published, tmp_path / "source"))
-
-
 def prepare(data_dir, source, config="cat", **kwargs):
-    builder = IlsvrcAnimalPart(config=config, data_dir=data_dir, **kwargs)
-    download = tfds.download.DownloadConfig(manual_dir=source)
-    builder.download_and_prepare(download_config=download)
-    return builder
+    return prepared(IlsvrcAnimalPart, data_dir, source, config, **kwargs)
 
 
 def records(builder):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from prepared import prepared
 from voc_part_folder import (
     BOX,
     CAT,
@@ -36,16 +36,8 @@ def published(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def copy(published, tmp_path):
-    return Path(shutil.copytree(published, tmp_path / "source"))
-
-
 def prepare(data_dir, source, config="all", **kwargs):
-    builder = PascalVocPart(config=config, data_dir=data_dir, **kwargs)
-    download = tfds.download.DownloadConfig(manual_dir=source)
-    builder.download_and_prepare(download_config=download)
-    return builder
+    return prepared(PascalVocPart, data_dir, source, config, **kwargs)
 
 
 def records(builder):

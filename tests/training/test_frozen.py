@@ -17,7 +17,6 @@ from tiny import (  # noqa: F401
     quick_compilation,
     tiny_builder,
     tiny_config,
-    tiny_data,
 )
 
 from interp_cnn import commands
@@ -37,11 +36,6 @@ def frozen_config():
     config.model.frozen_through = "conv2"
     config.train.epochs = 1
     return config
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return tiny_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from tiny import (  # noqa: F401
     leaves,
     quick_compilation,
     tiny_config,
-    tiny_data,
 )
 
 from interp_cnn.training import parallel, trainer
@@ -27,11 +26,6 @@ from interp_cnn.training.trainer import Interrupted, check_batch_size, train, tr
 from interp_cnn.training.writers import MetricWriter
 
 NAME = "interpretable"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return tiny_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
