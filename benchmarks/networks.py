@@ -3,7 +3,8 @@
     python benchmarks/networks.py [--networks alexnet,vgg_m,vgg_s,vgg16] [--batch 16] [--repeats 3]
         [--variants interpretable]
 
-Each network has a process of its own, so that its peak memory is its own. Prints a Markdown table.
+Each network has a process of its own, so that its peak memory is its own: that of the device, or,
+on a CPU, of the process. Prints a Markdown table.
 """
 
 import argparse
@@ -44,6 +45,13 @@ def seconds(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     return times[0], statistics.median(times[1:])
 
 
+def peak_gib() -> float:
+    """Most memory so far, of the device if it counts, else of the process."""
+    if counted := jax.local_devices()[0].memory_stats():
+        return float(counted["peak_bytes_in_use"] / 2**30)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux: KiB
+
+
 def measure(name: str, variant: str, batch_size: int, repeats: int) -> dict[str, Any]:
     network = create_model(name, interpretable=is_interpretable(variant))
     optimizer = make_optimizer(optax.constant_schedule(1e-5))
@@ -73,7 +81,7 @@ def measure(name: str, variant: str, batch_size: int, repeats: int) -> dict[str,
         "compiled": compiled,
         "step": trained,
         "prediction": predicted,
-        "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # Linux: KiB
+        "gib": peak_gib(),
     }
 
 
@@ -108,7 +116,9 @@ def main() -> None:
             variant,
             f"{found['parameters'] / 1e6:.1f}",
             *found["maps"],
-            *(f"{found[key]:.2f}" for key in ("compiled", "step", "prediction", "gib")),
+            f"{found['compiled']:.1f}",
+            *(f"{found[key]:.3f}" for key in ("step", "prediction")),
+            f"{found['gib']:.2f}",
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
 

@@ -2,8 +2,9 @@
 
 import argparse
 import importlib
-import importlib.metadata
 import sys
+
+import interp_cnn
 
 _COMMANDS = {
     "train": ("interp_cnn.cli.train", "train and evaluate the networks of a configuration"),
@@ -25,7 +26,8 @@ def main() -> None:
         epilog=f"commands, each with a --help of its own:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"interp_cnn {_version()}")
+    version = f"interp_cnn {interp_cnn.__version__}"
+    parser.add_argument("--version", action="version", version=version)
     parser.add_argument("command", metavar="COMMAND", choices=list(_COMMANDS))
     command = parser.parse_args(sys.argv[1:2]).command
     sys.argv[:2] = [f"interp-cnn {command}"]
@@ -37,13 +39,6 @@ def main() -> None:
             " its extra: pip install 'interp_cnn[train]'"
         )
     module.main()
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("interp_cnn")
-    except importlib.metadata.PackageNotFoundError:  # the source, run where it lies
-        return "(not installed)"
 
 
 if __name__ == "__main__":

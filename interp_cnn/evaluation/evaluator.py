@@ -11,6 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
+import interp_cnn
 from interp_cnn import metrics
 from interp_cnn.data.pipeline import Split, join
 from interp_cnn.data.prepare import FOLDER, TFDS, Data
@@ -205,7 +206,7 @@ def _on_hosts() -> str:
 
 def experiment_record(config: ml_collections.ConfigDict, network: AnyNetwork) -> ExperimentRecord:
     """What was run, on what, when."""
-    packages = ("interp_cnn", "jax", "flax", "optax", "numpy")
+    packages = ("jax", "flax", "optax", "numpy")
     return ExperimentRecord(
         network=config.model.name,
         category=config.data.category,
@@ -214,7 +215,9 @@ def experiment_record(config: ml_collections.ConfigDict, network: AnyNetwork) ->
         image_size=network.input_size,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         device=f"{jax.device_count()} x {jax.devices()[0].device_kind}{_on_hosts()}",
-        versions={name: importlib.metadata.version(name) for name in packages},
+        # That of this package also where its source is run without being installed.
+        versions={"interp_cnn": interp_cnn.__version__}
+        | {name: importlib.metadata.version(name) for name in packages},
     )
 
 
