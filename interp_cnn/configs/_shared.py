@@ -17,13 +17,13 @@ def default_negatives(task: str) -> str:
 
 
 def begin_from_ordinary(config: ml_collections.ConfigDict, epochs: int) -> None:
-    """Let both networks begin from an ordinary one, which costs the interpretable one no accuracy.
+    """Let both networks begin from an ordinary one, and leave the masks out.
 
     From scratch, the masks hide what the filters have not learned yet. From a trained network, the
-    filter loss alone makes filters follow parts when it is strong enough; the mask of the top conv
-    would cost the most accuracy and the new conv's mask at full slope some, so that the former is
-    left out and the latter is half as steep. Larger maps would serve the filter loss alone, and at
-    the end, when filters know their part, the task has the word. docs/trials.md has the trials.
+    filter loss alone makes filters follow parts when it is strong enough, as closely as with the
+    masks, which cost accuracy, the more the harder the task. Larger maps would serve the filter
+    loss alone, and at the end, when filters know their part, the task has the word. docs/trials.md
+    has the trials.
 
     Args:
       config: the configuration that is changed.
@@ -31,7 +31,7 @@ def begin_from_ordinary(config: ml_collections.ConfigDict, epochs: int) -> None:
     """
     config.train.start_epochs = epochs
     config.model.top_conv_mask = 0.0
-    config.model.new_conv_mask = 0.5
+    config.model.new_conv_mask = 0.0
     config.filter_loss.weight = 10.0
     config.filter_loss.growth_weight = 3.0
     config.interpretable.ramp_epochs = 0.4 * config.train.epochs
