@@ -67,23 +67,13 @@ def __getattr__(name: str) -> Any:
     if name == "metrics":
         return importlib.import_module("interp_cnn.metrics")
     if name == "__version__":
-        value: Any = _version()
+        value: Any = importlib.import_module("interp_cnn.version").version()
     elif name in _MODULE_OF:
         value = getattr(importlib.import_module(f"interp_cnn.{_MODULE_OF[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
-
-
-def _version() -> str:
-    """The version of the installed package, or one that says that it is not installed."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("interp_cnn")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
 
 
 def __dir__() -> list[str]:

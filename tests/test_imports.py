@@ -126,6 +126,7 @@ ALLOWED = {
     "watch": "",
     "config": "",
     "workdir": "config hosts storage",
+    "version": "",
     "templates": "",
     "receptive_field": "arguments",
     "losses": "arguments templates",
@@ -137,7 +138,7 @@ ALLOWED = {
     "configs": "config data",
     "training": "config data hosts losses metrics models storage workdir",
     "evaluation": "attribution data hosts losses metrics models receptive_field storage templates"
-    " training workdir",
+    " training version workdir",
     "report": "evaluation metrics receptive_field storage workdir",
     "preflight": "config data models training",
     "trained": "arguments config data evaluation models report storage training workdir",
@@ -145,7 +146,7 @@ ALLOWED = {
     "commands": "config data evaluation hosts models preflight report storage training workdir",
     "reproduce": "commands config configs data evaluation models preflight report storage training"
     " workdir",
-    "cli": "commands config configs explain_command hosts reproduce storage watch workdir",
+    "cli": "commands config configs explain_command hosts reproduce storage version watch workdir",
     "weights": "models",
     "": "losses metrics receptive_field templates trained",
 }

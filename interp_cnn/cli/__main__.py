@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-import interp_cnn
+from interp_cnn.version import version
 
 _COMMANDS = {
     "train": ("interp_cnn.cli.train", "train and evaluate the networks of a configuration"),
@@ -26,8 +26,7 @@ def main() -> None:
         epilog=f"commands, each with a --help of its own:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = f"interp_cnn {interp_cnn.__version__}"
-    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument("--version", action="version", version=f"interp_cnn {version()}")
     parser.add_argument("command", metavar="COMMAND", choices=list(_COMMANDS))
     command = parser.parse_args(sys.argv[1:2]).command
     sys.argv[:2] = [f"interp-cnn {command}"]

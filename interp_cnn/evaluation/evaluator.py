@@ -11,7 +11,6 @@ import jax
 import ml_collections
 import numpy as np
 
-import interp_cnn
 from interp_cnn import metrics
 from interp_cnn.data.pipeline import Split, join
 from interp_cnn.data.prepare import FOLDER, TFDS, Data
@@ -37,6 +36,7 @@ from interp_cnn.evaluation.sampled_images import Sample, caption, sample_images,
 from interp_cnn.evaluation.strongest_images import Gallery
 from interp_cnn.models import AnyNetwork
 from interp_cnn.training.filter_categories import FilterActivity
+from interp_cnn.version import version
 
 # At these multiples of the radius of the regions part interpretability is measured as well.
 _RADIUS_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -215,8 +215,7 @@ def experiment_record(config: ml_collections.ConfigDict, network: AnyNetwork) ->
         image_size=network.input_size,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         device=f"{jax.device_count()} x {jax.devices()[0].device_kind}{_on_hosts()}",
-        # That of this package also where its source is run without being installed.
-        versions={"interp_cnn": interp_cnn.__version__}
+        versions={"interp_cnn": version()}
         | {name: importlib.metadata.version(name) for name in packages},
     )
 

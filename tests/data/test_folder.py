@@ -511,6 +511,27 @@ def test_objects_and_parts_from_coco(tmp_path, monkeypatch):
     ]
 
 
+def test_coco_masks_where_the_file_does_not_say_the_size_of_images(tmp_path, monkeypatch):
+    root = write_photos(tmp_path / "photos", number=4)
+    monkeypatch.setattr(annotation_places, "_without_single_parts", lambda objects, _: objects)
+    file = coco(tmp_path)
+    said = scanned(root, file)
+    tree = json.loads(file.read_text())
+    tree["images"] = [{key: image[key] for key in ("id", "file_name")} for image in tree["images"]]
+    unsaid = scanned(root, write_coco(tmp_path / "unsized.json", **tree))
+
+    def heads(found):
+        return {
+            example.key: part["mask"]
+            for example in found.examples
+            for part in example.parts
+            if part["name"] == "head"
+        }
+
+    assert heads(said)["cat/0.png#2"] == heads(unsaid)["cat/0.png#2"] is not None
+    assert heads(said)["dog/1.png"] == heads(unsaid)["dog/1.png"] is not None
+
+
 def test_coco_ids_without_an_image(tmp_path):
     root = write_photos(tmp_path / "photos", number=4)
     wrong = [{"id": 1, "category_id": 1, "image_id": n, "bbox": [1, 1, 2, 2]} for n in (77, 78)]

@@ -41,7 +41,8 @@ class Mark:
         part: the name of the part, "" for the object.
         point: the part's (y, x); None where a box gives it.
         box: its ymin, xmin, ymax, xmax; None for a point.
-        mask: what makes its mask, bool [height, width]; None where it has none.
+        mask: what makes its mask, bool [height, width], from the photo's height and width; None
+            where it has none.
         category: the COCO category, which says with the photo's class what is annotated, of a
             keypoint that of its object; None in a CSV.
         group: the number of the object that the part belongs to, None where its place decides.
@@ -54,7 +55,7 @@ class Mark:
     part: str
     point: tuple[float, float] | None = None
     box: tuple[float, float, float, float] | None = None
-    mask: Callable[[], np.ndarray] | None = None
+    mask: Callable[[tuple[int, int]], np.ndarray] | None = None
     category: Mapping[str, Any] | None = None
     group: int | None = None
     size: tuple[int, int] | None = None
@@ -243,7 +244,8 @@ def _coco_marks(
         wrong.append((CROWD, where))
         return []
     image = coco.imgs[annotation["image_id"]]
-    size = (int(image["height"]), int(image["width"])) if "height" in image else None
+    sized = "height" in image and "width" in image
+    size = (int(image["height"]), int(image["width"])) if sized else None
     common: dict[str, Any] = {"where": where, "size": size, "group": group}
     x, y, width, height = (float(value) for value in annotation["bbox"])
     segmentation = annotation.get("segmentation")
@@ -252,7 +254,7 @@ def _coco_marks(
             file,
             part="",
             box=(y, x, y + height, x + width),
-            mask=functools.partial(_mask_of, coco, annotation) if segmentation and size else None,
+            mask=functools.partial(_mask_of, coco, annotation) if segmentation else None,
             category=category,
             **common,
         )
@@ -270,14 +272,15 @@ def _coco_marks(
     return marks
 
 
-def _mask_of(coco: Any, annotation: Mapping[str, Any]) -> np.ndarray:
-    """The segmentation of an annotation, bool [height, width].
+def _mask_of(coco: Any, annotation: Mapping[str, Any], photo: tuple[int, int]) -> np.ndarray:
+    """The segmentation of an annotation, bool [height, width], those of the photo.
 
     Raises:
         Exception: whatever pycocotools does, and ValueError for what it would not come back from.
     """
-    image, segmentation = coco.imgs[annotation["image_id"]], annotation["segmentation"]
-    size = [int(image["height"]), int(image["width"])]
+    segmentation, size = annotation["segmentation"], list(photo)
+    # Where the file does not say it, and pycocotools asks for it.
+    coco.imgs[annotation["image_id"]].update(height=size[0], width=size[1])
     if isinstance(segmentation, Mapping):
         counts = segmentation["counts"]
         if segmentation["size"] != size:

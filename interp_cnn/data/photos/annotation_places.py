@@ -193,14 +193,14 @@ def _checked(
     if not (0 <= y <= size[0] and 0 <= x <= size[1]):
         wrong.add(OUTSIDE, what)
         return None
-    return _with_mask(mark, what, wrong) if mark.part and mark.mask else mark
+    return _with_mask(mark, what, size, wrong) if mark.part and mark.mask else mark
 
 
-def _with_mask(mark: Mark, what: str, wrong: Wrong) -> Mark | None:
+def _with_mask(mark: Mark, what: str, size: tuple[int, int], wrong: Wrong) -> Mark | None:
     """A part whose mask is made, None where that is no mask of the photo."""
     assert mark.mask is not None
     try:
-        mask = mark.mask()
+        mask = mark.mask(size)
     except Exception as error:  # pycocotools raises whatever a wrong segmentation leads it into
         reason = " ".join(str(error).split())
         wrong.add(UNREADABLE, f"{what}: its segmentation ({type(error).__name__}: {reason})")
@@ -208,7 +208,7 @@ def _with_mask(mark: Mark, what: str, wrong: Wrong) -> Mark | None:
     if not mask.any():
         wrong.add(EMPTY, what)
         return None
-    return dataclasses.replace(mark, mask=lambda: mask)
+    return dataclasses.replace(mark, mask=lambda _: mask)
 
 
 def _center(mark: Mark) -> tuple[float, float]:
@@ -235,7 +235,9 @@ def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list
         else:
             of[index].append(mark)
     return [
-        PlacedObject(np.asarray(box.box, np.float32) if box.file else whole, _parts(own, wrong))
+        PlacedObject(
+            np.asarray(box.box, np.float32) if box.file else whole, _parts(own, size, wrong)
+        )
         for box, own in zip(boxes, of, strict=True)
     ]
 
@@ -259,7 +261,7 @@ def _object_of(mark: Mark, boxes: Sequence[Mark]) -> int | None:
     return min(around)[1] if around else None
 
 
-def _parts(marks: Sequence[Mark], wrong: Wrong) -> list[dict[str, Any]]:
+def _parts(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list[dict[str, Any]]:
     """The parts of an object; one that is given twice is left out, as which is meant is unknown."""
     counts = Counter(mark.part for mark in marks)
     parts = []
@@ -272,7 +274,7 @@ def _parts(marks: Sequence[Mark], wrong: Wrong) -> list[dict[str, Any]]:
                 "name": mark.part,
                 "center": np.asarray(_center(mark), np.float32),
                 "box": np.asarray(_NO_BOX if mark.box is None else mark.box, np.float32),
-                "mask": None if mark.mask is None else mask_png(mark.mask()),
+                "mask": None if mark.mask is None else mask_png(mark.mask(size)),
             }
         )
     return parts

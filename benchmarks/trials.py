@@ -1,0 +1,390 @@
+"""Trials of masks and filter losses: many short trainings from common starts, in one process.
+
+    python benchmarks/trials.py --config embedded --categories cat,deer --seeds 0,1,2 \
+        ordinary default mask=0 mask=0,weight=5
+    python benchmarks/trials.py --config ilsvrc_animal_part --categories cat,fox --seeds 0,1 \
+        --manual_dir DIR --weights FILE.h5 ordinary default spread=0.3
+
+A trial is `ordinary`, `default`, or some of the settings below as NAME=NUMBER. Data, network, task
+and optimiser are those of `train.py` with one category; order and flips of the images are drawn
+otherwise. All trials share one compiled step and the data stay on the device.
+
+Settings of the configuration: weight, top_weight, growth (`filter_loss.*weight`), ramp, fade (their
+epochs, as a share of the training), mask (strength of the new conv's mask), rate (factor of the
+learning rate), epochs.
+Others, which the package does not have: mask_from (share of the training before the mask begins to
+grow; it is full at the end), spread (weight of the mutual information between filter and position
+on an image, which is large where filters look at different places), relative (so many times the
+mean map of all filters is taken from each before the filter loss, which then sees what a filter has
+beyond the others), free (share of the filters without filter loss), members (1: images of the
+category alone count in the filter loss).
+
+Prints a line of JSON for each run, then means over categories and seeds as a Markdown table.
+"""
+
+import argparse
+import datetime
+import functools
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from interp_cnn import filter_loss, metrics
+from interp_cnn.data import prepare
+from interp_cnn.data.pipeline import CropWithParts
+from interp_cnn.models import NEW_CONV, TOP_CONV, Network
+from interp_cnn.training import build
+from interp_cnn.training.objective import Objective
+from interp_cnn.training.optim import NEW_LAYERS, make_optimizer
+from interp_cnn.training.steps import normalise
+
+LAYERS = (TOP_CONV, NEW_CONV)
+EVALUATED = 128  # images at a time
+IDEAS = {"mask_from": 0.0, "spread": 0.0, "relative": 0.0, "free": 0.0, "members": 0.0}
+
+Settings = dict[str, float]
+
+
+class Task(NamedTuple):
+    """One category: data on the device, and what trains on them."""
+
+    config: ml_collections.ConfigDict
+    network: Network
+    objective: Objective
+    inputs: jax.Array  # uint8 images or frozen features: training, mirrored, test, padding
+    labels: jax.Array  # of the same
+    train: int  # number of training images
+    test: int  # number of test images
+    landmarks: np.ndarray  # of training and test images, NaN for those of other things
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Where the training and test images are, unmirrored."""
+        return np.r_[0 : self.train, 2 * self.train : 2 * self.train + self.test]
+
+    def steps(self, epochs: float) -> int:
+        """Number of steps of so many epochs."""
+        return int(epochs * (self.train // self.config.train.batch_size))
+
+    def batches(self, steps: int, seed: int) -> list[np.ndarray]:
+        """Rows of so many batches."""
+        size, rng = self.config.train.batch_size, np.random.default_rng(seed)
+        found: list[np.ndarray] = []
+        while len(found) < steps:
+            order = rng.permutation(self.train) + self.train * rng.integers(0, 2, self.train)
+            found += np.split(order[: self.train // size * size], self.train // size)
+        return found[:steps]
+
+
+def load(config: ml_collections.ConfigDict, rows: int) -> Task:
+    """The data of a configuration with one category, padded to so many rows."""
+    data = prepare.prepare(config.data, seed=config.seed)
+    network = build.make_network(config, "interpretable", 1)
+    assert isinstance(network, Network)
+    side = network.input_size
+    crop = CropWithParts(side, config.data.crop, landmarks=tuple(data.landmarks))
+    examples = [split[index] for split in (data.train, data.test) for index in range(len(split))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        cropped = list(pool.map(crop.map, examples))
+    labels = np.array([example["label"] for example in cropped])
+    landmarks = np.stack([example["landmarks"] for example in cropped])
+    landmarks[labels == 0] = np.nan
+    images = np.stack([example["image"] for example in cropped])
+    n = len(data.train)
+    images = np.concatenate([images[:n], images[:n, :, ::-1], images[n:]])
+    labels = np.concatenate([labels[:n], labels])
+    inputs: Any = images
+    if network.frozen_through is not None:
+        variables = build.starting_variables(config, network)
+        how = build.normalisation(config)
+        frozen = jax.jit(
+            lambda images: network.apply(
+                variables, normalise(images, **how), method="frozen_features"
+            )
+        )
+        inputs = jnp.concatenate([frozen(images[i : i + 64]) for i in range(0, len(images), 64)])
+    more = rows - len(inputs)
+    inputs = jnp.pad(jnp.asarray(inputs), ((0, more), (0, 0), (0, 0), (0, 0)))
+    objective = build.make_objective(config, data.train.labels, categories=1, steps_per_epoch=1)
+    return Task(
+        *(config, network, objective, inputs, jnp.pad(jnp.asarray(labels), (0, more))),
+        *(n, len(data.test), landmarks),
+    )
+
+
+def defaults(config: ml_collections.ConfigDict) -> Settings:
+    """The settings of a configuration."""
+    loss, epochs = config.filter_loss, config.train.epochs
+    top = loss.top_conv_weight
+    return {
+        "interpretable": 1.0,
+        "weight": loss.weight,
+        "top_weight": loss.weight if top is None else top,
+        "growth": loss.growth_weight,
+        "ramp": config.interpretable.ramp_epochs / epochs,
+        "fade": loss.fade_epochs / epochs,
+        "mask": config.model.new_conv_mask,
+        "rate": 1.0,
+        "epochs": epochs,
+        **IDEAS,
+    }
+
+
+def parse(trial: str, config: ml_collections.ConfigDict) -> Settings:
+    """The settings of a trial."""
+    settings = defaults(config)
+    if trial == "ordinary":
+        return settings | {"interpretable": 0.0, "mask": 0.0}
+    for setting in trial.split(",") if trial != "default" else ():
+        name, _, value = setting.partition("=")
+        if name not in settings:
+            raise SystemExit(f"{trial}: no setting {name!r}; give some of {', '.join(settings)}")
+        settings[name] = float(value)
+        if name == "weight" and "top_weight" not in trial:
+            settings["top_weight"] = float(value)
+    return settings
+
+
+def spread_of(maps: jax.Array) -> jax.Array:
+    """I(filter; position) in nats on each image [batch], of maps as distributions of positions."""
+    batch, height, width, filters = maps.shape
+    top = jax.lax.stop_gradient(maps.max(axis=(1, 2), keepdims=True))
+    flat = (maps / jnp.maximum(top, 1e-6)).reshape(batch, height * width, filters)
+    places = jax.nn.softmax(8.0 * flat, axis=1)
+    ratio = jnp.log(places + 1e-9) - jnp.log(places.mean(axis=-1, keepdims=True) + 1e-9)
+    return (places * ratio).sum(axis=1).mean(axis=-1)
+
+
+def layer_term(
+    maps: jax.Array, mine: jax.Array, first: jax.Array, weight: Any, fading: Any, at: Any
+) -> jax.Array:
+    """What a layer adds to the loss: filter loss, growth, and the idea `spread`."""
+    peaks = maps.max(axis=(1, 2)).mean(axis=0)
+    sizes = jax.lax.stop_gradient(peaks) + 1e-6
+    common = (maps / sizes).mean(axis=-1, keepdims=True)
+    seen = jnp.maximum(maps - at["relative"] * sizes * common, 0.0)
+    members = jnp.broadcast_to(mine[:, None], (len(mine), maps.shape[-1]))
+    where = members | (at["members"] == 0)
+    values = filter_loss(seen, target=members, sharpness=60.0, where=where)
+    counted = jnp.arange(len(values)) >= at["free"] * len(values)
+    grown = (peaks.mean() > first) & (first > 0)
+    growth = jnp.log(jnp.where(grown, peaks.mean() / jnp.where(grown, first, 1.0), 1.0))
+    spread = (spread_of(maps) * mine).sum() / jnp.maximum(mine.sum(), 1)
+    loss = weight * (values * counted).mean() - at["spread"] * spread
+    return fading * loss + at["growth"] * growth**2
+
+
+def network_input(task: Task, rows: jax.Array) -> dict[str, jax.Array]:
+    inputs = task.inputs[rows]
+    if task.network.frozen_through is not None:
+        return {"features": inputs}
+    return {"images": normalise(inputs, **build.normalisation(task.config))}
+
+
+def make_training(like: Task) -> Callable[..., Any]:
+    """`(task, params, at, seed) -> params`; all trials share two compiled programs."""
+    # The mask's strength is a setting: its strength in the network is 1.
+    network = like.network.clone(top_conv_mask=0.0, new_conv_mask=1.0)
+    config = like.config.train
+
+    def optimizer(steps: Any, at: Any) -> optax.GradientTransformation:
+        warm = config.warmup_steps
+
+        def rate(step: jax.Array) -> jax.Array:
+            past = jnp.clip((step - warm) / (steps - warm), 0.0, 1.0)
+            scale = jnp.where(step < warm, step / warm, 0.5 * (1 + jnp.cos(jnp.pi * past)))
+            return config.learning_rate * at["rate"] * scale
+
+        return make_optimizer(
+            rate,
+            frozen=network.frozen_layers,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            rate_factors=dict(config.rate_factors),
+            clip_norm=config.clip_norm,
+            new_layers=NEW_LAYERS,
+        )
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: Any, inputs: Any, labels: Any, rows: Any, number: Any, steps: Any, at: Any):
+        params, opt_state, first, key = state
+        done = number / steps
+        strength = jnp.clip(done / jnp.maximum(at["ramp"], 1e-3), 0.0, 1.0)
+        fading = jnp.clip((1.0 - done) / jnp.maximum(at["fade"], 1e-3), 0.0, 1.0)
+        late = jnp.clip((done - at["mask_from"]) / (1.0 - at["mask_from"]), 0.0, 1.0)
+        mask = at["mask"] * jnp.where(at["mask_from"] > 0, late, strength)
+        answers = labels[rows]
+
+        def loss(params: Any) -> tuple[jax.Array, Any]:
+            logits, maps = network.apply(
+                {"params": params},
+                **network_input(like._replace(inputs=inputs), rows),
+                train=True,
+                mask_strength=mask,
+                rngs={"dropout": jax.random.fold_in(key, number)},
+            )
+            total = like.objective.task_loss(logits, answers)
+            peaks = {name: x.max(axis=(1, 2)).mean() for name, x in maps.items()}
+            now = jax.tree.map(
+                lambda peak, old: jnp.where(number == 0, jax.lax.stop_gradient(peak), old),
+                *(peaks, first),
+            )
+            for name, weight in zip(LAYERS, ("top_weight", "weight"), strict=True):
+                term = layer_term(maps[name], answers > 0, now[name], at[weight], fading, at)
+                total = total + at["interpretable"] * strength * term
+            return total, now
+
+        gradient, first = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = optimizer(steps, at).update(gradient, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, first, key
+
+    def run(task: Task, params: Any, epochs: float, at: Settings, seed: int) -> Any:
+        steps = task.steps(epochs)
+        traced = {name: jnp.float32(value) for name, value in at.items()}
+        params = jax.tree.map(jnp.copy, params)
+        first = {name: jnp.zeros(()) for name in LAYERS}
+        key = jax.random.key(seed)
+        state = (params, optimizer(steps, traced).init(params), first, key)
+        for number, rows in enumerate(task.batches(steps, seed)):
+            state = step(state, task.inputs, task.labels, rows, number, steps, traced)
+        return state[0]
+
+    return run
+
+
+def make_prediction(like: Task) -> Callable[..., Any]:
+    """`(params, inputs, rows, mask) -> ` logits, and positions and values of the peaks."""
+    network = like.network.clone(top_conv_mask=0.0, new_conv_mask=1.0)
+    fields = network.receptive_fields()
+
+    def predict(params: Any, inputs: Any, rows: Any, mask: Any) -> Any:
+        given = network_input(like._replace(inputs=inputs), rows)
+        logits, maps = network.apply({"params": params}, **given, mask_strength=mask)
+        found = {}
+        for name, x in maps.items():
+            centers = fields[name].centers(x.shape[1])
+            found[name] = metrics.peaks(x, centers_y=centers, centers_x=centers)
+        return logits[:, 0], found
+
+    return jax.jit(predict)
+
+
+def figures(task: Task, predicted: Iterator[Any]) -> dict[str, Any]:
+    """Accuracy on the test images, and where the filters of each layer look."""
+    rows = task.rows
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *predicted)
+    logits, peaks = joined
+    answers = np.asarray(task.labels)[rows] > 0
+    test = np.arange(len(rows)) >= task.train
+    right = (logits > 0) == answers
+    found: dict[str, Any] = {
+        "accuracy": 100 * float(right[test].mean()),
+        "training accuracy": 100 * float(right[~test].mean()),
+    }
+    for name in LAYERS:
+        positions, values = (array[answers] for array in peaks[name])
+        landmarks = task.landmarks[answers]
+        summary = metrics.summarize_location(
+            positions, values, landmarks, image_size=(task.network.input_size,) * 2
+        )
+        followed = metrics.parts_followed(metrics.tracking_ratio(positions, values, landmarks))
+        found[name] = {
+            "tracking": float(summary.tracking_ratio),
+            "below 0.8": float(summary.below_08),
+            "instability": float(summary.instability),
+            "dead": int(summary.dead),
+            "followed": followed.filters.tolist(),
+        }
+    return found
+
+
+def _mean(runs: list[dict[str, Any]], value: Callable[[Any], float]) -> float:
+    return float(np.mean([value(run) for run in runs]))
+
+
+def _tracking(layer: str) -> Callable[[Any], float]:
+    return lambda run: float(run[layer]["tracking"])
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Means over the runs of each trial, as Markdown."""
+    categories = list(dict.fromkeys(run["category"] for run in runs))
+    head = ["trial", *(f"accuracy of {name}, %" for name in categories)]
+    head += [f"tracking ratio, {layer}" for layer in LAYERS] + ["dead, top conv", "runs"]
+    lines = [head, ["---"] * len(head)]
+    for trial in dict.fromkeys(run["trial"] for run in runs):
+        of = [run for run in runs if run["trial"] == trial]
+
+        of_each = [[run for run in of if run["category"] == name] for name in categories]
+        accuracies = [f"{_mean(runs, lambda run: run['accuracy']):.1f}" for runs in of_each]
+        top, new = (
+            ", ".join(f"{_mean(runs, tracking):.2f}" for runs in of_each)
+            for tracking in map(_tracking, LAYERS)
+        )
+        dead = f"{_mean(of, lambda run: run[TOP_CONV]['dead']):.0f}"
+        lines.append([trial, *accuracies, top, new, dead, str(len(of))])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="embedded", help="a configuration of the package")
+    parser.add_argument("--categories", default="cat")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--manual_dir", default="", help="see config.data.manual_dir")
+    parser.add_argument("--weights", default=None, help="see config.weights")
+    parser.add_argument("--rows", type=int, default=5120, help="room for images, mirrored too")
+    parser.add_argument("trials", nargs="+", metavar="TRIAL")
+    options = parser.parse_args()
+    tasks = {}
+    get_config = importlib.import_module(f"interp_cnn.configs.{options.config}").get_config
+    for category in options.categories.split(","):
+        config = get_config(f"category={category}")
+        config.data.manual_dir = options.manual_dir
+        if options.weights is not None:
+            config.weights = options.weights
+        tasks[category] = load(config, options.rows)
+    like = next(iter(tasks.values()))
+    trials = {trial: parse(trial, like.config) for trial in options.trials}
+    training, prediction = make_training(like), make_prediction(like)
+
+    def predicted(task: Task, params: Any, mask: float) -> Iterator[Any]:
+        for first in range(0, len(task.rows), EVALUATED):
+            rows = task.rows[first : first + EVALUATED]
+            rows = np.pad(rows, (0, EVALUATED - len(rows)), mode="edge")
+            yield prediction(params, task.inputs, jnp.asarray(rows), mask)
+
+    print(f"{datetime.date.today()}, {jax.devices()[0].device_kind}, jax {jax.__version__}\n")
+    ordinary = parse("ordinary", like.config)
+    runs, starts = [], {}
+    for category, task in tasks.items():
+        variables = build.starting_variables(task.config, task.network)
+        for seed in map(int, options.seeds.split(",")):
+            epochs = task.config.train.start_epochs
+            # Other images than those of the trainings that begin from it.
+            starts[category, seed] = training(
+                task, variables["params"], epochs, ordinary, ~seed % 997
+            )
+    for trial, at in trials.items():
+        for (category, seed), start in starts.items():
+            task = tasks[category]
+            params = training(task, start, at["epochs"], at, seed)
+            run = {"trial": trial, "category": category, "seed": seed}
+            runs.append(run | figures(task, predicted(task, params, at["mask"])))
+            print(json.dumps(runs[-1]), flush=True)
+    print(f"\n{table(runs)}")
+
+
+if __name__ == "__main__":
+    main()
