@@ -1,23 +1,27 @@
 """Trials of masks and filter losses: many short trainings from common starts, in one process.
 
     python benchmarks/trials.py --config embedded --categories cat,deer --seeds 0,1,2 \
-        ordinary default mask=0 mask=0,weight=5
+        ordinary default mask=0.5 weight=5
     python benchmarks/trials.py --config ilsvrc_animal_part --categories cat,fox --seeds 0,1 \
         --manual_dir DIR --weights FILE.h5 ordinary default spread=0.3
 
-A trial is `ordinary`, `default`, or some of the settings below as NAME=NUMBER. Data, network, task
-and optimiser are those of `train.py` with one category; order and flips of the images are drawn
-otherwise. All trials share one compiled step and the data stay on the device.
+A trial is `ordinary`, `default`, or some of the settings below as NAME=NUMBER,NAME=NUMBER. Data,
+network, task and optimiser are those of `train.py` with one category. A seed is that of the order
+of the images, their flips and dropout; data and first weights are those of seed 0. Accuracy is that
+of the test images; where filters look is measured on all annotated objects. All trials share one
+compiled step, and the data stay on the device.
 
-Settings of the configuration: weight, top_weight, growth (`filter_loss.*weight`), ramp, fade (their
-epochs, as a share of the training), mask (strength of the new conv's mask), rate (factor of the
-learning rate), epochs.
-Others, which the package does not have: mask_from (share of the training before the mask begins to
+Settings of the configuration: weight, top_weight and growth (`filter_loss.*weight`), ramp and fade
+(their epochs, as a share of the training), mask (strength of the new conv's mask), members (1 for
+`filter_loss.images="category"`), rate (factor of the learning rate), epochs (`epochs=0` is the
+common start), interpretable (0 for neither filter loss nor growth, as in
+`interpretable=0,epochs=16`). What else there is of the filter loss, such as its sharpness, has its
+default.
+Ideas, which the package does not have: mask_from (share of the training before the mask begins to
 grow; it is full at the end), spread (weight of the mutual information between filter and position
 on an image, which is large where filters look at different places), relative (so many times the
 mean map of all filters is taken from each before the filter loss, which then sees what a filter has
-beyond the others), free (share of the filters without filter loss), members (1: images of the
-category alone count in the filter loss).
+beyond the others), free (share of the filters without filter loss).
 
 Prints a line of JSON for each run, then means over categories and seeds as a Markdown table.
 """
@@ -49,7 +53,7 @@ from interp_cnn.training.steps import normalise
 
 LAYERS = (TOP_CONV, NEW_CONV)
 EVALUATED = 128  # images at a time
-IDEAS = {"mask_from": 0.0, "spread": 0.0, "relative": 0.0, "free": 0.0, "members": 0.0}
+IDEAS = {"mask_from": 0.0, "spread": 0.0, "relative": 0.0, "free": 0.0}
 
 Settings = dict[str, float]
 
@@ -88,6 +92,8 @@ class Task(NamedTuple):
 def load(config: ml_collections.ConfigDict, rows: int) -> Task:
     """The data of a configuration with one category, padded to so many rows."""
     data = prepare.prepare(config.data, seed=config.seed)
+    if len(data.categories) != 1:
+        raise SystemExit(f"{config.data.category} are several categories; give one at a time")
     network = build.make_network(config, "interpretable", 1)
     assert isinstance(network, Network)
     side = network.input_size
@@ -113,6 +119,8 @@ def load(config: ml_collections.ConfigDict, rows: int) -> Task:
         )
         inputs = jnp.concatenate([frozen(images[i : i + 64]) for i in range(0, len(images), 64)])
     more = rows - len(inputs)
+    if more < 0:
+        raise SystemExit(f"--rows={rows} has no room for {len(inputs)} images; give more")
     inputs = jnp.pad(jnp.asarray(inputs), ((0, more), (0, 0), (0, 0), (0, 0)))
     objective = build.make_objective(config, data.train.labels, categories=1, steps_per_epoch=1)
     return Task(
@@ -133,6 +141,7 @@ def defaults(config: ml_collections.ConfigDict) -> Settings:
         "ramp": config.interpretable.ramp_epochs / epochs,
         "fade": loss.fade_epochs / epochs,
         "mask": config.model.new_conv_mask,
+        "members": float(loss.images == "category"),
         "rate": 1.0,
         "epochs": epochs,
         **IDEAS,
@@ -149,6 +158,8 @@ def parse(trial: str, config: ml_collections.ConfigDict) -> Settings:
         if name not in settings:
             raise SystemExit(f"{trial}: no setting {name!r}; give some of {', '.join(settings)}")
         settings[name] = float(value)
+        if name == "mask_from" and not 0 <= settings[name] < 1:
+            raise SystemExit(f"{trial}: mask_from must be in [0, 1)")
         if name == "weight" and "top_weight" not in trial:
             settings["top_weight"] = float(value)
     return settings
@@ -180,7 +191,8 @@ def layer_term(
     growth = jnp.log(jnp.where(grown, peaks.mean() / jnp.where(grown, first, 1.0), 1.0))
     spread = (spread_of(maps) * mine).sum() / jnp.maximum(mine.sum(), 1)
     loss = weight * (values * counted).mean() - at["spread"] * spread
-    return fading * loss + at["growth"] * growth**2
+    # As in the package, a layer of the weight 0 is left out.
+    return fading * loss + jnp.where(weight > 0, at["growth"], 0.0) * growth**2
 
 
 def network_input(task: Task, rows: jax.Array) -> dict[str, jax.Array]:
@@ -220,7 +232,7 @@ def make_training(like: Task) -> Callable[..., Any]:
         done = number / steps
         strength = jnp.clip(done / jnp.maximum(at["ramp"], 1e-3), 0.0, 1.0)
         fading = jnp.clip((1.0 - done) / jnp.maximum(at["fade"], 1e-3), 0.0, 1.0)
-        late = jnp.clip((done - at["mask_from"]) / (1.0 - at["mask_from"]), 0.0, 1.0)
+        late = jnp.maximum(done - at["mask_from"], 0.0) / (1.0 - at["mask_from"])
         mask = at["mask"] * jnp.where(at["mask_from"] > 0, late, strength)
         answers = labels[rows]
 

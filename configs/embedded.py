@@ -11,7 +11,7 @@ from interp_cnn.configs import embedded
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
-    """Arguments: category, negatives, task, epochs (8, or 12 for several categories), seed."""
+    """Arguments: category, negatives, task, epochs (7, or 10 for several categories), seed."""
     config = embedded.get_config(text)
     # Change fields here, such as config.train.batch_size = 64; docs/config.md lists all of them.
     return config

@@ -1,6 +1,6 @@
 """A network of one's own: residual blocks with batch normalisation, and two masked layers.
 
-    python train.py --config.model.name=examples.own_network:PartNet
+    python train.py --config.model.name=examples.own_network:PartNet --workdir runs/part_net
 
 This trains it on the drawn animals as an ordinary and as an interpretable network;
 docs/own_network.md has the same for a folder of photos.

@@ -99,9 +99,9 @@ def filter_contributions(
 ) -> jax.Array:
     """What each filter of an interpretable layer contributed to a logit.
 
-    `"leave_one_out"` is exact: the logit minus the logit with the filter's masked map set to zero.
+    `"leave_one_out"` is exact: the logit minus the logit with the filter's map set to zero.
     The backbone runs once; for each filter only what comes behind the layer is computed again.
-    `"gradient"` is the gradient of the logit times the masked map, summed over positions: one
+    `"gradient"` is the gradient of the logit times the map, summed over positions: one
     backward pass, and an estimate.
 
     Args:
@@ -235,7 +235,7 @@ def shares_of_answer(
 def explanation(
     category: str, logit: float, shares: Mapping[str, float], *, softmax: bool = False
 ) -> str:
-    """One sentence: "cat, 61 % head, 22 % torso" or "not cat; against it speaks: 80 % torso".
+    """One sentence: "cat, 98 % head, 2 % torso" or "not cat; against it speaks: 80 % torso".
 
     Parts below 1 % are left out.
 

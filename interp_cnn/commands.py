@@ -34,6 +34,7 @@ from interp_cnn.training import build
 from interp_cnn.training.frozen_cache import FrozenCache
 from interp_cnn.training.trainer import check_batch_size, train_networks
 from interp_cnn.workdir import (
+    CONFIG,
     FILTERS_PICTURE,
     PAGE,
     REPORT,
@@ -147,7 +148,7 @@ def evaluate_weights(
       The results, as in `metrics.json`.
 
     Raises:
-      ValueError, FileNotFoundError: as `train_and_evaluate`.
+      ValueError, FileNotFoundError: as `train_and_evaluate`, and where the directory holds a run.
     """
     hosts.check_joined()
     hosts.end_on_sigterm()
@@ -156,6 +157,12 @@ def evaluate_weights(
     workdir = storage.as_path(workdir)
     if hosts.is_first():
         storage.check_writable(workdir)
+        if (workdir / CONFIG).exists():
+            raise ValueError(
+                f"{workdir} holds a run, whose results those of untrained networks would replace;"
+                f" choose another --workdir, or evaluate the run: --workdir {workdir} without"
+                " --config"
+            )
     data = prepare(config.data, seed=config.seed)
     networks = {}
     for variant in config.networks:

@@ -44,7 +44,7 @@ def check_run(
         network = build.make_network(config, variant, categories)
     _check_weights(config, network, read_weights)
     if training:
-        _check_start(config)
+        _check_interpretable(config, categories)
         _check_rate_factors(config, network)
 
 
@@ -181,13 +181,27 @@ def _check_weights(config: ml_collections.ConfigDict, network: AnyNetwork, read:
         build.check_weights(config, network)
 
 
-def _check_start(config: ml_collections.ConfigDict) -> None:
-    """Masks and filter loss set in before training ends."""
+def _check_interpretable(config: ml_collections.ConfigDict, categories: int | None) -> None:
+    """There is a filter loss or a mask, and they set in before training ends."""
+    if INTERPRETABLE not in config.networks:
+        return
     start, epochs = config.interpretable.start_epoch, config.train.epochs
-    if INTERPRETABLE in config.networks and start >= epochs:
+    if start >= epochs:
         raise ValueError(
             f"config.interpretable.start_epoch={start:g} is not before the end of the training,"
-            f" config.train.epochs={epochs}: no mask would ever set in; lower it"
+            f" config.train.epochs={epochs}: neither filter loss nor masks would ever set in;"
+            " lower it"
+        )
+    loss = config.filter_loss
+    strengths = build.make_network(config, INTERPRETABLE, categories).mask_strengths
+    weights = [loss.weight]
+    if len(strengths) > 1 and loss.top_conv_weight is not None:
+        weights.append(loss.top_conv_weight)
+    if not any(weights) and not any(strengths.values()):
+        raise ValueError(
+            f"config.filter_loss.weight={loss.weight:g} without any mask leaves nothing that makes"
+            " the network interpretable; set it above 0, or the strength of a mask, such as"
+            " config.model.new_conv_mask"
         )
 
 

@@ -1,9 +1,10 @@
 """Train and evaluate: interp-cnn train [--config NAME[:name=value,...]] [--workdir DIR].
 
 Without arguments: the ordinary and the interpretable network on the embedded data. --config takes a
-configuration of the package (embedded, ilsvrc_animal_part, pascal_voc_part, cub_200_2011) or a file
-of your own, FILE.py; its fields are overridden by --config.FIELD=VALUE. A run that was interrupted
-goes on when the same command is run again. In the repository, python train.py is the same.
+configuration of the package (embedded, folder, tfds, ilsvrc_animal_part, pascal_voc_part,
+cub_200_2011) or a file of your own, FILE.py; its fields are overridden by --config.FIELD=VALUE. A
+run that was interrupted goes on when the same command is run again. In the repository, python
+train.py is the same.
 """
 
 from collections.abc import Sequence

@@ -218,8 +218,8 @@ FIELDS = (
         (),
         Factors(_SHARE),
         "Strength of the mask of each layer of a network of your own whose name matches, such as"
-        " `(('middle', 0.0), ('.*', 0.5))`, in place of the two fields above; the first that"
-        " matches counts.",
+        " `(('middle', 0.0), ('.*', 0.5))`, in place of the two fields above, which hold where none"
+        " matches; the first that matches counts.",
     ),
     Field(
         "model.options",
@@ -418,10 +418,13 @@ FIELDS = (
         "scale_free",
         Choice(("scale_free", "constant", "paper")),
         "`scale_free`: the mean over filters of the loss of maps whose scale is normalised;"
-        " `constant`: the sum of the plain loss; `paper`: that with the authors' schedule.",
+        " `constant`: the sum of the plain loss; `paper`: that with the paper's schedule.",
     ),
     Field(
-        "filter_loss.weight", 3.0, _NOT_NEGATIVE, "Factor of the filter loss; 0 leaves the masks."
+        "filter_loss.weight",
+        3.0,
+        _NOT_NEGATIVE,
+        "Factor of the filter loss; 0 leaves it out, and what masks there are.",
     ),
     Field(
         "filter_loss.top_conv_weight",
@@ -594,11 +597,11 @@ def as_markdown(fields: Iterable[Field] = FIELDS) -> str:
         "",
         "Every field of a run. The configurations of the package and the files in `configs/` start"
         " from these",
-        "defaults, which are the paper's; `--config.FIELD=VALUE` of `train.py` and `eval.py` and"
-        " `--set FIELD=VALUE`",
-        "of `reproduce.py` come last. `none` unsets a field that may be unset. All values are"
-        " checked before data are",
-        "prepared. This page is printed by `python -m interp_cnn.config`.",
+        "defaults, most of which are the paper's; `--config.FIELD=VALUE` of `train.py`, and of"
+        " `eval.py` beside its",
+        "`--config`, and `--set FIELD=VALUE` of `reproduce.py` come last. `none` unsets a field that"
+        " may be unset.",
+        "All values are checked before data are prepared. This page is printed by `python -m interp_cnn.config`.",
     ]
     group = None
     for field in fields:

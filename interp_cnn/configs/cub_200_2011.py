@@ -6,8 +6,8 @@
 FOLDER holds CUB_200_2011/ and neg/; `interp-cnn data --name cub_200_2011 --category bird
 --manual_dir FOLDER` prepares them and says what is there. The split is the official one, there are
 points but no part regions, and so no part interpretability. category=all,negatives=none tells the
-species apart. On two cores use frozen_through=conv4_3; on an accelerator train all layers as the
-paper does, with frozen_through=none,epochs=50,schedule=paper.
+species apart. The default, frozen_through=conv4_3, suits two cores; on an accelerator all layers
+can be trained, as in the paper, with frozen_through=none,epochs=50,schedule=paper.
 """
 
 import ml_collections

@@ -4,9 +4,9 @@
         --config.data.manual_dir=FOLDER --config.weights=WEIGHTS.h5
 
 Several categories: category=cat+elephant+fox or category=all, with task=logistic or task=softmax.
-Without manual_dir the authors' files are downloaded, without weights Keras' published ones. On two
-cores use frozen_through=conv4_3; on an accelerator train all layers as the paper does, with
-frozen_through=none,epochs=50,schedule=paper.
+Without manual_dir the authors' files are downloaded, without weights Keras' published ones. The
+default, frozen_through=conv4_3, suits two cores; on an accelerator all layers can be trained, as in
+the paper, with frozen_through=none,epochs=50,schedule=paper.
 """
 
 import ml_collections

@@ -5,9 +5,9 @@
 
 FOLDER holds VOCdevkit/VOC2010/JPEGImages/, Annotations_Part/ and neg/; `interp-cnn data
 --name pascal_voc_part --manual_dir FOLDER` prepares all of it and says what is there. One category
-is told apart from the authors' photos, or with negatives=categories from the five others. On two
-cores use frozen_through=conv4_3; on an accelerator train all layers as the paper does, with
-frozen_through=none,epochs=50,schedule=paper.
+is told apart from the authors' photos, or with negatives=categories from the five others. The
+default, frozen_through=conv4_3, suits two cores; on an accelerator all layers can be trained, as in
+the paper, with frozen_through=none,epochs=50,schedule=paper.
 """
 
 import ml_collections

@@ -51,9 +51,9 @@ def own_network(
         module, or 224.
       options: further attributes of the module, as pairs of a name and a value.
       masks: pairs of a regular expression of a layer's name and a factor of the strength of its
-        mask, in [0, 1]; the first that matches counts, and 1 where none does.
-      last_mask: factor of the last layer's mask where no masks are given.
-      other_masks: factor of the other layers' masks where no masks are given.
+        mask, in [0, 1]; the first that matches counts.
+      last_mask: factor of the last layer's mask where none of these matches.
+      other_masks: factor of the other layers' masks where none of these matches.
       dtype: dtype of the computation; a module with an attribute `dtype` gets it.
 
     Raises:
@@ -184,15 +184,14 @@ def _factors(
     other_masks: float,
 ) -> tuple[float, ...]:
     """Of each layer the factor of its mask."""
-    if not masks:
-        return (*(other_masks for _ in names[1:]), last_mask)
     for pattern, _ in masks:
         if not any(re.fullmatch(pattern, name) for name in names):
             raise ValueError(
                 f"config.model.masks: {pattern!r} matches no layer; they are"
                 f" {', '.join(map(repr, names))}"
             )
+    own = (*(other_masks for _ in names[1:]), last_mask)
     return tuple(
-        next((factor for pattern, factor in masks if re.fullmatch(pattern, name)), 1.0)
-        for name in names
+        next((factor for pattern, factor in masks if re.fullmatch(pattern, name)), without)
+        for name, without in zip(names, own, strict=True)
     )

@@ -14,7 +14,7 @@ _LAYERS = {
     "new_conv": "the 3 x 3 convolution that the method adds behind the last one of the backbone.",
     "top_conv": "the last convolution of the backbone.",
 }
-_ANY_LAYER = "maps of the network that the filter loss and the masks act on."
+_ANY_LAYER = "maps of the network that the filter loss acts on."
 
 
 def opening(results: Results, layer: str) -> str:

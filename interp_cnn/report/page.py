@@ -52,7 +52,7 @@ class Answer(NamedTuple):
 
     Args:
       network: its name.
-      sentence: in words, such as "cat, 61 % head, 22 % torso".
+      sentence: in words, such as "cat, 98 % head, 2 % torso".
       logit: the highest one.
       probability: of its category.
       category: that the logit stands for.

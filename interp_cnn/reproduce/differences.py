@@ -74,6 +74,11 @@ def _training(run: Run) -> list[str]:
         if train.schedule == "paper":
             rate = f"the paper's for one category, k = {train.paper_factor:g}"
         found.append(f"learning rate {rate}; the paper's falls from k 1e-4 to k 1e-5")
+    if train.start_epochs:
+        found.append(
+            f"both networks begin from an ordinary one, trained for {train.start_epochs} epochs;"
+            " the paper has no such start"
+        )
     if train.clip_norm is not None:
         found.append(
             f"gradients clipped to a norm of {train.clip_norm:g}; the paper has no clipping"
@@ -108,15 +113,13 @@ def _loss(config: ml_collections.ConfigDict) -> list[str]:
             f"masks of the strength {model.top_conv_mask:g} (top conv) and {model.new_conv_mask:g}"
             " (new conv); the paper has 1"
         )
-    if config.train.start_epochs:
-        found.append(
-            f"both networks begin from an ordinary one, trained for {config.train.start_epochs}"
-            " epochs; the paper has no such start"
-        )
     if begin.start_epoch or begin.ramp_epochs:
+        what = "masks and filter loss set"
+        if not (model.top_conv_mask or model.new_conv_mask):
+            what = "the filter loss sets"
         found.append(
-            f"masks and filter loss set in after {begin.start_epoch:g} epochs, over"
-            f" {begin.ramp_epochs:g}; the paper has them from the start"
+            f"{what} in after {begin.start_epoch:g} epochs, over {begin.ramp_epochs:g}; the paper"
+            " has both from the start"
         )
     return found
 

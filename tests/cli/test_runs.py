@@ -121,6 +121,10 @@ def test_several_categories(tmp_path, monkeypatch, task):
     assert (tmp_path / "run" / "report" / "index.html").exists()
     # Before training the categories of the filters come from the objects at hand.
     assert commands.evaluate_weights(config, tmp_path / "start").networks
+    trained = (tmp_path / "run" / "metrics.json").read_bytes()
+    with pytest.raises(ValueError, match=r"run holds a run, whose results .* would replace"):
+        commands.evaluate_weights(config, tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == trained
     if task == "softmax":
         config.data.negatives = "photos"
         with pytest.raises(ValueError, match=r"set it to 'none'"):

@@ -344,6 +344,10 @@ def test_a_field_too_few_too_many_or_of_another_type(change, message):
             {"interpretable.start_epoch": "7"},
             "start_epoch=7 is not before the end of the training",
         ),
+        (
+            {"filter_loss.weight": "0"},
+            "weight=0 without any mask leaves nothing that makes the network interpretable",
+        ),
         ({"train.rate_factors": "(('fc9/.*', 2),)"}, "'fc9/.*' matches no trained parameter"),
     ],
 )
@@ -366,6 +370,16 @@ def test_what_training_alone_needs_is_no_matter_for_an_evaluation():
     with pytest.raises(ValueError, match="start_epoch"):
         check_run(config)
     config.networks = ("ordinary",)
+    check_run(config)
+
+
+def test_filter_loss_or_mask_is_enough():
+    config = load(ROOT / "configs/embedded.py").get_config()
+    config.filter_loss.weight = 0.0
+    config.filter_loss.top_conv_weight = 3.0
+    check_run(config)
+    config.filter_loss.top_conv_weight = None
+    config.model.new_conv_mask = 0.5
     check_run(config)
 
 

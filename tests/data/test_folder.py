@@ -518,6 +518,7 @@ def test_coco_masks_where_the_file_does_not_say_the_size_of_images(tmp_path, mon
     said = scanned(root, file)
     tree = json.loads(file.read_text())
     tree["images"] = [{key: image[key] for key in ("id", "file_name")} for image in tree["images"]]
+    tree["images"][0] |= {"height": None, "width": 0}
     unsaid = scanned(root, write_coco(tmp_path / "unsized.json", **tree))
 
     def heads(found):

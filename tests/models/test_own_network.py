@@ -61,7 +61,7 @@ def test_its_layers_have_the_paths_of_its_masks_in_the_order_of_computation(nest
     assert network.last_layer == "after" and network.architecture == NAME
     assert network.templates_of("second/mask") == ("l2", 2.0, "argmax")
     assert network.templates_of("after") == ("l1", 4.0, "argmax")
-    assert network.mask_strengths == {"second/mask": 1.0, "after": 0.5}
+    assert network.mask_strengths == {"second/mask": 0.0, "after": 0.5}
     assert network.clone(interpretable=False).mask_strengths == {"second/mask": 0.0, "after": 0.0}
     logits, maps = forward(network, variables, images)
     assert logits.shape == (2, 3) and logits.dtype == jnp.float32
@@ -117,7 +117,7 @@ def test_masks_of_a_configuration():
     network = own_network(NAME, input_size=16, **strengths)
     assert network.mask_strengths == {"second/mask": 0.0, "after": 0.25}
     network = own_network(NAME, input_size=16, masks=[("after", 1.0)], **strengths)
-    assert network.mask_strengths == {"second/mask": 1.0, "after": 0.5}
+    assert network.mask_strengths == {"second/mask": 0.0, "after": 0.5}
 
 
 def test_the_example_trains_with_batch_statistics_of_all_devices():
@@ -381,6 +381,11 @@ def test_fields_of_a_configuration():
     network = make_network(config, "interpretable", None)
     assert network.input_size == 40 and network.num_outputs == 1
     assert network.mask_strengths == {"net/middle": 1.0, "net/last": 0.5}
+    config.model.top_conv_mask = 0.25  # where no expression matches
+    assert make_network(config, "interpretable").mask_strengths == {
+        "net/middle": 0.25,
+        "net/last": 0.5,
+    }
     set_field(config, "model.masks", "")
     config.model.top_conv_mask, config.model.new_conv_mask = 0.0, 0.5
     assert make_network(config, "interpretable").mask_strengths == {

@@ -244,7 +244,7 @@ def _coco_marks(
         wrong.append((CROWD, where))
         return []
     image = coco.imgs[annotation["image_id"]]
-    sized = "height" in image and "width" in image
+    sized = image.get("height") and image.get("width")  # 0 or null where it is not known
     size = (int(image["height"]), int(image["width"])) if sized else None
     common: dict[str, Any] = {"where": where, "size": size, "group": group}
     x, y, width, height = (float(value) for value in annotation["bbox"])

@@ -25,7 +25,7 @@ from interp_cnn.data.photos.folder_photos import (
 )
 from interp_cnn.data.photos.photo_files import Counts, Example
 
-_FORMAT = 2  # of what is prepared: another number prepares anew
+_FORMAT = 3  # of what is prepared: another number prepares anew
 
 
 def fingerprint(
