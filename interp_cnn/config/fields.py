@@ -599,9 +599,10 @@ def as_markdown(fields: Iterable[Field] = FIELDS) -> str:
         " from these",
         "defaults, most of which are the paper's; `--config.FIELD=VALUE` of `train.py`, and of"
         " `eval.py` beside its",
-        "`--config`, and `--set FIELD=VALUE` of `reproduce.py` come last. `none` unsets a field that"
-        " may be unset.",
-        "All values are checked before data are prepared. This page is printed by `python -m interp_cnn.config`.",
+        "`--config`, and `--set FIELD=VALUE` of `reproduce.py` come last. `none` unsets a field"
+        " that may be unset.",
+        "All values are checked before data are prepared. This page is printed by"
+        " `python -m interp_cnn.config`.",
     ]
     group = None
     for field in fields:
