@@ -61,7 +61,7 @@ def test_its_layers_have_the_paths_of_its_masks_in_the_order_of_computation(nest
     assert network.last_layer == "after" and network.architecture == NAME
     assert network.templates_of("second/mask") == ("l2", 2.0, "argmax")
     assert network.templates_of("after") == ("l1", 4.0, "argmax")
-    assert network.mask_strengths == {"second/mask": 0.0, "after": 0.5}
+    assert network.mask_strengths == {"second/mask": 1.0, "after": 0.5}
     assert network.clone(interpretable=False).mask_strengths == {"second/mask": 0.0, "after": 0.0}
     logits, maps = forward(network, variables, images)
     assert logits.shape == (2, 3) and logits.dtype == jnp.float32
