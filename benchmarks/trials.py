@@ -47,8 +47,8 @@ from interp_cnn.data import prepare
 from interp_cnn.data.pipeline import CropWithParts
 from interp_cnn.models import NEW_CONV, TOP_CONV, Network
 from interp_cnn.training import build
-from interp_cnn.training.objective import Objective
-from interp_cnn.training.optim import NEW_LAYERS, make_optimizer
+from interp_cnn.training.objective import Objective, growth
+from interp_cnn.training.optim import NEW_LAYERS, learning_rate, make_optimizer
 from interp_cnn.training.steps import normalise
 
 LAYERS = (TOP_CONV, NEW_CONV)
@@ -187,12 +187,11 @@ def layer_term(
     where = members | (at["members"] == 0)
     values = filter_loss(seen, target=members, sharpness=60.0, where=where)
     counted = jnp.arange(len(values)) >= at["free"] * len(values)
-    grown = (peaks.mean() > first) & (first > 0)
-    growth = jnp.log(jnp.where(grown, peaks.mean() / jnp.where(grown, first, 1.0), 1.0))
     spread = (spread_of(maps) * mine).sum() / jnp.maximum(mine.sum(), 1)
     loss = weight * (values * counted).mean() - at["spread"] * spread
     # As in the package, a layer of the weight 0 is left out.
-    return fading * loss + jnp.where(weight > 0, at["growth"], 0.0) * growth**2
+    held = jnp.where(weight > 0, at["growth"], 0.0)
+    return fading * loss + held * growth(peaks.mean(), first) ** 2
 
 
 def network_input(task: Task, rows: jax.Array) -> dict[str, jax.Array]:
@@ -208,16 +207,9 @@ def make_training(like: Task) -> Callable[..., Any]:
     network = like.network.clone(top_conv_mask=0.0, new_conv_mask=1.0)
     config = like.config.train
 
-    def optimizer(steps: Any, at: Any) -> optax.GradientTransformation:
-        warm = config.warmup_steps
-
-        def rate(step: jax.Array) -> jax.Array:
-            past = jnp.clip((step - warm) / (steps - warm), 0.0, 1.0)
-            scale = jnp.where(step < warm, step / warm, 0.5 * (1 + jnp.cos(jnp.pi * past)))
-            return config.learning_rate * at["rate"] * scale
-
+    def optimizer(rate: Any) -> optax.GradientTransformation:
         return make_optimizer(
-            rate,
+            lambda _: rate,  # that of the step at hand
             frozen=network.frozen_layers,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
@@ -227,9 +219,8 @@ def make_training(like: Task) -> Callable[..., Any]:
         )
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def step(state: Any, inputs: Any, labels: Any, rows: Any, number: Any, steps: Any, at: Any):
+    def step(state: Any, inputs: Any, labels: Any, rows: Any, number: Any, done: Any, at: Any):
         params, opt_state, first, key = state
-        done = number / steps
         strength = jnp.clip(done / jnp.maximum(at["ramp"], 1e-3), 0.0, 1.0)
         fading = jnp.clip((1.0 - done) / jnp.maximum(at["fade"], 1e-3), 0.0, 1.0)
         late = jnp.maximum(done - at["mask_from"], 0.0) / (1.0 - at["mask_from"])
@@ -256,18 +247,29 @@ def make_training(like: Task) -> Callable[..., Any]:
             return total, now
 
         gradient, first = jax.grad(loss, has_aux=True)(params)
-        updates, opt_state = optimizer(steps, at).update(gradient, opt_state, params)
+        updates, opt_state = optimizer(at["rate"]).update(gradient, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, first, key
 
     def run(task: Task, params: Any, epochs: float, at: Settings, seed: int) -> Any:
         steps = task.steps(epochs)
+        if not steps:
+            return params
+        schedule = learning_rate(
+            config.schedule,
+            base=at["rate"] * config.learning_rate,
+            factor=at["rate"] * config.paper_factor,
+            epochs=int(epochs),
+            steps_per_epoch=task.steps(1),
+            warmup=config.warmup_steps,
+        )
         traced = {name: jnp.float32(value) for name, value in at.items()}
         params = jax.tree.map(jnp.copy, params)
         first = {name: jnp.zeros(()) for name in LAYERS}
         key = jax.random.key(seed)
-        state = (params, optimizer(steps, traced).init(params), first, key)
+        state = (params, optimizer(0.0).init(params), first, key)
         for number, rows in enumerate(task.batches(steps, seed)):
-            state = step(state, task.inputs, task.labels, rows, number, steps, traced)
+            traced["rate"] = jnp.float32(schedule(number))
+            state = step(state, task.inputs, task.labels, rows, number, number / steps, traced)
         return state[0]
 
     return run

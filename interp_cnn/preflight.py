@@ -40,11 +40,14 @@ def check_run(
     _check_source_fields(config.data)
     categories = _check_categories(config)
     _check_folder(config.data)
-    for variant in config.networks:
-        network = build.make_network(config, variant, categories)
+    networks = {
+        variant: build.make_network(config, variant, categories) for variant in config.networks
+    }
+    network = networks[config.networks[-1]]  # any: their parameters are alike
     _check_weights(config, network, read_weights)
     if training:
-        _check_interpretable(config, categories)
+        if INTERPRETABLE in networks:
+            _check_interpretable(config, networks[INTERPRETABLE])
         _check_rate_factors(config, network)
 
 
@@ -181,10 +184,8 @@ def _check_weights(config: ml_collections.ConfigDict, network: AnyNetwork, read:
         build.check_weights(config, network)
 
 
-def _check_interpretable(config: ml_collections.ConfigDict, categories: int | None) -> None:
+def _check_interpretable(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:
     """There is a filter loss or a mask, and they set in before training ends."""
-    if INTERPRETABLE not in config.networks:
-        return
     start, epochs = config.interpretable.start_epoch, config.train.epochs
     if start >= epochs:
         raise ValueError(
@@ -193,7 +194,7 @@ def _check_interpretable(config: ml_collections.ConfigDict, categories: int | No
             " lower it"
         )
     loss = config.filter_loss
-    strengths = build.make_network(config, INTERPRETABLE, categories).mask_strengths
+    strengths = network.mask_strengths
     weights = [loss.weight]
     if len(strengths) > 1 and loss.top_conv_weight is not None:
         weights.append(loss.top_conv_weight)

@@ -179,11 +179,11 @@ class Objective:
             term = values.sum()
         term = self.fading(step) * self.weight_of(network, layer) * term
         if self.growth_weight:
-            term = term + self.growth_weight * _growth(peaks.mean(), first_peak) ** 2
+            term = term + self.growth_weight * growth(peaks.mean(), first_peak) ** 2
         return self.strength(step) * term
 
 
-def _growth(peak: jax.Array, first: jax.Array) -> jax.Array:
+def growth(peak: jax.Array, first: jax.Array) -> jax.Array:
     """Logarithm of a peak over the first one, both []; 0 where it is no larger, or that is 0."""
     grown = (first > 0) & (peak > first)
     # Of ones where it has not grown, for a finite gradient.
