@@ -21,7 +21,10 @@ Ideas, which the package does not have: mask_from (share of the training before 
 grow; it is full at the end), spread (weight of the mutual information between filter and position
 on an image, which is large where filters look at different places), relative (so many times the
 mean map of all filters is taken from each before the filter loss, which then sees what a filter has
-beyond the others), free (share of the filters without filter loss).
+beyond the others), free (share of the filters without filter loss), hide (probability with which
+each of 4 x 4 fields of the network's input is hidden while it trains, Singh and Lee, ICCV 2017),
+erase (probability with which the place where the new conv's filters peak together is hidden, as
+adversarial erasing does, Wei et al., CVPR 2017).
 
 Prints a line of JSON for each run, then means over categories and seeds as a Markdown table.
 """
@@ -53,7 +56,11 @@ from interp_cnn.training.steps import normalise
 
 LAYERS = (TOP_CONV, NEW_CONV)
 EVALUATED = 128  # images at a time
-IDEAS = {"mask_from": 0.0, "spread": 0.0, "relative": 0.0, "free": 0.0}
+IDEAS = {
+    **{"mask_from": 0.0, "spread": 0.0, "relative": 0.0, "free": 0.0},
+    **{"hide": 0.0, "erase": 0.0},
+}
+ERASED = 0.4  # side of the square that `erase` hides, as a share of the input's
 
 Settings = dict[str, float]
 
@@ -194,6 +201,31 @@ def layer_term(
     return fading * loss + held * growth(peaks.mean(), first) ** 2
 
 
+def hidden(given: dict[str, jax.Array], seen: jax.Array) -> dict[str, jax.Array]:
+    """The input where `seen` [batch, fields, fields] is true, else 0, the mean pixel."""
+
+    def cut(x: jax.Array) -> jax.Array:
+        return x * jax.image.resize(seen[..., None], (*x.shape[:3], 1), "nearest")
+
+    return {name: cut(x) for name, x in given.items()}
+
+
+def seen_fields(key: jax.Array, hide: Any, batch: int) -> jax.Array:
+    """Which fields of each image the idea `hide` leaves."""
+    return (jax.random.uniform(key, (batch, 4, 4)) >= hide).astype(jnp.float32)
+
+
+def seen_beside_peak(key: jax.Array, erase: Any, maps: jax.Array) -> jax.Array:
+    """What the idea `erase` leaves of each image: all but a square where most filters peak."""
+    batch, side = maps.shape[:2]
+    common = (maps / (maps.max(axis=(0, 1, 2)) + 1e-6)).mean(axis=-1).reshape(batch, -1)
+    rows, columns = jnp.divmod(common.argmax(axis=1), side)
+    near = jnp.abs(jnp.arange(side) - jnp.stack([rows, columns])[..., None]) <= ERASED * side / 2
+    square = near[0][:, :, None] & near[1][:, None, :]
+    chosen = jax.random.uniform(key, (batch, 1, 1)) < erase
+    return 1.0 - (square & chosen).astype(jnp.float32)
+
+
 def network_input(task: Task, rows: jax.Array) -> dict[str, jax.Array]:
     inputs = task.inputs[rows]
     if task.network.frozen_through is not None:
@@ -226,11 +258,20 @@ def make_training(like: Task) -> Callable[..., Any]:
         late = jnp.maximum(done - at["mask_from"], 0.0) / (1.0 - at["mask_from"])
         mask = at["mask"] * jnp.where(at["mask_from"] > 0, late, strength)
         answers = labels[rows]
+        given = network_input(like._replace(inputs=inputs), rows)
+        keys = jax.random.split(jax.random.fold_in(key, -1 - number))
+        given = hidden(given, seen_fields(keys[0], at["hide"], len(rows)))
+
+        def erased() -> dict[str, jax.Array]:
+            _, maps = network.apply({"params": params}, **given, mask_strength=mask)
+            return hidden(given, seen_beside_peak(keys[1], at["erase"], maps[NEW_CONV]))
+
+        given = jax.lax.cond(at["erase"] > 0, erased, lambda: given)
 
         def loss(params: Any) -> tuple[jax.Array, Any]:
             logits, maps = network.apply(
                 {"params": params},
-                **network_input(like._replace(inputs=inputs), rows),
+                **given,
                 train=True,
                 mask_strength=mask,
                 rngs={"dropout": jax.random.fold_in(key, number)},

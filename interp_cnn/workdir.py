@@ -15,7 +15,8 @@
         filters.csv             the figures of each filter
 
 That of the paper's tables has `tables.md`, `tables.csv`, `tables.json`, `report/` and a work
-directory for each run in `runs/`, with its time in `time.json`.
+directory for each run in `runs/`, with its time in `time.json`, or with `log.txt`, what it printed,
+where several ran at a time.
 """
 
 import json
@@ -48,6 +49,7 @@ FILTER_FIGURES = "filters.csv"
 
 RUNS = "runs"
 TIME = "time.json"
+LOG = "log.txt"
 TABLES_MARKDOWN = "tables.md"
 TABLES_CSV = "tables.csv"
 TABLES_JSON = "tables.json"

@@ -32,6 +32,12 @@ def main() -> None:
     settings = flags.DEFINE_multi_string(
         "set", [], "FIELD=VALUE of the configuration of every run."
     )
+    jobs = flags.DEFINE_integer(
+        "jobs",
+        1,
+        "Runs at a time, each a process; for GPUs and many cores, not for a TPU.",
+        lower_bound=1,
+    )
     dry_run = flags.DEFINE_bool(
         "dry_run", False, "Print the runs with time and disk; train nothing."
     )
@@ -62,7 +68,7 @@ def main() -> None:
         def write_all(outcomes: execute.Outcomes) -> list[epath.Path]:
             return write.write_tables(request, planned, outcomes, workdir)
 
-        outcomes = execute.execute(planned, workdir, after=write_all)
+        outcomes = execute.execute(planned, workdir, after=write_all, jobs=jobs.value)
         for path in write_all(outcomes):
             print(f"written: {path}")
         empty = [outcome.reason for outcome in outcomes.values() if outcome.reason]

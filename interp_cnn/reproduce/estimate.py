@@ -114,9 +114,9 @@ def as_text(costs: Sequence[Cost]) -> str:
     seconds = sum(cost.seconds or 0 for cost in left)
     disk = sum(cost.disk or 0 for cost in left)
     lines.append(
-        f"{len(costs)} runs, {len(left)} of them to do: about {_hours(seconds)} and"
-        f" {_gib(disk)} for their checkpoints; prepared data sets, reports, the output of frozen"
-        " layers while a run lasts and what begun runs have done already are not counted"
+        f"{len(costs)} runs, {len(left)} of them to do: about {_hours(seconds)} one after"
+        f" another and {_gib(disk)} for their checkpoints; prepared data sets, reports, the output"
+        " of frozen layers while a run lasts and what begun runs have done already are not counted"
     )
     return "\n".join(lines)
 

@@ -1,8 +1,11 @@
 """Does the runs that are not done yet; what cannot be done is remembered with its reason."""
 
+import contextlib
+import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,15 +16,23 @@ from interp_cnn import commands, storage
 from interp_cnn.config import FREE_FIELDS, INTERPRETABLE, ORDINARY, first_difference
 from interp_cnn.evaluation.results import Results, read_results
 from interp_cnn.reproduce.plan import Run
+from interp_cnn.reproduce.processes import in_processes
 from interp_cnn.reproduce.tables import Experiment
-from interp_cnn.workdir import CONFIG, RESULTS, RUNS, TIME, TRAINING_METRICS
+from interp_cnn.workdir import CONFIG, LOG, RESULTS, RUNS, TIME, TRAINING_METRICS
 
 
 class Outcome(NamedTuple):
-    """What came of one run: its results, or why there are none."""
+    """What came of one run: its results, or why there are none.
+
+    Attributes:
+      results: the results; None where there are none.
+      reason: why there are none.
+      of_all_seeds: whether another seed would find the same reason.
+    """
 
     results: Results | None
     reason: str = ""
+    of_all_seeds: bool = False
 
 
 Outcomes = dict[tuple[Experiment, int], Outcome]
@@ -90,6 +101,8 @@ def execute(
     planned: Sequence[Run],
     workdir: epath.Path,
     after: Callable[[Outcomes], object] = lambda _: None,
+    *,
+    jobs: int = 1,
 ) -> Outcomes:
     """Do the runs in order; those that are done are kept, one that was stopped goes on.
 
@@ -98,13 +111,16 @@ def execute(
       workdir: the folder for the work directories of the runs.
       after: a function that is called with all outcomes so far, at the start and after each run
         that is done here.
+      jobs: how many runs there are at a time. More than one are processes of their own, which
+        share the devices; what they print is in the log of each run's folder.
 
     Returns:
       The outcome of every run.
 
     Raises:
       ValueError: where a run was begun with another configuration.
-      OSError: where something cannot be written; run the same command again to go on.
+      OSError: where something cannot be written, or the process of a run was killed; run the same
+        command again to go on.
     """
     check_folders(planned, workdir)
     outcomes: Outcomes = {}
@@ -113,29 +129,55 @@ def execute(
         outcomes[run.experiment, run.seed] = NOT_YET if results is None else Outcome(results)
     after(outcomes)
     impossible: dict[Experiment, str] = {}
-    for number, run in enumerate(planned, 1):
-        key = (run.experiment, run.seed)
-        if outcomes[key].results is not None:
-            continue
-        if run.experiment in impossible:  # another seed would find the same
-            outcomes[key] = Outcome(None, impossible[run.experiment])
-            continue
-        tqdm.write(f"run {number} of {len(planned)}: {run.name}")
-        try:
-            outcomes[key] = Outcome(_train(run, workdir))
-        except FloatingPointError as error:
-            outcomes[key] = Outcome(None, str(error))
-        except (ValueError, FileNotFoundError) as error:
-            outcomes[key] = Outcome(None, str(error))
-            impossible[run.experiment] = str(error)
-        if outcomes[key].reason:
-            tqdm.write(f"{run.name} is left empty: {outcomes[key].reason}")
-        jax.clear_caches()  # the programs of this run are of no use to the next
-        after(outcomes)
+
+    def left() -> Iterator[Run]:
+        for number, run in enumerate(planned, 1):
+            key = (run.experiment, run.seed)
+            if outcomes[key].results is not None:
+                continue
+            if run.experiment in impossible:
+                outcomes[key] = Outcome(None, impossible[run.experiment])
+                continue
+            tqdm.write(f"run {number} of {len(planned)}: {run.name}")
+            yield run
+
+    attempt = functools.partial(_attempt, workdir=workdir, alone=jobs == 1)
+    attempts: Generator[tuple[Run, Outcome], None, None]
+    if jobs == 1:
+        attempts = ((run, attempt(run)) for run in left())
+    else:
+        log = functools.partial(_log, workdir=workdir)
+        attempts = in_processes(attempt, left(), jobs, log=log)
+    with contextlib.closing(attempts):  # ends the processes
+        for run, outcome in attempts:
+            outcomes[run.experiment, run.seed] = outcome
+            if outcome.of_all_seeds:
+                impossible[run.experiment] = outcome.reason
+            if outcome.reason:
+                tqdm.write(f"{run.name} is left empty: {outcome.reason}")
+            elif jobs > 1:
+                tqdm.write(f"{run.name} is done")
+            after(outcomes)
     return outcomes
 
 
-def _train(run: Run, workdir: epath.Path) -> Results:
+def _log(run: Run, workdir: epath.Path) -> Path | None:
+    """The file for what a run prints; None in a bucket, where nothing can be added to a file."""
+    return None if storage.is_remote(workdir) else Path(folder_of(run, workdir) / LOG)
+
+
+def _attempt(run: Run, workdir: epath.Path, *, alone: bool) -> Outcome:
+    try:
+        return Outcome(_train(run, workdir, timed=alone))
+    except FloatingPointError as error:
+        return Outcome(None, str(error))
+    except (ValueError, FileNotFoundError) as error:
+        return Outcome(None, str(error), of_all_seeds=True)
+    finally:
+        jax.clear_caches()  # the programs of this run are of no use to the next
+
+
+def _train(run: Run, workdir: epath.Path, *, timed: bool) -> Results:
     folder = folder_of(run, workdir)
     if not begun(run, workdir):
         # Left by a run that had no data or weights; other ones may be given now.
@@ -145,13 +187,13 @@ def _train(run: Run, workdir: epath.Path) -> Results:
     anew = not begun(run, workdir)
     start = time.perf_counter()
     results = commands.train_and_evaluate(run.config, folder)
-    if anew:
+    if anew and timed:  # beside others a run takes longer
         seconds = round(time.perf_counter() - start, 1)
         storage.write(folder / TIME, json.dumps({"seconds": seconds}) + "\n")
     return results
 
 
 def measured_seconds(run: Run, workdir: epath.Path) -> float | None:
-    """How long a finished run took that was never interrupted, in seconds; else None."""
+    """Seconds that a finished run took alone and without interruption; else None."""
     seconds = (_read(folder_of(run, workdir) / TIME) or {}).get("seconds")
     return float(seconds) if isinstance(seconds, int | float) and seconds >= 0 else None

@@ -122,6 +122,16 @@ def test_what_cannot_be_run_is_left_empty_and_the_rest_is_done(
     assert f"small bird (seed 0, 1): {error}" in paths[0].read_text(encoding="utf-8")
 
 
+def test_several_runs_at_a_time_are_processes(tmp_path):
+    wrong = {"tables": ["ilsvrc"], "nets": ["vgg16"], "categories": ["cat"], "seeds": 3}
+    planned = plan(read_request(**wrong, manual_dir=str(tmp_path / "none")))
+    outcomes = execute.execute(planned, tmp_path, jobs=2)
+    for run in planned:
+        assert "none' is no folder" in outcomes[run.experiment, run.seed].reason
+        # The third would find the same, and has no process.
+        assert (execute.folder_of(run, tmp_path) / "log.txt").exists() == (run.seed < 2)
+
+
 def test_weights_may_come_later(trained, tmp_path):
     how = {"tables": ["5"], "nets": ["vgg16"], "seeds": 1}
     (without,) = plan(read_request(**how))
