@@ -106,6 +106,8 @@ def execute(
 ) -> Outcomes:
     """Do the runs in order; those that are done are kept, one that was stopped goes on.
 
+    A run for which a device has no memory, or whose process is killed, is left empty too.
+
     Args:
       planned: the runs, from `plan`.
       workdir: the folder for the work directories of the runs.
@@ -119,8 +121,7 @@ def execute(
 
     Raises:
       ValueError: where a run was begun with another configuration.
-      OSError: where something cannot be written, or the process of a run was killed; run the same
-        command again to go on.
+      OSError: where something cannot be written; run the same command again to go on.
     """
     check_folders(planned, workdir)
     outcomes: Outcomes = {}
@@ -142,14 +143,18 @@ def execute(
             yield run
 
     attempt = functools.partial(_attempt, workdir=workdir, alone=jobs == 1)
-    attempts: Generator[tuple[Run, Outcome], None, None]
+    attempts: Generator[tuple[Run, Outcome | ChildProcessError], None, None]
     if jobs == 1:
         attempts = ((run, attempt(run)) for run in left())
     else:
         log = functools.partial(_log, workdir=workdir)
         attempts = in_processes(attempt, left(), jobs, log=log)
     with contextlib.closing(attempts):  # ends the processes
-        for run, outcome in attempts:
+        for run, attempted in attempts:
+            if isinstance(attempted, ChildProcessError):
+                outcome = Outcome(None, str(attempted))
+            else:
+                outcome = attempted
             outcomes[run.experiment, run.seed] = outcome
             if outcome.of_all_seeds:
                 impossible[run.experiment] = outcome.reason
@@ -169,7 +174,7 @@ def _log(run: Run, workdir: epath.Path) -> Path | None:
 def _attempt(run: Run, workdir: epath.Path, *, alone: bool) -> Outcome:
     try:
         return Outcome(_train(run, workdir, timed=alone))
-    except FloatingPointError as error:
+    except (FloatingPointError, jax.errors.JaxRuntimeError) as error:
         return Outcome(None, str(error))
     except (ValueError, FileNotFoundError) as error:
         return Outcome(None, str(error), of_all_seeds=True)

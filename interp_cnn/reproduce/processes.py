@@ -1,8 +1,10 @@
 """Calls of a function at the same time, each in a process of its own."""
 
+import contextlib
 import multiprocessing
 import os
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,7 +25,7 @@ def in_processes(
     jobs: int,
     *,
     log: Callable[[_Item], Path | None],
-) -> Generator[tuple[_Item, _Answer], None, None]:
+) -> Generator[tuple[_Item, _Answer | ChildProcessError], None, None]:
     """Call a function for items, so many at a time; an item is taken when its turn comes.
 
     Each process gets an equal share of a GPU's memory, unless XLA_PYTHON_CLIENT_MEM_FRACTION is
@@ -36,10 +38,10 @@ def in_processes(
       log: of an item, the file to which what its process prints is added; None drops it.
 
     Yields:
-      An item and what the function returned, as they come.
+      An item and what the function returned, as they come; a ChildProcessError as the answer of a
+      process that ended without one.
 
     Raises:
-      ChildProcessError: where a process ended without an answer.
       BaseException: whatever the function raised.
     """
     os.environ.setdefault(_SHARE, f"{_OF_ALL / jobs:.3f}")
@@ -70,20 +72,19 @@ def in_processes(
 
 def _received(connection: Connection, process: BaseProcess, log: Path | None) -> Any:
     """The answer of a process that has sent one or has ended."""
-    try:
+    answer = None
+    with contextlib.suppress(EOFError, ConnectionResetError):
         answer = connection.recv()
-    except (EOFError, ConnectionResetError):
-        process.join()
-        where = f"; {log} has what it printed" if log else ""
-        raise ChildProcessError(
-            f"a process of a run ended with status {process.exitcode} and no answer, as one does"
-            f" that is killed for its memory (fewer --jobs take less){where}. Run the same command"
-            " again to go on"
-        ) from None
     connection.close()
     process.join()
     if isinstance(answer, BaseException):
         raise answer
+    if answer is None:
+        where = f"; {log} has what it printed" if log else ""
+        return ChildProcessError(
+            f"its process ended with status {process.exitcode}, as one does that is killed for its"
+            f" memory, of which fewer --jobs take less{where}"
+        )
     return answer
 
 
@@ -100,6 +101,7 @@ def _answer(
     try:
         answer: Any = function(item)
     except BaseException as error:
+        traceback.print_exc()
         answer = error
     connection.send(answer)
 

@@ -1,6 +1,7 @@
 """Processes at the same time: their answers, errors and ends."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,17 +68,24 @@ def test_every_item_has_its_answer(tmp_path, share):
 
 
 def test_an_error_ends_the_others(tmp_path, share):
-    answers = in_processes(answer, iter([60, -1]), 2, log=lambda item: tmp_path / f"{item}")
+    def items():
+        yield 60
+        printed_process(tmp_path / "60")
+        yield -1
+
+    answers = in_processes(answer, items(), 2, log=lambda item: tmp_path / f"{item}")
     with pytest.raises(FloatingPointError, match="no number"):
         list(answers)
     assert not alive(printed_process(tmp_path / "60"))
+    assert "FloatingPointError: no number" in (tmp_path / "-1").read_text()
 
 
-def test_a_killed_process_is_named(tmp_path, share):
-    with pytest.raises(ChildProcessError, match=r"status -9.*fewer --jobs.*of-2 has what"):
-        list(in_processes(answer, iter([-2]), 2, log=lambda item: tmp_path / f"of{item}"))
-    with pytest.raises(ChildProcessError, match=r"status -9.*take less\). Run"):
-        list(in_processes(answer, iter([-2]), 2, log=lambda item: None))
+def test_a_killed_process_is_named_and_the_others_go_on(tmp_path, share):
+    found = dict(in_processes(answer, iter([-2, 3]), 1, log=lambda item: tmp_path / f"of{item}"))
+    assert isinstance(found[-2], ChildProcessError) and found[3][0] == 30
+    assert re.search(r"status -9.*fewer --jobs.*of-2 has what", str(found[-2]))
+    ((_, killed),) = in_processes(answer, iter([-2]), 2, log=lambda item: None)
+    assert str(killed).endswith("fewer --jobs take less")
 
 
 def test_processes_end_with_a_killed_parent(tmp_path):
