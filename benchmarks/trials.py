@@ -56,10 +56,7 @@ from interp_cnn.training.steps import normalise
 
 LAYERS = (TOP_CONV, NEW_CONV)
 EVALUATED = 128  # images at a time
-IDEAS = {
-    **{"mask_from": 0.0, "spread": 0.0, "relative": 0.0, "free": 0.0},
-    **{"hide": 0.0, "erase": 0.0},
-}
+IDEAS = dict.fromkeys(("mask_from", "spread", "relative", "free", "hide", "erase"), 0.0)
 ERASED = 0.4  # side of the square that `erase` hides, as a share of the input's
 
 Settings = dict[str, float]
@@ -202,7 +199,7 @@ def layer_term(
 
 
 def hidden(given: dict[str, jax.Array], seen: jax.Array) -> dict[str, jax.Array]:
-    """The input where `seen` [batch, fields, fields] is true, else 0, the mean pixel."""
+    """The input where `seen` [batch, fields, fields] is 1; else 0, the mean pixel or no feature."""
 
     def cut(x: jax.Array) -> jax.Array:
         return x * jax.image.resize(seen[..., None], (*x.shape[:3], 1), "nearest")

@@ -108,24 +108,24 @@ def reaching(path: os.PathLike[str], *, writing: bool = False) -> Iterator[None]
         missing = isinstance(error, FileNotFoundError) and not writing
         if missing or not is_remote(path) or isinstance(error, _Unreachable):
             raise
-        raise _Unreachable(path, error, writing) from error
+        raise _Unreachable(_unreachable(os.fspath(path), error, writing)) from error
 
 
 class _Unreachable(OSError):
     """Something in a bucket cannot be read or written."""
 
-    def __init__(self, path: os.PathLike[str], error: Exception, writing: bool):
-        place = os.fspath(path)
-        bucket = "/".join(place.split("/")[:3])
-        if isinstance(error, FileNotFoundError):
-            what, todo = "there is no such bucket", f"make {bucket}"
-        else:
-            what = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
-            todo = f"check the network, and that your credentials may read and write {bucket}"
-        super().__init__(
-            f"{place} cannot be {'written' if writing else 'read'} ({what}); {todo}, or choose"
-            " another --workdir"
-        )
+
+def _unreachable(place: str, error: Exception, writing: bool) -> str:
+    bucket = "/".join(place.split("/")[:3])
+    if isinstance(error, FileNotFoundError):
+        what, todo = "there is no such bucket", f"make {bucket}"
+    else:
+        what = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        todo = f"check the network, and that your credentials may read and write {bucket}"
+    return (
+        f"{place} cannot be {'written' if writing else 'read'} ({what}); {todo}, or choose"
+        " another --workdir"
+    )
 
 
 def make_folder(folder: _AnyPath) -> None:

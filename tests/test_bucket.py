@@ -191,7 +191,7 @@ def test_killed_between_two_checkpoints(tiny, bucket, local, monkeypatch):  # no
 
 
 @pytest.mark.thorough
-def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
+def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch, tmp_path):  # noqa: F811
     names = []
 
     def train_and_evaluate(config, workdir):
@@ -218,6 +218,10 @@ def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch):  # noqa: F811
     other = plan(read_request(**how, seeds=2, settings=["train.epochs=9"]))
     with pytest.raises(ValueError, match=r"gs://.*seed0 belongs to a run of another config"):
         execute.execute(other, workdir)
+    nowhere = {"tables": ["ilsvrc"], "nets": ["vgg16"], "manual_dir": str(tmp_path / "none")}
+    (in_process,) = plan(read_request(**nowhere, categories=["cat"], seeds=1))
+    ((_, outcome),) = execute.execute([in_process], workdir, jobs=2).items()
+    assert "none' is no folder" in outcome.reason
 
 
 def test_no_such_bucket(bucket, tmp_path):  # noqa: F811

@@ -35,7 +35,7 @@ def main() -> None:
     jobs = flags.DEFINE_integer(
         "jobs",
         1,
-        "Runs at a time, each a process; for GPUs and many cores, not for a TPU.",
+        "Runs at a time, each a process; for a large GPU or many cores, not for a TPU.",
         lower_bound=1,
     )
     dry_run = flags.DEFINE_bool(

@@ -106,7 +106,8 @@ def execute(
 ) -> Outcomes:
     """Do the runs in order; those that are done are kept, one that was stopped goes on.
 
-    A run for which a device has no memory, or whose process is killed, is left empty too.
+    A run for which a device has no memory is left empty too, and beside others one whose process is
+    killed.
 
     Args:
       planned: the runs, from `plan`.
@@ -114,7 +115,8 @@ def execute(
       after: a function that is called with all outcomes so far, at the start and after each run
         that is done here.
       jobs: how many runs there are at a time. More than one are processes of their own, which
-        share the devices; what they print is in the log of each run's folder.
+        share the devices; what they print is in the log of each run's folder, unless that is in a
+        bucket.
 
     Returns:
       The outcome of every run.
@@ -142,25 +144,24 @@ def execute(
             tqdm.write(f"run {number} of {len(planned)}: {run.name}")
             yield run
 
-    attempt = functools.partial(_attempt, workdir=workdir, alone=jobs == 1)
-    attempts: Generator[tuple[Run, Outcome | ChildProcessError], None, None]
-    if jobs == 1:
+    several = jobs > 1
+    attempt = functools.partial(_attempt, workdir=workdir, alone=not several)
+    attempts: Generator[tuple[Run, Outcome], None, None]
+    if not several:
         attempts = ((run, attempt(run)) for run in left())
     else:
+        jobs = min(jobs, max(1, sum(one.results is None for one in outcomes.values())))
         log = functools.partial(_log, workdir=workdir)
-        attempts = in_processes(attempt, left(), jobs, log=log)
+        died = functools.partial(Outcome, None)
+        attempts = in_processes(attempt, left(), jobs, log=log, ended=died)
     with contextlib.closing(attempts):  # ends the processes
-        for run, attempted in attempts:
-            if isinstance(attempted, ChildProcessError):
-                outcome = Outcome(None, str(attempted))
-            else:
-                outcome = attempted
+        for run, outcome in attempts:
             outcomes[run.experiment, run.seed] = outcome
             if outcome.of_all_seeds:
                 impossible[run.experiment] = outcome.reason
             if outcome.reason:
                 tqdm.write(f"{run.name} is left empty: {outcome.reason}")
-            elif jobs > 1:
+            elif several:
                 tqdm.write(f"{run.name} is done")
             after(outcomes)
     return outcomes
@@ -172,14 +173,25 @@ def _log(run: Run, workdir: epath.Path) -> Path | None:
 
 
 def _attempt(run: Run, workdir: epath.Path, *, alone: bool) -> Outcome:
+    workdir = storage.as_path(workdir)  # in a new process, a bucket's client is set up by that
     try:
         return Outcome(_train(run, workdir, timed=alone))
-    except (FloatingPointError, jax.errors.JaxRuntimeError) as error:
+    except FloatingPointError as error:
         return Outcome(None, str(error))
     except (ValueError, FileNotFoundError) as error:
         return Outcome(None, str(error), of_all_seeds=True)
+    except RuntimeError as error:
+        if not _lacks_device(error):
+            raise
+        advice = "" if alone else "; fewer --jobs leave each more memory"
+        return Outcome(None, str(error).splitlines()[0] + advice)
     finally:
         jax.clear_caches()  # the programs of this run are of no use to the next
+
+
+def _lacks_device(error: RuntimeError) -> bool:
+    """Whether a device has no memory, or no room for another process at all."""
+    return "RESOURCE_EXHAUSTED" in str(error) or str(error).startswith("Unable to initialize")
 
 
 def _train(run: Run, workdir: epath.Path, *, timed: bool) -> Results:

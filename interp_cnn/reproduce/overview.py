@@ -24,7 +24,7 @@ class RunLine(NamedTuple):
       name: the name of the run.
       state: done, or why there is nothing.
       report: link to its own report, relative to the page; "" where there is none.
-      minutes: the time that it took, or None where it was interrupted.
+      minutes: the time that it took, or None where it was interrupted or others ran beside it.
     """
 
     name: str

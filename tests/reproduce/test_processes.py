@@ -1,41 +1,67 @@
 """Processes at the same time: their answers, errors and ends."""
 
+import functools
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from interp_cnn.reproduce.processes import in_processes
 
+SHARE = "XLA_CLIENT_MEM_FRACTION"
+
+
+class Unpicklable(OSError):
+    """An error that cannot be made again from its text."""
+
+    def __init__(self, place, what):
+        super().__init__(f"{place}: {what}")
+
 
 def answer(item):
-    """Ten times the item; -1 raises, -2 is killed, a large number takes so many seconds."""
+    """Ten times the item, this process and its share; the rest is what its name says."""
     print(f"item {item} in {os.getpid()}", flush=True)
-    if item == -1:
+    if item == "raises":
         raise FloatingPointError("no number")
-    if item == -2:
+    if item == "raises what cannot be sent":
+        raise Unpicklable("gs://bucket", "gone")
+    if item == "is stopped":
+        raise SystemExit("stopped, saved at step 3")
+    if item == "is killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if item > 10:
-        time.sleep(item)
-    return 10 * item, os.getpid(), os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]
+    if item in ("sleeps", "saves"):
+        signal.signal(signal.SIGTERM, functools.partial(saved, item))
+        time.sleep(60)
+    print("done")
+    return item if item is None else 10 * item, os.getpid(), os.environ[SHARE]
 
 
-@pytest.fixture
-def share(monkeypatch):
-    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "unset")  # put back behind the test
-    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION")
+def saved(item, *_):
+    if item == "saves":
+        time.sleep(0.5)
+        print("saved", flush=True)
+    sys.exit(1)
+
+
+def run(items, jobs, folder, ended=str):
+    return in_processes(
+        answer, iter(items), jobs, log=lambda item: folder and folder / f"{item}.log", ended=ended
+    )
 
 
 def alive(process):
+    """Whether a process runs: one that has ended and nobody asked after does not."""
     try:
         os.kill(process, 0)
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
     except ProcessLookupError:
         return False
-    return True
+    except OSError:  # no Linux
+        return True
 
 
 def printed_process(log):
@@ -43,63 +69,92 @@ def printed_process(log):
     while not (log.exists() and log.read_text().endswith("\n")):
         assert time.monotonic() < deadline, f"{log} stays empty"
         time.sleep(0.1)
-    return int(log.read_text().split()[-1])
+    return int(log.read_text().split()[3])
 
 
-def test_every_item_has_its_answer(tmp_path, share):
-    items, most, waiting = iter(range(5)), 0, set()
+@pytest.fixture
+def no_share(monkeypatch):
+    for name in (SHARE, "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+        monkeypatch.delenv(name, raising=False)
 
-    def counted():
+
+def test_every_item_has_its_answer(tmp_path, no_share):
+    most, waiting = 0, set()
+
+    def items():
         nonlocal most
-        for item in items:
+        for item in range(4):
             waiting.add(item)
             most = max(most, len(waiting))
             yield item
 
     found = {}
-    for item, (value, process, fraction) in in_processes(
-        answer, counted(), 2, log=lambda item: tmp_path / str(item) / "log.txt"
-    ):
+    for item, (value, process, share) in run(items(), 2, tmp_path):
         waiting.remove(item)
         found[item] = value
-        assert process != os.getpid() and fraction == "0.450"
-        assert (tmp_path / str(item) / "log.txt").read_text() == f"item {item} in {process}\n"
-    assert found == {item: 10 * item for item in range(5)} and most == 2
+        assert process != os.getpid() and share == "0.450"
+        printed = f"item {item} in {process}\ndone\n"
+        assert (tmp_path / f"{item}.log").read_text() == printed
+    assert found == {item: 10 * item for item in range(4)} and most == 2
+    assert SHARE not in os.environ
 
 
-def test_an_error_ends_the_others(tmp_path, share):
+def test_a_share_that_is_set_stays(monkeypatch, no_share):
+    monkeypatch.setenv(SHARE, "0.3")
+    ((_, (_, _, share)),) = run([1], 2, None)
+    assert share == "0.3"
+
+
+def test_an_error_ends_the_others(tmp_path):
     def items():
-        yield 60
-        printed_process(tmp_path / "60")
-        yield -1
+        yield "sleeps"
+        printed_process(tmp_path / "sleeps.log")
+        yield "raises"
 
-    answers = in_processes(answer, items(), 2, log=lambda item: tmp_path / f"{item}")
     with pytest.raises(FloatingPointError, match="no number"):
-        list(answers)
-    assert not alive(printed_process(tmp_path / "60"))
-    assert "FloatingPointError: no number" in (tmp_path / "-1").read_text()
+        list(run(items(), 2, tmp_path))
+    assert not alive(printed_process(tmp_path / "sleeps.log"))
+    assert "FloatingPointError: no number" in (tmp_path / "raises.log").read_text()
+    with pytest.raises(RuntimeError, match=r"^Unpicklable: gs://bucket: gone$"):
+        list(run(["raises what cannot be sent"], 1, tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):  # its log cannot be written
+        list(run([1], 1, tmp_path / "file"))
 
 
-def test_a_killed_process_is_named_and_the_others_go_on(tmp_path, share):
-    found = dict(in_processes(answer, iter([-2, 3]), 1, log=lambda item: tmp_path / f"of{item}"))
-    assert isinstance(found[-2], ChildProcessError) and found[3][0] == 30
-    assert re.search(r"status -9.*fewer --jobs.*of-2 has what", str(found[-2]))
-    ((_, killed),) = in_processes(answer, iter([-2]), 2, log=lambda item: None)
-    assert str(killed).endswith("fewer --jobs take less")
+def test_a_process_that_ends_leaves_the_others(tmp_path):
+    found = dict(run(["is killed", "is stopped", 3], 2, tmp_path))
+    assert (tmp_path / "is stopped.log").read_text().endswith("\nstopped, saved at step 3\n")
+    assert found[3][0] == 30 and found["is stopped"] == "stopped, saved at step 3"
+    killed = "its process ended with status -9, as one does that is killed for its memory, of which"
+    killed += " fewer --jobs take less"
+    assert found["is killed"] == f"{killed}; {tmp_path}/is killed.log has what it printed"
+    assert dict(run(["is killed"], 2, None)) == {"is killed": killed}
 
 
-def test_processes_end_with_a_killed_parent(tmp_path):
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+def test_processes_end_with_their_parent(tmp_path, end):
+    """Told to end, it lets them save; killed, it cannot."""
     program = (
-        "from pathlib import Path; import test_processes as t;"
-        "list(t.in_processes(t.answer, iter([60]), 2, log=lambda item: Path('log')))"
+        "from pathlib import Path; import test_processes as t; list(t.run(['saves'], 2, Path()))"
     )
     paths = os.pathsep.join([os.path.dirname(__file__), *sys.path])
     with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths}
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths},
+        stderr=subprocess.PIPE,
+        text=True,
     ) as parent:
-        process = printed_process(tmp_path / "log")
-        parent.kill()
+        process = printed_process(tmp_path / "saves.log")
+        time.sleep(0.5)  # until it has its handler
+        getattr(parent, end)()
+        said = parent.stderr.read() if end == "terminate" else ""
     deadline = time.monotonic() + 20
     while alive(process):
-        assert time.monotonic() < deadline, "the process outlives its parent"
+        assert end == "kill" and time.monotonic() < deadline, "the process outlives its parent"
         time.sleep(0.1)
+    if end == "terminate":
+        assert parent.returncode == 1
+        assert "waiting for 1 processes" in said and "stopped by SIGTERM" in said
+        assert (tmp_path / "saves.log").read_text().endswith("\nsaved\n1\n")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -130,6 +131,47 @@ def test_several_runs_at_a_time_are_processes(tmp_path):
         assert "none' is no folder" in outcomes[run.experiment, run.seed].reason
         # The third would find the same, and has no process.
         assert (execute.folder_of(run, tmp_path) / "log.txt").exists() == (run.seed < 2)
+
+
+def test_what_a_device_has_no_memory_for_is_left_empty(trained, tmp_path, monkeypatch):
+    (run,) = plan(read_request(**REQUEST | {"seeds": 1}))
+    outcome = execute._attempt(run, tmp_path, alone=False)
+    assert outcome.results and execute.measured_seconds(run, tmp_path) is None
+    assert pickle.loads(pickle.dumps(outcome)) == outcome
+
+    def lacking(config, workdir):
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nsome more")
+
+    monkeypatch.setattr(commands, "train_and_evaluate", lacking)
+    found = [execute._attempt(run, tmp_path, alone=alone).reason for alone in (True, False)]
+    assert found[0] == "RESOURCE_EXHAUSTED: out of memory"
+    assert found[1] == f"{found[0]}; fewer --jobs leave each more memory"
+
+    def broken(config, workdir):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(commands, "train_and_evaluate", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        execute._attempt(run, tmp_path, alone=True)
+
+
+def test_planning_starts_no_device(tmp_path):
+    """The memory of a GPU is for the runs alone."""
+    program = (
+        "from etils import epath\n"
+        "from interp_cnn.models import BACKBONES\n"
+        "from interp_cnn.models.pretrained import pretrained\n"
+        "from interp_cnn.reproduce import execute, plan, request, write\n"
+        "asked = request.read_request(tables=['embedded', '1'], nets=['vgg_m'], seeds=1)\n"
+        "planned = plan.plan(asked)\n"
+        "pretrained.layer_shapes(BACKBONES['vgg_m'])\n"
+        "outcomes = {(run.experiment, run.seed): execute.NOT_YET for run in planned}\n"
+        "write.write_tables(asked, planned, outcomes, epath.Path('.'))\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge.backends_are_initialized()\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
 
 
 def test_weights_may_come_later(trained, tmp_path):
@@ -266,6 +308,7 @@ def test_one_real_run(tmp_path, tmp_path_factory, monkeypatch):
     builder = tiny_builder(tmp_path_factory.mktemp("data"))
     monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
     small = ("model.width=0.1", "train.batch_size=8", "train.epochs=1", "eval.batch_size=8")
+    small += ("networks=('ordinary',)", "train.start_epochs=0")  # are enough
     request = read_request(**REQUEST | {"seeds": 1}, settings=small)
     planned = plan(request)
     outcomes = execute.execute(planned, tmp_path)

@@ -42,7 +42,8 @@ class Pretrained(NamedTuple):
 def layer_shapes(backbone: Backbone) -> dict[str, dict[str, tuple[int, ...]]]:
     """Shape of every array of the layers of a backbone at full width, as `Pretrained.layers`."""
     image = jax.ShapeDtypeStruct((1, backbone.input_size, backbone.input_size, 3), jnp.float32)
-    variables = jax.eval_shape(Network(backbone).init, jax.random.key(0), image)
+    # The key is made inside: outside, it would be made on a device, and start that.
+    variables = jax.eval_shape(lambda x: Network(backbone).init(jax.random.key(0), x), image)
     names = {name for stage in backbone.stages for name in stage.layers}
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}
     for collection in ("params", "batch_stats"):
