@@ -65,8 +65,9 @@ def estimate(
 
     A run costs as much as (start_epochs + (epochs + 1) x networks) x training images times the time
     of one image; the one epoch stands for the evaluation. That time is the one of a finished run of
-    the same network in the work directory, or else of a probe: a few training steps on noise. Where
-    the run will keep the output of the frozen layers, they cost their time once for each image.
+    the same network in the work directory that had the machine alone, or else of a probe: a few
+    training steps on noise. Where the run will keep the output of the frozen layers, they cost
+    their time once for each image.
 
     Args:
       planned: the runs, from `plan`.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 from etils import epath
+from jax.errors import JaxRuntimeError
 from tqdm import tqdm
 
 from interp_cnn import commands, storage
@@ -116,7 +117,8 @@ def execute(
         that is done here.
       jobs: how many runs there are at a time. More than one are processes of their own, which
         share the devices; what they print is in the log of each run's folder, unless that is in a
-        bucket.
+        bucket. They import the main module, which must do its work under
+        `if __name__ == "__main__":`.
 
     Returns:
       The outcome of every run.
@@ -181,7 +183,8 @@ def _attempt(run: Run, workdir: epath.Path, *, alone: bool) -> Outcome:
     except (ValueError, FileNotFoundError) as error:
         return Outcome(None, str(error), of_all_seeds=True)
     except RuntimeError as error:
-        if not _lacks_device(error):
+        # Beside others, a device that lacks memory says so in the words of many libraries.
+        if not (_lacks_device(error) or (not alone and isinstance(error, JaxRuntimeError))):
             raise
         advice = "" if alone else "; fewer --jobs leave each more memory"
         return Outcome(None, str(error).splitlines()[0] + advice)

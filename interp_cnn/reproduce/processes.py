@@ -1,6 +1,7 @@
 """Calls of a function at the same time, each in a process of its own."""
 
 import contextlib
+import io
 import multiprocessing
 import os
 import pickle
@@ -36,7 +37,8 @@ def in_processes(
 
     Each process gets an equal share of a GPU's memory, unless XLA_CLIENT_MEM_FRACTION is set. The
     processes end with this one, however it ends; where it is told to end by SIGTERM, or by an
-    exception, they are told too, and waited for.
+    exception, they are told too, and waited for. Each imports the main module of this one, which
+    must therefore do its work under `if __name__ == "__main__":`.
 
     Args:
       function: a function of an item; both, and what it returns, can be pickled.
@@ -103,7 +105,7 @@ def _received(
     answer: Any = None
     error: BaseException | None = None
     answered = False
-    with contextlib.suppress(EOFError, ConnectionResetError):
+    with contextlib.suppress(EOFError, OSError):  # an OSError where it was killed while it sent
         answer, error = connection.recv()
         answered = True
     process.join()
@@ -155,6 +157,8 @@ def _print_to(log: Path | None) -> None:
     printed = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(printed, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a process that is killed leaves all it said
 
 
 def _that_can_be_sent(error: BaseException) -> BaseException:

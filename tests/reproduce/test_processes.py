@@ -24,7 +24,9 @@ class Unpicklable(OSError):
 
 def answer(item):
     """Ten times the item, this process and its share; the rest is what its name says."""
-    print(f"item {item} in {os.getpid()}", flush=True)
+    if item in ("sleeps", "saves"):
+        signal.signal(signal.SIGTERM, functools.partial(saved, item))
+    print(f"item {item} in {os.getpid()}")
     if item == "raises":
         raise FloatingPointError("no number")
     if item == "raises what cannot be sent":
@@ -34,16 +36,15 @@ def answer(item):
     if item == "is killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if item in ("sleeps", "saves"):
-        signal.signal(signal.SIGTERM, functools.partial(saved, item))
         time.sleep(60)
     print("done")
-    return item if item is None else 10 * item, os.getpid(), os.environ[SHARE]
+    return 10 * item, os.getpid(), os.environ[SHARE]
 
 
 def saved(item, *_):
     if item == "saves":
         time.sleep(0.5)
-        print("saved", flush=True)
+        print("saved")
     sys.exit(1)
 
 
@@ -76,6 +77,12 @@ def printed_process(log):
 def no_share(monkeypatch):
     for name in (SHARE, "XLA_PYTHON_CLIENT_MEM_FRACTION"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def buffered(monkeypatch):
+    """As on most machines, Python keeps what is printed until there is enough of it."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
 
 
 def test_every_item_has_its_answer(tmp_path, no_share):
@@ -126,6 +133,7 @@ def test_a_process_that_ends_leaves_the_others(tmp_path):
     found = dict(run(["is killed", "is stopped", 3], 2, tmp_path))
     assert (tmp_path / "is stopped.log").read_text().endswith("\nstopped, saved at step 3\n")
     assert found[3][0] == 30 and found["is stopped"] == "stopped, saved at step 3"
+    assert (tmp_path / "is killed.log").read_text().startswith("item is killed in ")
     killed = "its process ended with status -9, as one does that is killed for its memory, of which"
     killed += " fewer --jobs take less"
     assert found["is killed"] == f"{killed}; {tmp_path}/is killed.log has what it printed"
@@ -147,7 +155,6 @@ def test_processes_end_with_their_parent(tmp_path, end):
         text=True,
     ) as parent:
         process = printed_process(tmp_path / "saves.log")
-        time.sleep(0.5)  # until it has its handler
         getattr(parent, end)()
         said = parent.stderr.read() if end == "terminate" else ""
     deadline = time.monotonic() + 20

@@ -8,6 +8,8 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+import filelock
+
 
 def download(url: str, target: Path, *, algorithm: str, digest: str) -> Path:
     """A file of a folder, downloaded if it is not there yet.
@@ -28,6 +30,14 @@ def download(url: str, target: Path, *, algorithm: str, digest: str) -> Path:
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Of several runs that want the file at the same time one fetches it.
+    with filelock.FileLock(target.with_name(f".{target.name}.lock")):
+        if not target.is_file():
+            _fetch(url, target, algorithm, digest)
+    return target
+
+
+def _fetch(url: str, target: Path, algorithm: str, digest: str) -> None:
     by_hand = f"put the file by hand at {target}"
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
     part = Path(name)
@@ -50,4 +60,3 @@ def download(url: str, target: Path, *, algorithm: str, digest: str) -> Path:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    return target

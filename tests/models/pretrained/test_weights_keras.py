@@ -182,7 +182,7 @@ def test_download_once_and_check(published, tmp_path):
     assert path.read_bytes() == published.read_bytes()
     published.unlink()
     assert download_keras_vgg16(cache) == path  # no second download
-    assert list(cache.iterdir()) == [path]
+    assert sorted(cache.iterdir()) == sorted([path, cache / f".{path.name}.lock"])
 
 
 def test_failed_download_says_where_to_put_the_file(published, tmp_path):
@@ -194,7 +194,7 @@ def test_failed_download_says_where_to_put_the_file(published, tmp_path):
     published.unlink()
     with pytest.raises(FileNotFoundError, match=rf"404.* by hand at {target}"):
         download_keras_vgg16(cache)
-    assert list(cache.iterdir()) == []  # nothing half done is left
+    assert [file.suffix for file in cache.iterdir()] == [".lock"]  # nothing half done is left
 
 
 def test_download_without_network(tmp_path, monkeypatch):
