@@ -149,13 +149,13 @@ def execute(
     several = jobs > 1
     attempt = functools.partial(_attempt, workdir=workdir, alone=not several)
     attempts: Generator[tuple[Run, Outcome], None, None]
-    if not several:
-        attempts = ((run, attempt(run)) for run in left())
-    else:
-        jobs = min(jobs, max(1, sum(one.results is None for one in outcomes.values())))
+    if several:
+        jobs = min(jobs, sum(outcome.results is None for outcome in outcomes.values()))
         log = functools.partial(_log, workdir=workdir)
         died = functools.partial(Outcome, None)
         attempts = in_processes(attempt, left(), jobs, log=log, ended=died)
+    else:
+        attempts = ((run, attempt(run)) for run in left())
     with contextlib.closing(attempts):  # ends the processes
         for run, outcome in attempts:
             outcomes[run.experiment, run.seed] = outcome

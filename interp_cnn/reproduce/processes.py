@@ -102,21 +102,18 @@ def _received(
     connection: Connection, process: BaseProcess, log: Path | None, ended: Callable[[str], _Answer]
 ) -> _Answer:
     """The answer of a process that has sent one or has ended."""
-    answer: Any = None
-    error: BaseException | None = None
-    answered = False
+    message: tuple[_Answer, BaseException | None] | None = None
     with contextlib.suppress(EOFError, OSError):  # an OSError where it was killed while it sent
-        answer, error = connection.recv()
-        answered = True
+        message = connection.recv()
     process.join()
     connection.close()
-    if isinstance(error, SystemExit):
-        return ended(str(error))
-    if error is not None:
-        raise error
-    if answered:
-        result: _Answer = answer
-        return result
+    if message is not None:
+        answer, error = message
+        if isinstance(error, SystemExit):
+            return ended(str(error))
+        if error is not None:
+            raise error
+        return answer
     reason = f"its process ended with status {process.exitcode}"
     if process.exitcode == -signal.SIGKILL:
         reason += ", as one does that is killed for its memory, of which fewer --jobs take less"
