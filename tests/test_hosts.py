@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from etils import epath
 from repository import ROOT
+from xla_flags import quick_xla_flags
 
 from interp_cnn.training.checkpoint import Checkpoints
 
@@ -24,18 +25,11 @@ class Hosts:
     """Starts the hosts of a run and waits for all of them.
 
     Args:
-      folder: gets compiled programs and data, which all share.
+      folder: gets the data, which all share.
     """
 
     def __init__(self, folder):
         self.data = folder / "data"
-        self._environment = {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
 
     def __call__(
         self, number, workdir, *arguments, script="train.py", devices=1, only=None, each=None
@@ -57,8 +51,7 @@ class Hosts:
                 command += ["--distributed", "--join_timeout=120"]
             environment = {
                 **os.environ,
-                **self._environment,
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "XLA_FLAGS": quick_xla_flags(devices),
                 "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
                 "JAX_NUM_PROCESSES": str(number),
                 "JAX_PROCESS_ID": str(host),
@@ -147,6 +140,19 @@ def test_a_stopped_host_stops_all_at_one_step_and_another_number_goes_on(hosts, 
     codes, outputs = hosts(1, tmp_path, devices=2)
     assert codes == [0], outputs
     assert f"resumed from the checkpoint of step {step}" in outputs[0]
+    assert_same_run(tmp_path, one)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("at", [32, 64])
+def test_a_signal_in_the_last_step_of_a_network(hosts, one, tmp_path, at):
+    """All stop at a step of the next network, or all end as if there had been no signal."""
+    codes, outputs = hosts(2, tmp_path, each={1: ([], {"SIGNAL": f"SIGTERM:{at}"})})
+    assert codes in ([0, 0], [1, 1]), outputs
+    if codes == [1, 1]:
+        assert all("stopped by SIGTERM, saved at step" in output for output in outputs), outputs
+        codes, outputs = hosts(2, tmp_path)
+        assert codes == [0, 0], outputs
     assert_same_run(tmp_path, one)
 
 

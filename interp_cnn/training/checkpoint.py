@@ -26,6 +26,18 @@ _NO_WAY = (
 )
 
 
+class _Manager(ocp.CheckpointManager):
+    """A manager that does not ask whether the run is told to stop.
+
+    It would ask on the first host alone, by the number of the checkpoint's step: JAX would take
+    that for the host's count of steps (`hosts.StopNotice`), and hosts would stop at different ones.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        """Never."""
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one network in a folder, read and written by the first host alone.
 
@@ -37,12 +49,12 @@ class Checkpoints:
     def __init__(self, folder: epath.Path, *, keep: int = 2):
         self.folder = storage.absolute(folder)
         self._known: int | None = None  # step of the latest that was saved or restored
-        self._manager: ocp.CheckpointManager | None = None
+        self._manager: _Manager | None = None
         if not hosts.is_first():
             return
         storage.make_folder(self.folder)
         alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.folder,
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),

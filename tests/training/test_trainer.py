@@ -10,11 +10,11 @@ import types
 
 import numpy as np
 import pytest
-from tiny import (  # noqa: F401
+from jax.experimental import multihost_utils
+from tiny import (
     Killed,
     killed_in_call,
     leaves,
-    quick_compilation,
     tiny_config,
 )
 
@@ -207,6 +207,16 @@ def test_a_full_disk_is_said_before_training(data, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     with pytest.raises(OSError, match=r"no space left for a checkpoint .*there is no"):
         train(tiny_config(), NAME, data, tmp_path)
+
+
+def test_a_save_does_not_count_as_a_step_of_the_first_host(data, tmp_path, monkeypatch):
+    """Orbax asks JAX by the number of the checkpoint, which JAX takes for that of the host."""
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    config = tiny_config()
+    config.train.epochs = 1
+    train(config, NAME, data, tmp_path)
+    assert latest_step(tmp_path) and not asked
 
 
 def test_a_checkpoint_of_another_network_is_refused(data, tmp_path):
