@@ -5,16 +5,17 @@ import re
 import shutil
 import tempfile
 
-# Before JAX starts. The sharded tests want eight devices on any machine. Most of the time of a
-# suite like this is compiling: it is done quickly, and once by a process and those it starts.
+from xla_flags import quick_xla_flags
+
+# Before JAX starts. The sharded tests want eight devices on any machine. What is compiled is
+# compiled once by a process and those it starts.
 _COMPILED = tempfile.mkdtemp(prefix="compiled-")
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": _COMPILED,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    " --xla_backend_optimization_level=0",
+    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {quick_xla_flags(devices=8)}",
 }
 
 import jax

@@ -18,7 +18,7 @@ from made_results import made_results
 from pages import check_page
 from PIL import Image
 from repository import ROOT
-from tiny import Killed, killed_in_call, leaves, quick_compilation, tiny_builder  # noqa: F401
+from tiny import Killed, killed_in_call, leaves, tiny_builder
 from tiny import tiny_config as _tiny_config
 
 from interp_cnn import commands, storage

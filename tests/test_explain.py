@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from repository import ROOT
-from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
+from tiny import tiny_builder, tiny_config
 
 from interp_cnn import apply_template_mask, attribution
 from interp_cnn.data import prepare

@@ -11,18 +11,18 @@ import nbclient
 import nbformat
 import pytest
 from repository import ROOT
+from xla_flags import quick_xla_flags
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
 def kernel_environment(tmp_path_factory):
-    """Short mode, one folder for all, programs not optimised."""
+    """Short mode, one folder for all, one device."""
     settings = {
         "INTERP_CNN_NOTEBOOK_SHORT": "1",
         "INTERP_CNN_NOTEBOOK_DIR": str(tmp_path_factory.mktemp("runs")),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "XLA_FLAGS": "",  # one device: eight would only take time
+        "XLA_FLAGS": quick_xla_flags(devices=1),
     }
     return os.environ | settings
 

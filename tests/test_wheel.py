@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from repository import ROOT
+from xla_flags import quick_xla_flags
 
 from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 
@@ -91,7 +92,7 @@ def test_a_training_run(installed, tmp_path):
         "--workdir=run",
         cwd=tmp_path,
         JAX_PLATFORMS="cpu",
-        JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # compiles sooner
+        XLA_FLAGS=quick_xla_flags(devices=1),
     )
     run = tmp_path / "run"
     for name in ("config.json", "metrics.json", "table.md", "filters.png", "report/index.html"):

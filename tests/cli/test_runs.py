@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
+from tiny import tiny_builder, tiny_config
 
 import interp_cnn
 from interp_cnn import commands

@@ -20,7 +20,7 @@ from class_folders import (
     write_photos,
 )
 from PIL import Image
-from tiny import quick_compilation, tiny_config  # noqa: F401, one is a fixture
+from tiny import tiny_config
 
 from interp_cnn import commands
 from interp_cnn.cli.config_flag import ConfigFlag, read_named_config

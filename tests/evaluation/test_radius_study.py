@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
+from tiny import tiny_builder, tiny_config
 
 from interp_cnn import commands, metrics
 from interp_cnn.data import prepare

@@ -3,7 +3,6 @@
 import jax
 import ml_collections
 import numpy as np
-import pytest
 
 from interp_cnn.config import default_config
 from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
@@ -54,15 +53,6 @@ def tiny_config() -> ml_collections.ConfigDict:
 
 def leaves(tree) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compiles without optimising, for modules that import this."""
-    previous = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", previous)
 
 
 class Killed(Exception):

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from norm_networks import TINY
-from tiny import leaves, quick_compilation, tiny_config, tiny_data  # noqa: F401
+from tiny import leaves, tiny_config, tiny_data
 
 from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.restore import restore_network

@@ -10,7 +10,7 @@ import own_modules
 import pytest
 from flax.core import unfreeze
 from PIL import Image
-from tiny import quick_compilation, tiny_builder, tiny_config  # noqa: F401
+from tiny import tiny_builder, tiny_config
 
 import interp_cnn
 from interp_cnn import commands

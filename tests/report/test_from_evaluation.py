@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import quick_compilation, tiny_config, tiny_data  # noqa: F401
+from tiny import tiny_config, tiny_data
 
 from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.filter_parts import filter_parts_of

@@ -13,7 +13,7 @@ import pytest
 from made_results import made_results
 from pages import check_page
 from repository import ROOT
-from tiny import quick_compilation, tiny_builder  # noqa: F401
+from tiny import tiny_builder
 from voc_part_folder import write_published
 
 from interp_cnn import commands

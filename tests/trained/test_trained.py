@@ -17,7 +17,8 @@ import pytest
 from etils import epath
 from PIL import Image
 from repository import ROOT
-from tiny import quick_compilation, tiny_config  # noqa: F401
+from tiny import tiny_config
+from xla_flags import quick_xla_flags
 
 import interp_cnn
 from interp_cnn import trained as trained_module
@@ -282,7 +283,7 @@ np.savez(sys.argv[3], one=one["probabilities"], probabilities=found["probabiliti
 
 def elsewhere(code, *arguments):
     """What code prints in a process of its own, with one device."""
-    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"XLA_FLAGS": quick_xla_flags(devices=1), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -10,11 +10,10 @@ import types
 import jax
 import numpy as np
 import pytest
-from tiny import (  # noqa: F401
+from tiny import (
     Killed,
     killed_in_call,
     leaves,
-    quick_compilation,
     tiny_builder,
     tiny_config,
 )

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from mapped_steps import MEAN, on_devices, step_of
-from tiny import leaves, quick_compilation  # noqa: F401
+from tiny import leaves
 
 from interp_cnn.config import default_config, set_field
 from interp_cnn.losses import filter_loss, normalize_scale

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from tiny import quick_compilation, tiny_config  # noqa: F401
+from tiny import tiny_config
 from weight_files import simplenn, write_matlab5
 
 from interp_cnn.models import ALEXNET, BACKBONES, SMALL, VGG_16

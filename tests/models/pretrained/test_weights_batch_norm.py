@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import pytest
 from norm_networks import TINY, forward, random_state
-from tiny import quick_compilation  # noqa: F401
 from weight_files import Quiet, features, write_pth, write_safetensors
 
 from interp_cnn.config import default_config, set_field

@@ -8,7 +8,6 @@ import threading
 import h5py
 import numpy as np
 import pytest
-from tiny import quick_compilation  # noqa: F401
 from weight_files import Quiet, features, run_vgg16, vgg16_weights
 
 from interp_cnn.models import VGG_16

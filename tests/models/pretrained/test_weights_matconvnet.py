@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import scipy.io
-from tiny import quick_compilation  # noqa: F401
 from weight_files import (
     MEAN,
     PUBLISHED,

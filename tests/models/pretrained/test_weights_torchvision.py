@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-from tiny import quick_compilation  # noqa: F401
 from weight_files import features, run_vgg16, vgg16_weights, write_pth, write_safetensors
 
 from interp_cnn.models import VGG_16
