@@ -20,6 +20,20 @@ NO_PART = "no part"
 _FAINT = 0.1  # of the logit: an answer does not rest on less
 
 
+def _logit(head: Head, maps: jax.Array, output: int) -> jax.Array:
+    """One output of what comes behind the maps, [batch]."""
+    logits = head(maps)
+    if logits.ndim != 2:
+        raise ValueError(f"head returns the shape {logits.shape}; it must be [batch, outputs]")
+    _check_output(output, logits.shape[1])
+    return logits[:, output]
+
+
+def _check_output(output: int, outputs: int) -> None:
+    if not 0 <= output < outputs:  # JAX would take the last one
+        raise ValueError(f"output is {output}, the network has {outputs}, counted from 0")
+
+
 def leave_one_out(
     head: Head, maps: jax.Array, *, output: int = 0, filters_at_once: int = 16
 ) -> jax.Array:
@@ -36,13 +50,16 @@ def leave_one_out(
 
     Returns:
       float32 [batch, filters].
+
+    Raises:
+      ValueError: for a head that returns another shape, or an output that it does not have.
     """
     filters = jnp.arange(maps.shape[-1])
-    logit = head(maps)[:, output]
+    logit = _logit(head, maps, output)
 
     def contribution(left_out: jax.Array) -> jax.Array:
         kept = (filters != left_out)[None, None, None, :]
-        return logit - head(jnp.where(kept, maps, 0))[:, output]
+        return logit - _logit(head, jnp.where(kept, maps, 0), output)
 
     values = jax.lax.map(contribution, filters, batch_size=filters_at_once)
     return values.astype(jnp.float32).T
@@ -59,8 +76,11 @@ def gradient_times_activation(head: Head, maps: jax.Array, *, output: int = 0) -
 
     Returns:
       float32 [batch, filters].
+
+    Raises:
+      ValueError: as `leave_one_out`.
     """
-    gradient = jax.grad(lambda x: head(x)[:, output].sum())(maps)
+    gradient = jax.grad(lambda x: _logit(head, x, output).sum())(maps)
     return jnp.sum((gradient * maps).astype(jnp.float32), axis=(1, 2))
 
 
@@ -125,10 +145,7 @@ def filter_contributions(
         raise ValueError(f"layer must be one of {known}, got {layer!r}")
     if method not in ("leave_one_out", "gradient"):
         raise ValueError(f"method must be 'leave_one_out' or 'gradient', got {method!r}")
-    if not 0 <= output < network.num_outputs:
-        raise ValueError(
-            f"output is {output}, the network has {network.num_outputs}, counted from 0"
-        )
+    _check_output(output, network.num_outputs)
     return _contributions(
         variables,
         jnp.asarray(images),
@@ -180,7 +197,7 @@ def contributions_by_part(
       the logit. `"no part"` stands for filters without a part, where there are any.
 
     Raises:
-      ValueError: shapes that do not fit each other.
+      ValueError: shapes that do not fit each other, or a part without a name.
 
     >>> contributions_by_part([3.0, 1.0, -2.0], [0, 1, 1], ["head", "torso"])
     {'head': 0.75, 'torso': 0.25}
@@ -193,6 +210,8 @@ def contributions_by_part(
         )
     positive = np.maximum(values, 0)
     total = positive.sum() or 1.0
+    if parts.max(initial=-1) >= len(names):
+        raise ValueError(f"part_of_filter has {parts.max()}, names has {len(names)}, from 0 on.")
     indices = [*range(len(names)), *([-1] if (parts < 0).any() else [])]
     shares = [(positive[parts == index].sum() / total).item() for index in indices]
     labels = [NO_PART if index < 0 else names[index] for index in indices]

@@ -185,7 +185,7 @@ def _check_weights(config: ml_collections.ConfigDict, network: AnyNetwork, read:
 
 
 def _check_interpretable(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:
-    """There is a filter loss or a mask, and they set in before training ends."""
+    """There is a filter loss or a mask, and they reach their strength before training ends."""
     start, epochs = config.interpretable.start_epoch, config.train.epochs
     if start >= epochs:
         raise ValueError(
@@ -198,6 +198,15 @@ def _check_interpretable(config: ml_collections.ConfigDict, network: AnyNetwork)
     weights = [loss.weight]
     if len(strengths) > 1 and loss.top_conv_weight is not None:
         weights.append(loss.top_conv_weight)
+    ramp, fade = config.interpretable.ramp_epochs, loss.fade_epochs if any(weights) else 0
+    if start + ramp + fade > epochs:
+        raise ValueError(
+            f"config.interpretable.start_epoch={start:g}, config.interpretable.ramp_epochs={ramp:g}"
+            f" and config.filter_loss.fade_epochs={fade:g} are together more than"
+            f" config.train.epochs={epochs}: filter loss and masks would not reach their strength;"
+            f" give the epochs to the configuration, --config NAME:epochs={epochs}, which sets all"
+            " of them, or lower these"
+        )
     if not any(weights) and not any(strengths.values()):
         raise ValueError(
             f"config.filter_loss.weight={loss.weight:g} without any mask leaves nothing that makes"

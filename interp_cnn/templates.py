@@ -87,8 +87,10 @@ def check_not_negative(x: jax.Array, name: str = "x") -> None:
 
 def _check_positive(name: str, value: ArrayLike) -> None:
     """Raise a ValueError unless a number, or each of several, is above 0, where it is known."""
-    if not is_traced(value) and not np.all(np.asarray(value) > 0):
-        raise ValueError(f"{name} must be above 0, got {value}")
+    if not is_traced(value):
+        values = np.asarray(value)
+        if not np.all((values > 0) & np.isfinite(values)):
+            raise ValueError(f"{name} must be above 0, got {value}")
 
 
 def _check_strength(strength: ArrayLike) -> None:

@@ -91,6 +91,23 @@ def test_both_methods_agree_exactly_for_a_linear_head():
     )
 
 
+@pytest.mark.parametrize(
+    "function", [attribution.leave_one_out, attribution.gradient_times_activation]
+)
+def test_an_output_that_a_head_does_not_have(function):
+    maps = jnp.ones((2, 3, 3, 4))
+    for output in (3, 7, -1):
+        with pytest.raises(ValueError, match=f"output is {output}, the network has 3"):
+            function(lambda x: x.sum(axis=(1, 2))[:, :3], maps, output=output)
+    with pytest.raises(ValueError, match=r"head returns the shape \(2,\); it must be \[batch, out"):
+        function(lambda x: x.sum(axis=(1, 2, 3)), maps)
+
+
+def test_a_part_without_a_name():
+    with pytest.raises(ValueError, match="part_of_filter has 2, names has 2"):
+        attribution.contributions_by_part([1.0, 1.0], [0, 2], ["head", "torso"])
+
+
 def test_the_backbone_runs_once(small):
     network, variables, images = small
 

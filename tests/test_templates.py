@@ -183,6 +183,7 @@ MAPS = np.ones((2, 3, 3, 4), np.float32)
         (lambda: interp_cnn.template_mask(MAPS[0]), r"x must .*\(3, 3, 4\)"),
         (lambda: interp_cnn.template_bank(3, 3, beta=0.0), "beta must be above 0, got 0.0"),
         (lambda: interp_cnn.template_mask(MAPS, beta=-4.0), "beta must be above 0, got -4.0"),
+        (lambda: interp_cnn.template_mask(MAPS, beta=np.inf), "beta must be above 0, got inf"),
         (lambda: interp_cnn.template_mask(MAPS, beta=np.array([1, 2, 3, np.nan])), "beta must be"),
         (lambda: interp_cnn.apply_template_mask(MAPS, strength=2), r"strength .*\[0, 1\], got 2"),
         (lambda: interp_cnn.apply_template_mask(MAPS, strength=np.nan), "strength must lie"),

@@ -68,7 +68,7 @@ class Field:
             return None
         try:
             value = self.kind.parse(text)
-        except ValueError:
+        except (ValueError, TypeError):
             value = None
         if value is None or not self.kind.accepts(value):
             raise ValueError(self._refused(text))

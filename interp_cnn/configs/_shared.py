@@ -121,7 +121,9 @@ def own_config(
 
 
 def _batch_size(images: int) -> int:
-    """As large as gives an epoch of ten steps, between 4 and 32; 32 where nothing is known."""
+    """As large as gives an epoch of ten steps, between 4 (or all) and 32; 32 where not known."""
     if not images:
         return 32
-    return next((size for size in (32, 16, 8) if images >= 10 * size), 8 if images >= 16 else 4)
+    return next(
+        (size for size in (32, 16, 8) if images >= 10 * size), 8 if images >= 16 else min(images, 4)
+    )

@@ -25,7 +25,10 @@ def as_rgb(image: Image.Image) -> Image.Image:
         levels = np.asarray(image).astype(np.int64)
         if "transparency" in image.info:  # the level that stands for nothing
             levels[levels == image.info["transparency"]] = 65535
-        if levels.min(initial=0) < 0 or levels.max(initial=0) > 65535:
+        # Only these say that they have 16 bits; what looks like 8 bits in others would be black.
+        unknown = image.mode == "I" and image.format not in ("PNG", "PPM")
+        dark = unknown and 0 < levels.max(initial=0) <= 255
+        if levels.min(initial=0) < 0 or levels.max(initial=0) > 65535 or dark:
             raise ValueError("its pixels have 32 bits; save it with 8 or 16")
         # 65535 becomes 255.
         image = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))

@@ -22,6 +22,8 @@ Example = dict[str, Any]
 
 PHOTOS, CATEGORIES, NONE = "photos", "categories", "none"  # what the negatives of a task are
 
+_NEXT_TO_CORNER = 1e-3  # pixels
+
 
 class Source(Protocol):
     """Random access to stored examples."""
@@ -332,6 +334,8 @@ class CropWithParts(Crop):
             else:
                 box = stored["box"][index].reshape(2, 2)
                 boxes[row] = ((box - corner) * scale).reshape(4)
+        # Metrics of arrays take the very corner for a point that is missing.
+        landmarks[(landmarks == 0).all(axis=1)] = _NEXT_TO_CORNER
         if "mask" not in stored:
             masks = part_boxes_to_masks(boxes[None], (self.size, self.size))[0]
         return result | {"landmarks": landmarks, "masks": masks}
@@ -413,7 +417,8 @@ def train_batches(
     index, count = shards
     if batch_size > len(split):
         raise ValueError(
-            f"batch_size={batch_size} is larger than the {len(split)} training examples"
+            f"config.train.batch_size={batch_size} is larger than the {len(split)} training"
+            " examples; lower it, or add images"
         )
     if batch_size % count:
         raise ValueError(f"batch_size={batch_size} is not divisible by the {count} processes")

@@ -75,7 +75,7 @@ class FilterFigures:
       part_interpretability_fired: the same over those of them on which the filter fires.
       fired_share: share of the images on which it fires (has a valid position).
       mutual_information: Eq. 1 on scale-free maps, in nats.
-      dead: whether it fires on no image.
+      dead: whether it fires on no image of its category.
       collapsed: whether its peak hardly moves.
       purity: of its purest landmark; it and the next two where `eval.related_measures` was set.
       inconsistency: where its activations lie over images, as an entropy in nats.

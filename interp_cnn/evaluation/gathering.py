@@ -4,23 +4,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from interp_cnn import hosts
 from interp_cnn.data.pipeline import Split
+from interp_cnn.evaluation.filter_terms import INFORMATION_IMAGES, FilterTerms
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.strongest_images import Gallery, GalleryCollector
-from interp_cnn.losses import filter_diagnostics, normalize_scale
 from interp_cnn.metrics import ValidPositions
-
-# Of `filter_diagnostics`.
-TERMS = ("mutual_information", "template_entropy", "category_entropy", "position_entropy")
-
-# Mutual information belongs to a batch: it is measured on so many images at a time, whatever the
-# batch of the evaluation.
-INFORMATION_IMAGES = 32
 
 # Of each layer, which objects count for which filter, bool [objects, filters].
 Members = Mapping[str, NDArray[np.bool_]]
@@ -39,7 +31,7 @@ class GatheredLayer:
     Attributes:
       positions: of the peak of each map, [objects, filters, 2] in pixels of the input.
       peaks: their values, [objects, filters].
-      terms: of `filter_diagnostics`, mean over blocks of `INFORMATION_IMAGES`, [filters] each.
+      terms: of `filter_diagnostics`, mean over blocks of images, [filters] each; see `FilterTerms`.
       valid: positions above the threshold of part interpretability, of this host's objects.
     """
 
@@ -89,49 +81,12 @@ def gather(predict: Predictor, objects: Split, members: Members, *, landmarks: i
     return stream.merged()
 
 
-@jax.jit
-def _filter_terms(maps: jax.Array, where: jax.Array) -> dict[str, jax.Array]:
-    """`filter_diagnostics` of maps of normalised scale [images, height, width, filters]."""
-    return filter_diagnostics(normalize_scale(maps, where=where), where=where)
-
-
-class _FilterTerms:
-    """Terms of the filter loss of blocks of images, while batches of any size stream by."""
-
-    def __init__(self, images: int):
-        self._block = min(images, INFORMATION_IMAGES)  # the last images fill none and are left out
-        self._maps: list[np.ndarray] = []
-        self._where: list[np.ndarray] = []
-        self._terms: list[dict[str, np.ndarray]] = []
-
-    def update(self, maps: np.ndarray, where: np.ndarray) -> None:
-        """Add maps [images, height, width, filters] and which count, [images, filters]."""
-        self._maps.append(maps)
-        self._where.append(where)
-        if sum(map(len, self._maps)) < self._block:
-            return
-        maps, where = np.concatenate(self._maps), np.concatenate(self._where)
-        whole = len(maps) // self._block * self._block
-        for first in range(0, whole, self._block):
-            block = slice(first, first + self._block)
-            self._terms.append(jax.device_get(_filter_terms(maps[block], where[block])))
-        self._maps, self._where = [maps[whole:]], [where[whole:]]
-
-    def kept(self) -> dict[str, np.ndarray]:
-        """Of each term [blocks, filters]."""
-        nothing = np.zeros((0, self._maps[0].shape[-1]), np.float32)
-        return {
-            name: np.concatenate([nothing, *(terms[name][None] for terms in self._terms)])
-            for name in TERMS
-        }
-
-
 @dataclasses.dataclass
 class _Layer:
     """What is gathered of a layer while images stream by."""
 
     valid: ValidPositions
-    terms: _FilterTerms
+    terms: FilterTerms
     positions: list[np.ndarray] = dataclasses.field(default_factory=list)
     peaks: list[np.ndarray] = dataclasses.field(default_factory=list)
 
@@ -148,7 +103,7 @@ class _Stream:
     def __init__(self, first: int, images: int, members: Members):
         self._next, self._members = first, members
         self._layers = {
-            name: _Layer(ValidPositions(images), _FilterTerms(images)) for name in members
+            name: _Layer(ValidPositions(images), FilterTerms(of)) for name, of in members.items()
         }
         self._gallery = GalleryCollector(first=first)
         self._landmarks: list[np.ndarray] = []
@@ -165,7 +120,7 @@ class _Stream:
             maps = output["maps"][name]
             layer.positions.append(output["positions"][name])
             layer.peaks.append(output["peaks"][name])
-            layer.terms.update(maps, where[name])
+            layer.terms.update(self._next, maps)
             layer.valid.update(self._next, maps, where[name])
         self._gallery.update(batch["image"][:count], output["maps"], where)
         self._next += count
@@ -186,7 +141,6 @@ class _Stream:
                     name: {
                         "positions": np.concatenate(layer.positions),
                         "peaks": np.concatenate(layer.peaks),
-                        "terms": layer.terms.kept(),
                     }
                     for name, layer in self._layers.items()
                 },
@@ -195,6 +149,6 @@ class _Stream:
         layers = {}
         for name, layer in self._layers.items():  # in the layers' own order
             found = joined["layers"][name]
-            terms = {term: values.mean(axis=0) for term, values in found["terms"].items()}
+            terms = layer.terms.merged(hosts.gather(layer.terms.kept()))
             layers[name] = GatheredLayer(found["positions"], found["peaks"], terms, layer.valid)
         return Gathered(joined["landmarks"], joined["logits"], layers, self._gallery.result())

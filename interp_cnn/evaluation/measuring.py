@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from interp_cnn import metrics
 from interp_cnn.data.prepare import Data
-from interp_cnn.evaluation.gathering import INFORMATION_IMAGES, GatheredLayer
+from interp_cnn.evaluation.filter_terms import block_size
+from interp_cnn.evaluation.gathering import GatheredLayer
 from interp_cnn.evaluation.network_filters import LayerFilters
 from interp_cnn.evaluation.part_regions import PartFigures
 from interp_cnn.evaluation.related import RelatedFigures
@@ -92,7 +93,7 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
     )
     numbers = np.bincount(layer.categories, minlength=layer.network.num_outputs)
     information = float(np.mean(layer.gathered.terms["mutual_information"]))
-    objects = len(layer.landmarks)
+    images = int(layer.members.sum(axis=0).max())  # of a category
     return LayerResult(
         location_instability=LocationInstability(
             value=known(summary.instability),
@@ -114,7 +115,7 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
         collapsed=summary.collapsed,
         mutual_information=known(information),
         receptive_field=layer.network.receptive_fields()[layer.name],
-        mutual_information_images=min(objects, INFORMATION_IMAGES),
+        mutual_information_images=block_size(images),
         part_interpretability_fired=_part_interpretability(layer, layer.parts.shares_fired),
         fired_share=known(_mean(layer.parts.fired)),
         parts_followed=_parts_followed(layer, data),
@@ -222,7 +223,6 @@ def _masks(
     if not strength:
         return None
     masks = template_mask(
-        jnp.asarray(maps.reshape(-1, *maps.shape[2:], 1)),  # as images of one filter
-        **network.templates_of(layer)._asdict(),
+        jnp.asarray(np.moveaxis(maps, 0, -1)), **network.templates_of(layer)._asdict()
     )
-    return np.asarray(1 - strength * (1 - masks)).reshape(maps.shape)
+    return np.moveaxis(np.asarray(1 - strength * (1 - masks)), -1, 0)

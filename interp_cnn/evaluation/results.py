@@ -183,7 +183,7 @@ class LayerResult:
       tracking_ratio: see there.
       part_interpretability: share over all images that have the part.
       filters_of_category: number of filters of each category.
-      dead: number of filters that fire on no image.
+      dead: number of filters that fire on no image of their category.
       collapsed: number of filters whose peak hardly moves.
       mutual_information: mean over filters of Eq. 1 on scale-free maps, in nats.
       receptive_field: the theoretical receptive field.

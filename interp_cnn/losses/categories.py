@@ -4,10 +4,12 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
+from interp_cnn.arguments import as_count
 from interp_cnn.losses.batch import as_used, global_sum, without
-from interp_cnn.templates import as_maps, check_not_negative
+from interp_cnn.templates import as_maps, check_not_negative, is_traced
 
 Rule = Literal["sum", "max"]
 
@@ -82,7 +84,8 @@ def filter_categories(
       int32 [filters].
 
     Raises:
-      ValueError: for an x that is no batch of maps, labels or a where of another shape.
+      ValueError: for an x that is no batch of maps, labels or a where of another shape, labels
+        that are not int or out of range.
 
     >>> x = jnp.zeros((2, 3, 3, 1)).at[1, 0, 0, 0].set(5.0)  # it fires on the second image alone
     >>> filter_categories(x, jnp.array([0, 1]), num_categories=2).tolist()
@@ -94,7 +97,19 @@ def filter_categories(
         raise ValueError(
             f"labels must have the shape [batch] = [{x.shape[0]}], got {tuple(labels.shape)}"
         )
+    num_categories = as_count(
+        "num_categories", num_categories, 1, "give a whole number of at least 1"
+    )
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"labels is {labels.dtype}; give the index of each image's category, int.")
     used = as_used(where, x[..., :1])
+    if not is_traced(labels) and not is_traced(used):
+        counted = np.asarray(labels) if used is None else np.asarray(labels)[np.asarray(used)[:, 0]]
+        if counted.size and not 0 <= counted.min() <= counted.max() < num_categories:
+            raise ValueError(
+                f"labels lie in {counted.min()}..{counted.max()}; give indices from 0 to"
+                f" {num_categories - 1}, and where=False for images of none."
+            )
     check_not_negative(without(x, used))
     return categories_of(
         activity_of(x, labels, num_categories=num_categories, used=used, axis_name=axis_name)

@@ -11,7 +11,8 @@ def accuracy(
     """Share of right answers: of the argmax (softmax) or of the sign, mean over outputs (logistic).
 
     The labels' rank says which: class indices [batch] stand for softmax, one target per output
-    [batch, outputs] for logistic outputs (a logit above 0 says yes).
+    [batch, outputs] for logistic outputs (a logit above 0 says yes). A logit that
+    is not a number is wrong.
 
     Args:
       logits: [batch, outputs].
@@ -29,14 +30,16 @@ def accuracy(
     if logits.ndim != 2:
         raise ValueError(f"logits has shape {logits.shape}; give [batch, outputs].")
     if labels.shape == logits.shape:
-        right = jnp.mean((logits > 0) == (labels > 0), axis=1, dtype=jnp.float32)
+        right = ((logits > 0) == (labels > 0)) & ~jnp.isnan(logits)
+        right = jnp.mean(right, axis=1, dtype=jnp.float32)
     elif labels.shape == logits.shape[:1]:
         if logits.shape[1] == 1:
             raise ValueError(
                 f"labels has shape {labels.shape}, but one output has no argmax to compare with; "
                 "give the logistic targets as [batch, 1]."
             )
-        right = (jnp.argmax(logits, axis=1) == labels).astype(jnp.float32)
+        right = (jnp.argmax(logits, axis=1) == labels) & ~jnp.isnan(logits).any(axis=1)
+        right = right.astype(jnp.float32)
     else:
         raise ValueError(
             f"labels has shape {labels.shape} beside logits of shape {logits.shape}; "

@@ -4,8 +4,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from interp_cnn.metrics.location import Float, check_peaks, diagonal_of
-from interp_cnn.metrics.strongest import Strongest
+from interp_cnn.metrics.location import Float, check_peaks, diagonal_of, strongest_of
 
 
 def peak_spread(
@@ -40,7 +39,7 @@ def peak_spread(
     array([0.085])
     """
     places, values, fires = check_peaks(positions, peaks, where)
-    chosen = Strongest(values, top)(fires)
+    chosen = strongest_of(values, top)(fires)
     count = chosen.sum(axis=0)
     kept = np.where(chosen[..., None], places, 0.0)
     mean = kept.sum(axis=0) / np.maximum(count, 1)[:, None]

@@ -30,7 +30,6 @@ NO_VARIANCE = 1e-9
 ROUNDING = 1e-6
 
 
-@jax.jit
 def peaks(
     maps: ArrayLike, *, centers_y: ArrayLike, centers_x: ArrayLike
 ) -> tuple[jax.Array, jax.Array]:
@@ -42,7 +41,7 @@ def peaks(
     Args:
       maps: feature maps, [images, height, width, filters], after ReLU. Without it the result is the
         same, but that the value of a peak may be negative, where the filter counts as one that does
-        not fire. PyTorch's [images, filters, height, width] are `maps.transpose(0, 2, 3, 1)`; axes
+        not fire. PyTorch's [images, filters, height, width] are `maps.permute(0, 2, 3, 1)`; axes
         in another order that happen to fit cannot be recognised.
       centers_y: centres of the receptive fields of the rows in continuous pixels of the input,
         [height], see `ReceptiveField.centers`.
@@ -54,7 +53,13 @@ def peaks(
     Raises:
       ValueError: wrong shapes.
     """
-    x = jnp.asarray(maps)
+    # JAX converts what it knows, not every array (PyTorch's).
+    given = (maps, centers_y, centers_x)
+    return _peaks(*(x if isinstance(x, jax.Array) else np.asarray(x) for x in given))
+
+
+@jax.jit
+def _peaks(x: jax.Array, centers_y: jax.Array, centers_x: jax.Array) -> tuple[jax.Array, jax.Array]:
     if x.ndim != 4:
         raise ValueError(
             f"maps has shape {x.shape}; give [images, height, width, filters] of one layer."
@@ -114,7 +119,7 @@ def diagonal_of(image_size: tuple[int, int]) -> float:
     return float(np.hypot(height, width))
 
 
-def _strongest(peaks: NDArray[np.floating], top: int) -> Strongest:
+def strongest_of(peaks: NDArray[np.floating], top: int) -> Strongest:
     """What chooses the images that a spread is taken over, after a check of their number."""
     return Strongest(peaks, as_count("top", top, 2, "a spread needs at least 2 images"))
 
@@ -138,7 +143,7 @@ def _offsets(
     positions: Float, values: NDArray[np.floating], usable: Bool, landmarks: Float, top: int
 ) -> Iterator[tuple[Float, Float, Bool]]:
     """Yields per landmark: its place [N, 1, 2], p_k - p(mu_hat) [N, F, 2], chosen images [N, F]."""
-    choose = _strongest(values, top)
+    choose = strongest_of(values, top)
     for k in range(landmarks.shape[1]):
         point = landmarks[:, k, None]
         present = ~np.isnan(point).any(axis=-1)
@@ -283,7 +288,7 @@ def collapsed_filters(
     if not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance is {tolerance}; give a share of the diagonal above 0.")
     places, values, usable = check_peaks(positions, peaks, where)
-    spread = np.sqrt(_variance(places, _strongest(values, top)(usable)))
+    spread = np.sqrt(_variance(places, strongest_of(values, top)(usable)))
     return np.less(spread, tolerance * diagonal_of(image_size))
 
 

@@ -73,8 +73,8 @@ _TRACKING_RATIO = (
 _MUTUAL_INFORMATION = (
     "mutual information",
     "how much a filter's map tells about the one place that it fires at: high where it has one peak"
-    " on images of its category, at places that differ, and none on others; low where it fires at"
-    " many places at once, or on everything.",
+    " on images of its category, at places that differ; low where it fires at many places at once,"
+    " or always at the same one.",
 )
 
 

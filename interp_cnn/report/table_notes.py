@@ -89,9 +89,9 @@ def notes_on(
             "active on."
         )
     notes.append(
-        "Dead filters fire on no image; the peaks of collapsed ones hardly vary over images. "
-        "Mutual information (Eq. 1) is that of the scale-free maps of "
-        f"{_information_images(networks)} images, mean over filters."
+        "Dead filters fire on no image of their category; the peaks of collapsed ones hardly vary "
+        "over images. Mutual information (Eq. 1) is that of the scale-free maps of "
+        f"{_information_images(networks)} images of a filter's category, mean over filters."
     )
     return [*notes, *_related_note(networks), *_paper_notes(results)]
 

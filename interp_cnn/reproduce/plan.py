@@ -78,7 +78,8 @@ def config_of(experiment: Experiment, seed: int, request: Request) -> ml_collect
             abs(a - b) > 1 for a, b in zip(config.data.mean, known["mean"], strict=True)
         ):
             config.data.mean = known["mean"]
-    config.update_from_flattened_dict(dict(request.settings))
+    with config.ignore_type():  # the values are checked; one number may stand for several
+        config.update_from_flattened_dict(dict(request.settings))
     check_config(config)
     return config
 

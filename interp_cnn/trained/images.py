@@ -107,7 +107,7 @@ def as_photo(image: AnyImage, name: str = "image") -> Image.Image:
     if isinstance(image, Image.Image):
         try:
             return as_rgb(ImageOps.exif_transpose(image))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise ValueError(f"{name} cannot be shown: {error}") from error
     if not hasattr(image, "__array__"):
         raise ValueError(

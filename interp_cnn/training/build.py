@@ -224,7 +224,7 @@ def check_weights(config: ml_collections.ConfigDict, network: AnyNetwork) -> Non
 
 def _read_weights(path: str | Path, backbone: Backbone) -> Pretrained:
     """`load_weights`, which reads a file once for all networks as long as it stays the same."""
-    file = Path(path)
+    file = Path(path).expanduser()
     if not file.is_file():
         return load_weights(file, backbone)  # which says what is missing
     state = file.stat()

@@ -339,11 +339,18 @@ def test_a_field_too_few_too_many_or_of_another_type(change, message):
         ({"model.frozen_through": "conv9"}, "frozen_through names no layer of small"),
         ({"weights": "download"}, "only the weights of vgg16 and"),
         ({"weights": "nowhere.h5"}, "weights file nowhere.h5 is missing"),
+        ({"weights": "~/nowhere.h5"}, "weights file /.*/nowhere.h5 is missing"),
         ({"model.width": "0.5", "weights": "a"}, "width=0.5 does not fit pretrained weights"),
         (
             {"interpretable.start_epoch": "7"},
             "start_epoch=7 is not before the end of the training",
         ),
+        (
+            {"train.epochs": "2"},
+            r"ramp_epochs=2\.8 and config\.filter_loss\.fade_epochs=2\.8 are together more than"
+            r" config\.train\.epochs=2: .* --config NAME:epochs=2,",
+        ),
+        ({"interpretable.ramp_epochs": "1000"}, "would not reach their strength"),
         (
             {"filter_loss.weight": "0"},
             "weight=0 without any mask leaves nothing that makes the network interpretable",

@@ -98,12 +98,18 @@ def test_transparent_pixels_are_white(mode):
 def test_pixels_that_have_no_white(tmp_path):
     for name, pixels, message in (
         ("deep", np.array([[70000]], np.int32), "its pixels have 32 bits"),
+        ("dark", np.array([[255, 3]], np.int32), "its pixels have 32 bits"),
         ("float", np.array([[0.5]], np.float32), "its pixels are floating-point numbers"),
     ):
         file = tmp_path / f"{name}.tif"
         file.write_bytes(encoded(pixels, format="TIFF"))
         with pytest.raises(ValueError, match=rf"{name}\.tif cannot be shown: {message}"):
             read_image(file)
+
+
+def test_16_bits_that_are_dark():
+    image = Image.open(io.BytesIO(encoded(np.array([[0, 200]], np.uint16))))
+    assert np.asarray(as_rgb(image)).max() == 1
 
 
 def test_a_truncated_jpeg(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tiny import tiny_builder
 
+from interp_cnn import metrics
 from interp_cnn.data.pipeline import (
     Crop,
     CropWithParts,
@@ -211,6 +212,20 @@ def test_parts_in_the_frame_of_the_crop(masks):
 
     whole = CropWithParts(8, "image", parts=("head",), landmarks=("head",)).map(element)
     np.testing.assert_allclose(whole["landmarks"], [[3, 4]])  # x by 8 / 12
+
+
+def test_a_keypoint_in_the_corner_of_the_object_is_not_a_missing_one():
+    """As where the object's box is the one around its keypoints."""
+    element = {
+        "image": png(np.zeros((8, 12, 3))),
+        "label": 1,
+        "bbox": np.array([2, 4, 6, 12], np.float32),
+        "parts": {"name": [b"ear", b"tail"], "center": np.array([[2, 4], [6, 12]], np.float32)},
+    }
+    crop = CropWithParts(8, "object", landmarks=("ear", "tail"))
+    landmarks = np.stack([crop.map(element)["landmarks"]] * 5)
+    np.testing.assert_allclose(landmarks[0], [[0, 0], [8, 8]], atol=0.01)
+    assert metrics.instability_controls(landmarks, image_size=(8, 8)).images > 0
 
 
 @pytest.fixture(scope="module")

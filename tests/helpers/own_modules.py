@@ -20,6 +20,18 @@ class Block(nn.Module):
         return TemplateMask(beta=2.0, norm="l2", name="mask")(x)
 
 
+class Slopes(nn.Module):
+    """A mask with a slope for each filter."""
+
+    beta = (2.0, 4.0, 8.0)
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(3, (3, 3), strides=2)(x))
+        x = TemplateMask(beta=self.beta, name="mask")(x)
+        return nn.Dense(1)(x.reshape(len(x), -1))
+
+
 class Nested(nn.Module):
     """A mask inside a block that is computed again in the backward pass, and one behind it.
 

@@ -37,6 +37,7 @@ from interp_cnn.config.kinds import (
     Flag,
     NetworkName,
     Number,
+    NumberOrNumbers,
     Numbers,
     Text,
 )
@@ -86,6 +87,8 @@ def wrong_values(field: Field) -> Iterator[str]:
     elif isinstance(kind, Numbers):
         yield from ("1", "(1,2)", "(1,2,3,4)", "a,b,c", "(1,2,nan)", "(-1,2,3)", "(1,2,256)")
         yield from ("", "((1,),2,3)", "None", "(True,1,2)", "[" * 500)
+    elif isinstance(kind, NumberOrNumbers):
+        yield from ("(1,2)", "(1,2,nan)", "((1,2,3),)", "None", "{}", "0", "a", "", "[" * 500)
     elif isinstance(kind, Factors):
         yield from ("5", "('a',)", "(('a',),)", "(('a',-1),)", "(('(',1),)", "((1,2),)", "foo")
         yield "(('a',float('nan')),)"

@@ -523,6 +523,22 @@ def test_a_gradient_by_beta_is_zero():
             ),
             "where",
         ),
+        (
+            lambda: interp_cnn.filter_categories(MAPS, LABELS + 1, num_categories=1),
+            r"labels lie in 1\.\.1; give indices from 0 to 0, and where=False",
+        ),
+        (
+            lambda: interp_cnn.filter_categories(MAPS, LABELS - 1, num_categories=1),
+            r"labels lie in -1\.\.-1",
+        ),
+        (
+            lambda: interp_cnn.filter_categories(MAPS, LABELS > 0, num_categories=1),
+            "labels is bool; give the index",
+        ),
+        (
+            lambda: interp_cnn.filter_categories(MAPS, LABELS, num_categories=0),
+            "num_categories is 0; give a whole number",
+        ),
     ],
 )
 def test_bad_input_names_the_argument(call, words):

@@ -285,6 +285,13 @@ def test_summary_of_nothing_is_nan_not_a_crash():
 # Accuracy
 
 
+def test_a_logit_that_is_not_a_number_is_wrong():
+    logits = np.array([[np.nan, 0.0], [1.0, np.nan], [1.0, 0.0]])
+    assert [float(value) for value in metrics.accuracy(logits, np.zeros(3, int))] == [1, 3]
+    targets = np.array([[0, 0], [1, 0], [1, 0]])
+    assert [float(value) for value in metrics.accuracy(logits, targets)] == [2, 3]
+
+
 def test_accuracy_of_the_argmax_and_of_the_sign():
     logits = np.array([[2.0, 1.0], [-1.0, 3.0], [0.0, 5.0]])
     assert metrics.accuracy(logits, np.array([0, 1, 0])) == (2, 3)

@@ -38,6 +38,28 @@ def with_zeros(number):
     return points
 
 
+class OfAnotherLibrary:
+    """An array that JAX does not know, such as one of PyTorch."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self._array, dtype)
+
+
+def test_peaks_of_an_array_of_another_library():
+    found = metrics.peaks(OfAnotherLibrary(MAPS), **CENTERS)
+    for ours, expected in zip(found, metrics.peaks(MAPS, **CENTERS), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("top", [0, 1, 2.5])
+def test_a_spread_is_that_of_two_images_at_least(top):
+    with pytest.raises(ValueError, match=f"top is {top}; a spread needs at least 2 images"):
+        metrics.peak_spread(POSITIONS, PEAKS, image_size=SIZE, top=top)
+
+
 def controls(size):
     return metrics.instability_controls(LANDMARKS, image_size=size)
 

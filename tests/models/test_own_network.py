@@ -18,6 +18,7 @@ from interp_cnn.config import check_config, set_field
 from interp_cnn.config.fields import field_of
 from interp_cnn.configs import folder
 from interp_cnn.data import prepare
+from interp_cnn.evaluation.measuring import _masks
 from interp_cnn.evaluation.results import read_results
 from interp_cnn.explain_command import explain_image
 from interp_cnn.models import create_model, own_network
@@ -118,6 +119,15 @@ def test_masks_of_a_configuration():
     assert network.mask_strengths == {"second/mask": 0.0, "after": 0.25}
     network = own_network(NAME, input_size=16, masks=[("after", 1.0)], **strengths)
     assert network.mask_strengths == {"second/mask": 0.0, "after": 0.5}
+
+
+def test_masks_of_the_report_have_a_slope_for_each_filter():
+    network = own_network("own_modules:Slopes", input_size=16)
+    maps = np.random.default_rng(0).random((3, 2, 8, 8), np.float32)  # [filters, images, ...]
+    masks = _masks(network, "mask", maps)
+    for filter, beta in enumerate(own_modules.Slopes.beta):
+        expected = interp_cnn.template_mask(maps[filter][..., None], beta=beta)
+        np.testing.assert_allclose(masks[filter], np.asarray(expected)[..., 0], rtol=1e-6)
 
 
 def test_the_example_trains_with_batch_statistics_of_all_devices():

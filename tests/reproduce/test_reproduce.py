@@ -52,6 +52,12 @@ def test_wrong_requests(changes, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_field_may_have_one_number_or_three():
+    std = (58.395, 57.12, 57.375)
+    (run, *_) = plan(request_of("1", settings=[f"data.std={std}"]))
+    assert tuple(run.config.data.std) == std
+
+
 def test_one_run_serves_several_tables():
     runs = plan(request_of("1,2,4,5,7", categories=["dog", "cat"]))
     names = [run.name for run in runs]

@@ -42,7 +42,7 @@ def load_weights(path: str | Path, backbone: Backbone | None = None) -> Pretrain
       FileNotFoundError: if there is no such file.
       ValueError: if it is damaged, in another format or of another network.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"The weights file {path} is missing: {where_to_get(backbone)}.")
     with path.open("rb") as file:
