@@ -117,6 +117,8 @@ def evaluate_workdir(
     if hosts.is_first():
         storage.check_writable(workdir)
     data = prepare(config.data, seed=config.seed)
+    if hosts.is_first():
+        claim_data(workdir, data.identity)
     for variant, one in networks.items():
         if one.network.num_outputs != len(data.categories):
             raise ValueError(

@@ -76,6 +76,8 @@ def join(timeout: float) -> None:
         ) from error
     if jax.process_count() > 1:
         _watch_each_other(address)
+    else:
+        _end_on_sigterm()  # which JAX holds back of a single process, too
 
 
 def _whole_number(name: str) -> int | None:
@@ -111,15 +113,21 @@ def _watch_each_other(address: str) -> None:
 
 def check_joined() -> None:
     """Raise a ValueError where this is one of several processes that have not joined."""
-    if jax.process_count() > 1 and not watch.watching():
-        raise ValueError(
-            f"this is one of {jax.process_count()} processes; start each of them with --distributed"
-        )
+    count = jax.process_count()
+    if count == 1 and not jax.distributed.is_initialized():
+        count = _whole_number("JAX_NUM_PROCESSES") or 1
+    if count > 1 and not watch.watching():
+        raise ValueError(f"this is one of {count} processes; start each of them with --distributed")
 
 
 def end_on_sigterm() -> None:
     """Let SIGTERM end the process again: JAX holds it back from `join` on, for the training."""
-    if jax.process_count() > 1 and threading.current_thread() is threading.main_thread():
+    if jax.process_count() > 1:
+        _end_on_sigterm()
+
+
+def _end_on_sigterm() -> None:
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -126,7 +126,7 @@ def claim_data(workdir: epath.Path, identity: str) -> None:
         raise ValueError(f"{file} is damaged ({error}); delete it to go on") from error
     if begun != identity:
         raise ValueError(
-            f"{workdir} belongs to a run with other photos ({begun} there, {identity} here);"
+            f"{workdir} belongs to a run with other data ({begun} there, {identity} here);"
             " choose another --workdir, or delete that one"
         )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from etils import epath
 from repository import ROOT
+from tiny import tiny_config
 from xla_flags import quick_xla_flags
 
+from interp_cnn.commands import evaluate_workdir
 from interp_cnn.training.checkpoint import Checkpoints
 
 SCRIPT = ROOT / "tests" / "helpers" / "host_process.py"
@@ -262,6 +265,32 @@ def test_an_error_of_one_host_ends_the_others(hosts, tmp_path):
     codes, outputs = hosts(2, tmp_path / "run", each={1: (own, {})})
     assert codes == [1, 1], outputs
     assert "error: host 1 of 2 stopped: " in outputs[0] and "data" in outputs[0]
+
+
+ALONE = """
+import os, signal, time
+from interp_cnn import hosts
+hosts.join(60)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+"""
+
+
+def test_a_single_process_of_a_cluster_ends_on_sigterm():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    environment = os.environ | dict(zip(names, (address, "1", "0"), strict=True))
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run([sys.executable, "-c", ALONE], env=environment, timeout=LIMIT)
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_one_of_several_processes_that_has_not_joined(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    with pytest.raises(ValueError, match="one of 2 processes; start each of them with --distrib"):
+        evaluate_workdir(tiny_config(), tmp_path)
 
 
 def test_without_a_cluster():

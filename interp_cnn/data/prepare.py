@@ -42,7 +42,7 @@ class Data:
       has_masks: whether the parts have masks, else boxes.
       files: the record files that all examples are read from.
       identity: what tells the data from others that a configuration may mean another time, such as
-        a folder before a photo was added; "" where the configuration says it all.
+        a folder before a photo was added; "" where nobody asks.
     """
 
     train: Split
@@ -171,7 +171,7 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         landmarks=task.landmarks,
         has_masks="mask" in source.info.features["parts"],
         files=record_files(source),
-        identity=source.info.full_name if config["name"] == FOLDER else "",
+        identity=_identity(source, train, test),
     )
 
 
@@ -202,7 +202,20 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
         landmarks=found.landmarks,
         has_masks=found.has_masks,
         files=record_files(found.builder),
+        identity=_identity(found.builder, train, test),
     )
+
+
+def _identity(builder: tfds.core.DatasetBuilder, train: Split, test: Split) -> str:
+    """Name and numbers of the examples, and a hash of their labels in their order.
+
+    The name of a folder's data has a hash of its photos already.
+    """
+    if builder.name == FOLDER:
+        return str(builder.info.full_name)
+    labels = b"".join(np.ascontiguousarray(split.labels, "<i8").data for split in (train, test))
+    digest = hashlib.sha256(labels).hexdigest()[:12]
+    return f"{builder.info.full_name}, {len(train)} + {len(test)} examples, {digest}"
 
 
 def _check_same_everywhere(

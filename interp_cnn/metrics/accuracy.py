@@ -31,7 +31,8 @@ def accuracy(
         raise ValueError(f"logits has shape {logits.shape}; give [batch, outputs].")
     if labels.shape == logits.shape:
         right = ((logits > 0) == (labels > 0)) & ~jnp.isnan(logits)
-        right = jnp.mean(right, axis=1, dtype=jnp.float32)
+        # Whole numbers, so that their sum depends on no order.
+        right, of = jnp.sum(right, axis=1, dtype=jnp.float32), logits.shape[1]
     elif labels.shape == logits.shape[:1]:
         if logits.shape[1] == 1:
             raise ValueError(
@@ -39,7 +40,7 @@ def accuracy(
                 "give the logistic targets as [batch, 1]."
             )
         right = (jnp.argmax(logits, axis=1) == labels) & ~jnp.isnan(logits).any(axis=1)
-        right = right.astype(jnp.float32)
+        right, of = right.astype(jnp.float32), 1
     else:
         raise ValueError(
             f"labels has shape {labels.shape} beside logits of shape {logits.shape}; "
@@ -48,4 +49,4 @@ def accuracy(
     weight = jnp.ones_like(right) if weight is None else jnp.asarray(weight, jnp.float32)
     if weight.shape != right.shape:
         raise ValueError(f"weight has shape {weight.shape}; give [batch] = {right.shape}.")
-    return jnp.sum(right * weight), jnp.sum(weight)
+    return jnp.sum(right * weight) / of, jnp.sum(weight)

@@ -19,7 +19,17 @@ from interp_cnn.evaluation.results import Results, read_results
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.processes import in_processes
 from interp_cnn.reproduce.tables import Experiment
-from interp_cnn.workdir import CONFIG, LOG, RESULTS, RUNS, TIME, TRAINING_METRICS
+from interp_cnn.workdir import (
+    CONFIG,
+    LOG,
+    PAGE,
+    REPORT,
+    RESULTS,
+    RUNS,
+    START,
+    TIME,
+    TRAINING_METRICS,
+)
 
 
 class Outcome(NamedTuple):
@@ -50,7 +60,8 @@ def finished(run: Run, workdir: epath.Path) -> Results | None:
     """Results of a run that is done with this configuration, or None."""
     folder = folder_of(run, workdir)
     saved, results = _read(folder / CONFIG), _results(folder / RESULTS)
-    if saved is None or results is None:
+    # The report is written last; a run that was stopped while it was drawn is evaluated again.
+    if saved is None or results is None or not (folder / REPORT / PAGE).exists():
         return None
     # A run may change the evaluation when it goes on, but then its results are others.
     free = tuple(name for name in FREE_FIELDS if name not in ("networks", "eval."))
@@ -76,9 +87,8 @@ def _results(file: epath.Path) -> Results | None:
 
 def begun(run: Run, workdir: epath.Path) -> bool:
     """Whether training of a run has begun."""
-    files = (
-        folder_of(run, workdir) / name / TRAINING_METRICS for name in (ORDINARY, INTERPRETABLE)
-    )
+    networks = (START, ORDINARY, INTERPRETABLE)
+    files = (folder_of(run, workdir) / name / TRAINING_METRICS for name in networks)
     with storage.reaching(workdir):
         return any(file.exists() for file in files)
 
@@ -202,8 +212,9 @@ def _train(run: Run, workdir: epath.Path, *, timed: bool) -> Results:
     if not begun(run, workdir):
         # Left by a run that had no data or weights; other ones may be given now.
         (folder / CONFIG).unlink(missing_ok=True)
-    # It would be taken for the result of this configuration after a stop in between.
-    (folder / RESULTS).unlink(missing_ok=True)
+    # They would be taken for those of this configuration after a stop in between.
+    for former in (folder / RESULTS, folder / REPORT / PAGE):
+        former.unlink(missing_ok=True)
     anew = not begun(run, workdir)
     start = time.perf_counter()
     results = commands.train_and_evaluate(run.config, folder)

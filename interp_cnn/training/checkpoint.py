@@ -4,9 +4,10 @@ The position in the data is the number of steps. Arrays are written without thei
 devices, so a run goes on, and is looked at, on any number of devices and hosts.
 """
 
+import os
 import shutil
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -44,9 +45,10 @@ class Checkpoints:
     Args:
       folder: the folder of the checkpoints; it is made.
       keep: number of latest checkpoints that are kept.
+      tidy: whether to remove what a save left that was killed; not where another process may save.
     """
 
-    def __init__(self, folder: epath.Path, *, keep: int = 2):
+    def __init__(self, folder: epath.Path, *, keep: int = 2, tidy: bool = False):
         self.folder = storage.absolute(folder)
         self._known: int | None = None  # step of the latest that was saved or restored
         self._manager: _Manager | None = None
@@ -65,6 +67,7 @@ class Checkpoints:
                 max_to_keep=keep,
                 enable_async_checkpointing=False,
                 create=False,
+                cleanup_tmp_directories=tidy,
                 multiprocessing_options=alone,
             ),
         )
@@ -172,9 +175,7 @@ class Checkpoints:
                 raise
             except Exception as error:  # orbax and tensorstore raise all kinds
                 why = _first_line(error)
-                if _is_passing(error) or (
-                    storage.is_remote(self.folder) and any(code in str(error) for code in _NO_WAY)
-                ):
+                if _is_passing(error) or self._cannot_be_opened(step, error):
                     raise OSError(
                         f"the checkpoint of step {step} in {self.folder} cannot be read"
                         f" now ({why}); check disk, network and credentials, and run the same"
@@ -189,6 +190,19 @@ class Checkpoints:
         raise ValueError(
             f"no checkpoint in {self.folder} can be read; delete that folder and train again"
         )
+
+    def _cannot_be_opened(self, step: int, error: Exception) -> bool:
+        """Whether the files of a checkpoint are out of reach, which tensorstore and orbax hide."""
+        if storage.is_remote(self.folder):
+            return any(code in str(error) for code in _NO_WAY)
+        try:
+            for folder, _, names in os.walk(self.folder / str(step), onerror=_raise):
+                for name in names:
+                    with open(os.path.join(folder, name), "rb"):
+                        pass
+        except OSError as found:
+            return _is_passing(found)
+        return False
 
     def _read(self, step: int, like: TrainState | None = None) -> Any:
         """A state as NumPy arrays: what the file says of devices does not matter.
@@ -248,6 +262,10 @@ class Checkpoints:
 
 class _OtherNetworkError(ValueError):
     """A checkpoint is whole, but of another network."""
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _is_passing(error: Exception) -> bool:

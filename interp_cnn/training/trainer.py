@@ -135,7 +135,7 @@ def train(
         config, data.train.labels, categories=len(data.categories), steps_per_epoch=steps_per_epoch
     )
     state = init_state(build.starting_variables(config, network), optimizer, network)
-    checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep, tidy=True)
     restored = checkpoints.restore(state)
     if restored is None:
         checkpoints.check_space(state)

@@ -678,7 +678,7 @@ def test_a_run_goes_on_with_the_photos_it_was_begun_with(tmp_path):
     claim_data(tmp_path, "folder/photos-1/1.0.0")
     claim_data(tmp_path, "folder/photos-1/1.0.0")
     claim_data(tmp_path, "")  # data that their configuration tells
-    with pytest.raises(ValueError, match=r"other photos \(folder/photos-1/1\.0\.0 there, folder/p"):
+    with pytest.raises(ValueError, match=r"other data \(folder/photos-1/1\.0\.0 there, folder/p"):
         claim_data(tmp_path, "folder/photos-2/1.0.0")
 
 

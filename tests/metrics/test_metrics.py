@@ -285,6 +285,13 @@ def test_summary_of_nothing_is_nan_not_a_crash():
 # Accuracy
 
 
+def test_the_order_of_the_images_does_not_matter_for_the_accuracy():
+    random = np.random.default_rng(0)
+    logits, targets = random.normal(size=(3001, 6)), random.random((3001, 6)) < 0.5
+    orders = [random.permutation(3001) for _ in range(5)]
+    assert len({float(metrics.accuracy(logits[i], targets[i])[0]) for i in orders}) == 1
+
+
 def test_a_logit_that_is_not_a_number_is_wrong():
     logits = np.array([[np.nan, 0.0], [1.0, np.nan], [1.0, 0.0]])
     assert [float(value) for value in metrics.accuracy(logits, np.zeros(3, int))] == [1, 3]

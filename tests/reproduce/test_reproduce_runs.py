@@ -39,6 +39,8 @@ def trained(monkeypatch):
             (workdir / variant / "metrics.jsonl").touch()
         (workdir / "config.json").write_text(config.to_json_best_effort())
         write_results(workdir / "metrics.json", results)
+        (workdir / "report").mkdir(exist_ok=True)
+        (workdir / "report" / "index.html").touch()
         return results
 
     monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)
@@ -87,6 +89,27 @@ def test_another_evaluation_is_done_anew_and_another_training_refused(trained, t
     with pytest.raises(ValueError, match=r"seed0 belongs to a run of another config \(config\."):
         execute.execute(other, tmp_path)
     assert len(trained) == 2
+
+
+def test_a_run_that_was_stopped_in_its_start_has_begun(tmp_path):
+    (run, _) = plan(read_request(**REQUEST))
+    folder = execute.folder_of(run, tmp_path)
+    (folder / "start").mkdir(parents=True)
+    (folder / "start" / "metrics.jsonl").touch()
+    (folder / "config.json").write_text(run.config.to_json_best_effort())
+    execute.check_folders([run], tmp_path)
+    (other, _) = plan(read_request(**REQUEST, settings=["train.learning_rate=0.001"]))
+    with pytest.raises(ValueError, match="belongs to a run of another config"):
+        execute.check_folders([other], tmp_path)
+
+
+def test_a_run_that_was_stopped_while_its_report_was_drawn_is_evaluated_again(trained, tmp_path):
+    planned = plan(read_request(**REQUEST))
+    execute.execute(planned, tmp_path)
+    (execute.folder_of(planned[1], tmp_path) / "report" / "index.html").unlink()
+    trained.clear()
+    execute.execute(planned, tmp_path)
+    assert trained == [planned[1].name]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tiny import (
     tiny_config,
 )
 
-from interp_cnn.training import parallel, trainer
+from interp_cnn.training import checkpoint, parallel, trainer
 from interp_cnn.training.build import make_network
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.frozen_cache import FrozenCache
@@ -207,6 +207,34 @@ def test_a_full_disk_is_said_before_training(data, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     with pytest.raises(OSError, match=r"no space left for a checkpoint .*there is no"):
         train(tiny_config(), NAME, data, tmp_path)
+
+
+def test_what_a_killed_save_left_is_removed(data, tmp_path):
+    left = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
+    (left / "state").mkdir(parents=True)
+    config = tiny_config()
+    config.train.epochs = 1
+    train(config, NAME, data, tmp_path)
+    assert latest_step(tmp_path) and not left.exists()
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_not_damaged(data, tmp_path, monkeypatch):
+    """As where another user has written it; tensorstore and orbax raise other errors then."""
+    config = tiny_config()
+    config.train.epochs = 1
+    train(config, NAME, data, tmp_path)
+    folder = tmp_path / "checkpoints"
+    before = sorted(path.name for path in folder.iterdir())
+    damage(folder / str(latest_step(tmp_path)), "zeroed")
+
+    def refused(file, mode="r"):
+        raise PermissionError(13, "Permission denied", file)
+
+    monkeypatch.setattr(checkpoint, "open", refused, raising=False)
+    with pytest.raises(OSError, match=r"cannot be read now .* run the same command again"):
+        train(config, NAME, data, tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    gc.collect()
 
 
 def test_a_save_does_not_count_as_a_step_of_the_first_host(data, tmp_path, monkeypatch):
