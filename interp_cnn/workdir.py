@@ -1,7 +1,7 @@
 """The work directory of a run: the names of all files in it, and its configuration.
 
     config.json                 the configuration
-    data.json                   which photos, where they are a folder of one's own
+    data.json                   which data the run was begun with
     metrics.json, table.md      the results of the evaluation
     filters.png                 a picture of filters
     report/index.html           the report

@@ -121,9 +121,11 @@ def own_config(
 
 
 def _batch_size(images: int) -> int:
-    """As large as gives an epoch of ten steps, between 4 (or all) and 32; 32 where not known."""
+    """Up to 32 that are surely there; 32 where nothing is known.
+
+    The filter loss compares the images of a batch, and of few it learns little. How many of the
+    photos train is an estimate.
+    """
     if not images:
         return 32
-    return next(
-        (size for size in (32, 16, 8) if images >= 10 * size), 8 if images >= 16 else min(images, 4)
-    )
+    return next((size for size in (32, 16, 8, 4) if images >= 1.25 * size), max(images // 2, 1))

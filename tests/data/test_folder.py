@@ -758,8 +758,8 @@ def test_the_task_follows_from_the_folder(tmp_path):
     config = folder_config.get_config(f"{two},net=small,annotations=x.csv")
     assert config.data.annotations == str(Path("x.csv").absolute())
     assert config.data.manual_dir == str(tmp_path / "two")
-    # 40 photos in batches of 8 for some hundred steps.
-    assert config.train.batch_size == 8 and 30 < config.train.epochs < 100
+    # Two thirds of 40 photos, one batch an epoch, for some hundred steps.
+    assert config.train.batch_size == 16 and 100 < config.train.epochs < 300
     assert folder_config.get_config(f"{two},epochs=3").train.epochs == 3
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_named_config(f"folder:path={tmp_path / 'nowhere'}")
@@ -778,10 +778,10 @@ def test_the_batch_size_follows_from_the_photos_of_the_task(tmp_path):
 
     assert batch_size("net=small") == 32
     # 32 photos of these two train, and those of all classes where the others are negatives.
-    assert batch_size("category=01+02,task=softmax") == 8
+    assert batch_size("category=01+02,task=softmax") == 16
     assert batch_size("category=01+02") == 32
     # A class whose name has the sign that joins names.
-    assert batch_size("category=c++,negatives=none,task=logistic") == 16
+    assert batch_size("category=c++,negatives=none,task=logistic") == 32
 
 
 @pytest.mark.parametrize("net", NETWORKS)

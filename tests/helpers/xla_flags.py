@@ -8,6 +8,7 @@ def quick_xla_flags(devices):
     flags = [
         f"--xla_force_host_platform_device_count={devices}",
         "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
     ]
     if importlib.metadata.version("jaxlib").startswith("0.10."):
         # Halves the time; later versions do not know the flag, and end where it is given.
