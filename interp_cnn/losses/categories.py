@@ -103,7 +103,7 @@ def filter_categories(
     if labels.dtype.kind not in "iu":
         raise ValueError(f"labels is {labels.dtype}; give the index of each image's category, int.")
     used = as_used(where, x[..., :1])
-    if not is_traced(labels) and not is_traced(used):
+    if not is_traced((labels, used)) and labels.is_fully_addressable:
         counted = np.asarray(labels) if used is None else np.asarray(labels)[np.asarray(used)[:, 0]]
         if counted.size and not 0 <= counted.min() <= counted.max() < num_categories:
             raise ValueError(
