@@ -48,7 +48,8 @@ SKIPS = {
 def run_skips(tmp_path_factory):
     """Runs the files of SKIPS with some options: the exit code and what was printed."""
     folder = tmp_path_factory.mktemp("skips")
-    shutil.copy(Path(__file__).with_name("conftest.py"), folder)
+    for name in ("conftest.py", "helpers/xla_flags.py"):
+        shutil.copy(Path(__file__).parent / name, folder)
     (folder / "pytest.ini").touch()
     for name, text in SKIPS.items():
         (folder / f"test_{name.replace(' ', '_')}.py").write_text(textwrap.dedent(text))

@@ -758,8 +758,8 @@ def test_the_task_follows_from_the_folder(tmp_path):
     config = folder_config.get_config(f"{two},net=small,annotations=x.csv")
     assert config.data.annotations == str(Path("x.csv").absolute())
     assert config.data.manual_dir == str(tmp_path / "two")
-    # Two thirds of 40 photos, one batch an epoch, for some hundred steps.
-    assert config.train.batch_size == 16 and 100 < config.train.epochs < 300
+    # Two thirds of 60 photos, one batch an epoch, for some hundred steps.
+    assert config.train.batch_size == 32 and 100 < config.train.epochs < 300
     assert folder_config.get_config(f"{two},epochs=3").train.epochs == 3
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_named_config(f"folder:path={tmp_path / 'nowhere'}")
