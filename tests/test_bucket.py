@@ -201,6 +201,7 @@ def test_tables_of_the_paper_in_a_bucket(bucket, monkeypatch, tmp_path):  # noqa
         for variant in config.networks:
             storage.write(workdir / variant / "metrics.jsonl", "")
         write_results(workdir / "metrics.json", results)
+        storage.write(workdir / "report" / "index.html", "")
         return results
 
     monkeypatch.setattr(commands, "train_and_evaluate", train_and_evaluate)
