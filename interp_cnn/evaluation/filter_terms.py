@@ -106,17 +106,15 @@ class FilterTerms:
           kept: of all hosts, in their order.
         """
         result = np.zeros((len(TERMS), self._members.shape[1]), np.float32)
-        for number, (where, filters) in enumerate(
-            (group.where, group.filters) for group in self._groups
-        ):
-            whole = _Group(where, filters)
+        for number, group in enumerate(self._groups):
+            whole = _Group(group.where, group.filters)
             for host in (of[number] for of in kept):
                 whole.done |= dict(zip(host["done"].tolist(), host["terms"], strict=True))
                 for block in np.unique(host["open"]).tolist():
                     whole.add_to(block, host["maps"][host["open"] == block])
             if whole.done:
                 terms = np.stack([whole.done[block] for block in sorted(whole.done)])
-                result[:, filters] = terms.mean(axis=0)
+                result[:, group.filters] = terms.mean(axis=0)
         return dict(zip(TERMS, result, strict=True))
 
 

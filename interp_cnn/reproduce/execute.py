@@ -209,13 +209,13 @@ def _lacks_device(error: RuntimeError) -> bool:
 
 def _train(run: Run, workdir: epath.Path, *, timed: bool) -> Results:
     folder = folder_of(run, workdir)
-    if not begun(run, workdir):
+    anew = not begun(run, workdir)
+    if anew:
         # Left by a run that had no data or weights; other ones may be given now.
         (folder / CONFIG).unlink(missing_ok=True)
     # They would be taken for those of this configuration after a stop in between.
     for former in (folder / RESULTS, folder / REPORT / PAGE):
         former.unlink(missing_ok=True)
-    anew = not begun(run, workdir)
     start = time.perf_counter()
     results = commands.train_and_evaluate(run.config, folder)
     if anew and timed:  # beside others a run takes longer
