@@ -37,8 +37,8 @@ def _opened(options: argparse.Namespace) -> tfds.core.DatasetBuilder:
         if options.annotations or options.seed:
             raise ValueError(f"--annotations and --seed are options of --name {FOLDER}")
         return open_builder(options.name, options.category, **how)
-    if options.seed < 0:
-        raise ValueError(f"--seed={options.seed} must be a whole number of at least 0")
+    if not 0 <= options.seed < 2**31:
+        raise ValueError(f"--seed={options.seed} must be a whole number of 0 to {2**31 - 1}")
     if not options.manual_dir:
         raise ValueError(f"--name {FOLDER} needs --manual_dir, the folder with the photos")
     return FolderPhotos(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
@@ -23,6 +23,8 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.int64)
+        if _white_is_zero(image):
+            levels = 65535 - levels
         if "transparency" in image.info:  # the level that stands for nothing
             levels[levels == image.info["transparency"]] = 65535
         # Only these say that they have 16 bits; what looks like 8 bits in others would be black.
@@ -39,6 +41,12 @@ def as_rgb(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF counts from white: Pillow turns levels of 8 bits round, not those of 16."""
+    tags = getattr(image, "tag_v2", {})
+    return image.mode != "I" and tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def cut_out(

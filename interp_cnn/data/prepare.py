@@ -11,6 +11,7 @@ import filelock
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 
 from interp_cnn import hosts
 from interp_cnn.data.categories import ALL, named_categories
@@ -21,7 +22,7 @@ from interp_cnn.data.photos.folder import FolderPhotos
 from interp_cnn.data.photos.ilsvrc_animal_part import IlsvrcAnimalPart
 from interp_cnn.data.photos.object_builder import ObjectBuilder
 from interp_cnn.data.photos.pascal_voc_part import PascalVocPart
-from interp_cnn.data.pipeline import CATEGORIES, PHOTOS, Split, choose_examples, read_split
+from interp_cnn.data.pipeline import CATEGORIES, NONE, PHOTOS, Split, choose_examples, read_split
 from interp_cnn.data.tfds_examples import read_tfds
 
 EMBEDDED = EmbeddedAnimals.name
@@ -179,6 +180,13 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
     """The splits of the task of any prepared tfds data set."""
     found = read_tfds(config["dataset"], data_dir=config["data_dir"] or None, seed=seed)
     categories = named_categories(config["category"], found.categories)
+    others = {of: int((split.labels == 0).sum()) for of, split in found.splits.items()}
+    if config["negatives"] == NONE and any(others.values()):
+        logging.warning(
+            "%s: left out %d training and %d test images of other things; with"
+            " config.data.negatives=%r the classes are told from them, too",
+            *(found.builder.info.full_name, others["train"], others["test"], PHOTOS),
+        )
     train, test = (
         choose_examples(
             found.splits[split].source,

@@ -189,18 +189,20 @@ class _Adapter:
 def _box_reader(feature: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
     """What makes ymin, xmin, ymax, xmax in pixels from a stored box; None where nothing is known.
 
-    Of a plain tensor they are taken to be pixels already, as in the data sets of this package.
+    Without a format they are pixels, as in the data sets of this package, unless all of a box lies
+    within the first one: then they are shares of the sides, as tfds has them.
     """
     if feature.shape != (4,):
         return None
     form = getattr(feature, "bbox_format", None)
     name = getattr(form, "value", form) or "YXYX"
-    relative, order = name.startswith("REL_"), name.removeprefix("REL_")
+    declared, order = name.startswith("REL_"), name.removeprefix("REL_")
     if order not in ("YXYX", "XYXY", "XYWH"):
         return None
     axes = [0, 1, 2, 3] if order == "YXYX" else [1, 0, 3, 2]
 
     def read(box: np.ndarray, size: np.ndarray) -> np.ndarray:
+        relative = declared or (form is None and box.max() <= 1)
         box = box[axes] * (size if relative else 1)
         return np.concatenate([box[:2], box[:2] + box[2:]]) if order == "XYWH" else box
 

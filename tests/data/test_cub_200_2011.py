@@ -11,6 +11,7 @@ from prepared import prepared
 
 from interp_cnn.data.photos import archives, cub_200_2011, cub_files
 from interp_cnn.data.photos.cub_200_2011 import Cub2002011
+from interp_cnn.data.photos.photo_files import OTHER_SIDE
 from interp_cnn.data.pipeline import CropWithParts, read_split
 
 ALBATROSS, LAYSAN, CARDINAL, ABSENT = CLASSES
@@ -92,6 +93,26 @@ def test_official_split_and_what_is_left_out(bird):
     assert bird[1][2]["parts"] == {}
 
 
+def test_many_species_have_a_short_name(tmp_path):
+    many = [f"{number:03}.A_bird_of_some_kind" for number in range(1, 13)]
+    builder = Cub2002011(config="+".join(many), data_dir=tmp_path)
+    assert builder.categories == tuple(many)
+    assert builder.builder_config.name.startswith("12_categories_")
+    other = Cub2002011(config="+".join(many[::-1]), data_dir=tmp_path)
+    assert other.builder_config.name != builder.builder_config.name
+
+
+def test_a_bird_among_other_things_is_not_on_the_other_side(copy, tmp_path):
+    for photo in (copy / "CUB_200_2011" / "images").rglob("*.jpg"):
+        shutil.copy(photo, copy / "neg")
+    examples, summary = cub_files.scan(copy, ("bird",), skip_damaged=False)
+    sides = {}
+    for example in examples:
+        assert sides.setdefault(example.photo_id, example.in_test) == example.in_test
+    # The bytes of these say the other side than the official split.
+    assert summary["other"]["left_out"][OTHER_SIDE] > 0
+
+
 def test_species_are_those_of_the_copy(published, tmp_path):
     for config in ("all", "species"):
         builder = prepare(tmp_path, published, config)
@@ -165,6 +186,16 @@ def test_empty_lines_and_carriage_returns(copy):
     for path in (copy / "CUB_200_2011").rglob("*.txt"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
     assert cub_files.scan(copy, ("bird",), skip_damaged=False)[1] == expected
+
+
+def test_text_files_with_a_mark_or_of_another_encoding(copy):
+    classes = copy / "CUB_200_2011" / "classes.txt"
+    expected = cub_files.read_tables(copy)
+    classes.write_bytes(b"\xef\xbb\xbf" + classes.read_bytes())
+    assert cub_files.read_tables(copy) == expected
+    classes.write_bytes(classes.read_bytes() + b"9 \xe9\n")
+    with pytest.raises(ValueError, match=r"classes\.txt is no text in UTF-8"):
+        cub_files.read_tables(copy)
 
 
 def test_copy_without_any_image(copy, tmp_path):

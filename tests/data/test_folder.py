@@ -161,6 +161,27 @@ def make_capitals(root):
     (root / "train").rename(root / "Train")
 
 
+def make_kaggle(root, train="training_set", test="test_set"):
+    make_half_a_split(root)
+    (root / "train").rename(root / train)
+    shutil.copytree(root / train, root / test)
+
+
+def make_flat_kaggle(root):
+    for name, split in (("cat", "train"), ("dog", "test1")):
+        (root / name).rename(root / split)
+
+
+def make_three_parts(root):
+    make_kaggle(root, "seg_train", "seg_test")
+    shutil.copytree(root / "seg_test" / "cat", root / "seg_pred")
+
+
+def make_half_beside_more(root):
+    shutil.copytree(root / "cat", root / "to predict")
+    make_half_a_split(root)
+
+
 def make_no_text(root):
     (root / "cat").rename(root / os.fsdecode(b"caf\xe9"))
 
@@ -180,6 +201,10 @@ def make_no_text(root):
         (make_other_classes, ValueError, r"test lacks the classes cat, which .*train has"),
         (make_half_a_split, ValueError, r"has train/ and no test/: add it, or put the folders"),
         (make_capitals, ValueError, r"has Test/, Train/ and no train/ and no test/: rename them"),
+        (make_kaggle, ValueError, r"has test_set/, training_set/ and no train/ and no test/: ren"),
+        (make_flat_kaggle, ValueError, r"has test1/, train/ and no test/: add it, or put the"),
+        (make_three_parts, ValueError, r"has seg_test/, seg_train/ and no train/ and no test/"),
+        (make_half_beside_more, ValueError, r"has train/ and no test/: add it, or put the fol"),
         (make_unsorted_test, ValueError, r"photos/test has no folders of classes: sort its photos"),
         (make_no_text, ValueError, r"class folder 'caf\\udce9' .* has a name that is no text in"),
     ],
@@ -196,6 +221,28 @@ def test_folders_that_are_no_data_set(tmp_path, damage, error, message):
     config.train.task = "softmax"
     with pytest.raises(error, match=message):
         check_run(config)
+
+
+def test_classes_named_as_parts_of_a_data_set(tmp_path):
+    for names in (("train", "bus"), ("covid test", "blood test"), ("test", "quiz")):
+        root = write_photos(tmp_path / names[0], names, number=2)
+        assert read_folder(root).classes == tuple(sorted(names))
+
+
+def test_a_link_to_a_folder_above_leads_nowhere(tmp_path):
+    write_photos(tmp_path, number=2)
+    (tmp_path / "cat" / "up").symlink_to(tmp_path)
+    assert len(read_folder(tmp_path).photos) == 4
+
+
+def test_names_of_files_that_are_no_text_stay_different(tmp_path):
+    write_photos(tmp_path, number=3)
+    for i, letter in enumerate((b"\xe8", b"\xe9")):
+        photo = tmp_path / "cat" / f"{i}.png"
+        photo.rename(tmp_path / "cat" / os.fsdecode(b"caf" + letter + b".png"))
+    examples = scanned(tmp_path).examples
+    assert len({example.key for example in examples}) == len(examples) == 6
+    assert len({example.photo_id for example in examples}) == 6
 
 
 def test_a_photo_in_two_classes(tmp_path):
@@ -358,10 +405,11 @@ def test_parts_and_boxes_from_a_csv(tmp_path):
         ("./cat\\1.png", "eye", 3, 4, "", ""),
         ("dog/2.png", "", -5, 5, 200, 55),  # is cut at the photo's edges
         ("dog/3.png", "tail", 1, 2, "", ""),
-        ("dog/2.png", "tail", 1, 2, "", ""),
+        ("dog/2.png", "tail", 1, 5, "", ""),
+        ("dog/2.png", "head", 30, 4, "", ""),  # of something above the dog
     ]
     found = scanned(root, write_csv(tmp_path / "parts.csv", rows))
-    assert found.wrong.lines() == []
+    assert found.wrong.lines() == ["parts in no object 1: row 10 (dog/2.png, head)"]
     assert found.parts == {"cat": ["eye", "head"], "dog": ["tail"]} and found.regions == ["head"]
     by_key = {example.key: example for example in found.examples}
     first = by_key["cat/0.png"]
@@ -505,7 +553,7 @@ def test_objects_and_parts_from_coco(tmp_path, monkeypatch):
     assert sorted(found.wrong.lines()) == [
         "annotations of a photo of another size 1: annotation 9 (cat/2.png): 80 x 60, is 60 x 80",
         "objects of another class than the photo's 1: annotation 6 (cat/0.png, dog)",
-        "parts in none of several objects 1: annotation 10 (cat/0.png, head)",
+        "parts in no object 1: annotation 10 (cat/0.png, head)",
         "points outside the photo 1: annotation 1 (cat/0.png, paw)",
         "unknown parts 1: annotation 5 (cat/0.png, moon)",
     ]

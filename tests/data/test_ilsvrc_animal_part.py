@@ -180,6 +180,10 @@ def test_category_of_no_known_name(copy, tmp_path):
     builder = prepare(tmp_path / "tfds", copy, config="n00000001")
     assert builder.info.features["label"].names == ["other", "n00000001"]
     assert builder.info.metadata["summary"]["n00000001"]["parts"] == {"head": 6}
+    for folder, suffix in (("detanimalpart", "_obj"), ("truth", "")):  # nothing else is there
+        shutil.rmtree(copy / folder / f"{CAT}{suffix}")
+    alone = prepare(tmp_path / "alone", copy, config="n00000001")
+    assert alone.info.metadata["contents"] == "0 of 30 categories"
 
 
 def test_config_names(tmp_path):
@@ -275,6 +279,33 @@ def test_missing_image_is_counted_if_wanted(copy):
     assert summary["cat"]["examples"] == 14
 
 
+def test_all_of_another_copy(published, copy, tmp_path):
+    for folder, suffix in (("detanimalpart", "_obj"), ("truth", "")):
+        shutil.rmtree(copy / folder / f"{CAT}{suffix}")
+    assert prepare(tmp_path, published, config="all").categories == ("goldfish", "cat")
+    fewer = prepare(tmp_path, copy, config="all")
+    assert fewer.categories == ("goldfish",)
+    # The one that was there before is made anew, too.
+    fewer.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=str(published))
+    )
+    assert fewer.categories == ("goldfish", "cat")
+
+
+def test_names_of_other_photos(copy, tmp_path):
+    others = copy / "neg"
+    (others / "00001.jpg").write_bytes(jpeg(501))  # beside 00001.JPEG
+    (others / "20000.Jpeg").write_bytes(jpeg(502))
+    (others / "30000.JPEG").mkdir()
+    builder = prepare(tmp_path / "tfds", copy)
+    assert builder.info.metadata["summary"]["other"]["examples"] == 14
+    (others / "40000.JPEG").symlink_to(others / "nowhere.JPEG")
+    with pytest.raises(FileNotFoundError, match=r"The image .*40000\.JPEG is missing"):
+        prepare(tmp_path / "tfds", copy)
+    builder = prepare(tmp_path / "tfds", copy, skip_damaged=True)
+    assert builder.info.metadata["summary"]["other"]["left_out"] == {"missing images": 1}
+
+
 @pytest.mark.parametrize("content", ["truncated", "empty", "html"])
 @pytest.mark.parametrize("name", [f"detanimalpart/{CAT}_obj/img/img/00002.jpg", "neg/00002.JPEG"])
 def test_damaged_image_stops_or_is_counted(copy, tmp_path, name, content):
@@ -305,6 +336,8 @@ def test_files_that_do_not_belong_together(copy, tmp_path):
     write_matlab73(data, "samples", [sample(BOX)] * 15 + [sample((1, 1, HEIGHT + 1, 90))])
     with pytest.raises(ValueError, match=r"entry 16 of .*data\.mat has the box .* not inside"):
         prepare(tmp_path / "tfds", copy)
+    _, summary = files.scan(copy, (CAT,), skip_damaged=True)
+    assert summary["cat"]["left_out"]["objects with a damaged box"] == 1
 
 
 def test_copy_of_another_folder_is_made_anew(published, copy, tmp_path):

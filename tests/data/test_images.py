@@ -63,6 +63,13 @@ def test_16_bits_are_scaled():
     np.testing.assert_array_equal(as_rgb(big_endian), as_rgb(image))
 
 
+def test_16_bits_that_count_from_white():
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 65535]], np.uint16)).save(file, "TIFF", tiffinfo={262: 0})
+    # As Pillow itself turns 8 bits round.
+    assert np.asarray(as_rgb(Image.open(file)))[0, :, 0].tolist() == [255, 0]
+
+
 def test_16_bits_with_a_transparent_level():
     levels = np.array([[0, 257, 65535, 1000]], np.uint16)
     file = io.BytesIO()

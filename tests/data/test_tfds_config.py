@@ -166,6 +166,12 @@ def test_labels_and_a_split_by_content(prepared):
     assert {another.train[i]["image"] for i in range(len(another.train))} != sides[0]
 
 
+def test_a_class_of_other_things_is_left_out_with_a_word(prepared, caplog):
+    data = prepare(data_of(prepared, "tiny_shapes"), seed=0)
+    assert len(data.train) + len(data.test) == 20  # of 30
+    assert "images of other things; with config.data.negatives='photos'" in caplog.text
+
+
 def test_one_category_against_the_others(prepared):
     fields = {"category": "square", "negatives": "categories"}
     data = prepare(data_of(prepared, "tiny_shapes", **fields), seed=0)
@@ -225,6 +231,8 @@ def test_what_cannot_be_read(tmp_path, dataset, message):
         ("YXYX", [5, 6, 15, 24]),
         ("XYXY", [6, 5, 24, 15]),
         ("XYWH", [6, 5, 18, 10]),
+        (None, [0.25, 0.2, 0.75, 0.8]),
+        (None, [5, 6, 15, 24]),
     ],
 )
 def test_forms_of_boxes(form, stored):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from interp_cnn.data.photos import photo_files
 from interp_cnn.data.photos.photo_files import Counts, Example, Photos
@@ -123,7 +124,14 @@ def _category(
         photo = opened.open(path, key, counts)
         if photo is None:
             continue
-        bbox = _object_box(sample, f"entry {i} of {boxes}", photo.size)
+        try:
+            bbox = _object_box(sample, f"entry {i} of {boxes}", photo.size)
+        except ValueError as error:
+            if not opened.skip_damaged:
+                raise
+            logging.warning("Left out an object: %s", error)
+            counts.leave_out("objects with a damaged box")
+            continue
         if photo_files.area(bbox) < photo_files.MIN_AREA:
             counts.leave_out(photo_files.TOO_SMALL)
             continue
@@ -194,11 +202,22 @@ def found(source: Path) -> tuple[str, ...]:
     Raises:
         FileNotFoundError: if it holds none.
     """
-    folder = _objects(source)
-    ids = tuple(i for i in CATEGORIES.values() if (folder / f"{i}_obj").is_dir())
+    ids = _held(source)
     if not ids:
-        raise FileNotFoundError(f"The folder {folder} has no category (such as {_HEAD_ONLY}_obj).")
+        raise FileNotFoundError(
+            f"The folder {_objects(source)} has no category (such as {_HEAD_ONLY}_obj)."
+        )
     return ids
+
+
+def contents(source: Path) -> str:
+    """How complete a folder is."""
+    return f"{len(_held(source))} of {len(CATEGORIES)} categories"
+
+
+def _held(source: Path) -> tuple[str, ...]:
+    folder = _objects(source)
+    return tuple(i for i in CATEGORIES.values() if (folder / f"{i}_obj").is_dir())
 
 
 def _folder(path: Path, what: str) -> Path:

@@ -31,7 +31,7 @@ THIN = "objects under a pixel high or wide"
 EMPTY = "masks of no area"
 ONCE = "parts that one photo alone has"
 TWICE = "parts given twice"
-IN_NONE = "parts in none of several objects"
+IN_NONE = "parts in no object"
 OF_NONE = "keypoints of objects that are left out"
 OTHER_CLASS = "objects of another class than the photo's"
 OTHER_SIZE = "annotations of a photo of another size"
@@ -243,13 +243,13 @@ def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list
 
 
 def _object_of(mark: Mark, boxes: Sequence[Mark]) -> int | None:
-    """Which of the objects a part belongs to: its own, the only one, or the smallest around it.
+    """Which of the objects a part belongs to: its own, the whole photo, or the smallest around it.
 
     Where the photo has boxes of others alone, a keypoint belongs to none of them.
     """
     if mark.group is not None and boxes[0].file:
         return next((i for i, box in enumerate(boxes) if box.group == mark.group), None)
-    if len(boxes) == 1:
+    if not boxes[0].file:
         return 0
     y, x = _center(mark)
     around = []

@@ -119,7 +119,7 @@ def scan(
             continue
         in_test = _entry(tables.in_test, image, source)
         if sides.setdefault(photo.photo_id, in_test) != in_test:
-            counts[category].leave_out("copies of a photo on the other side of the split")
+            counts[category].leave_out(photo_files.OTHER_SIDE)
             continue
         bbox = _box(_entry(tables.boxes, image, source), photo.size, path)
         if photo_files.area(bbox) < photo_files.MIN_AREA:
@@ -130,7 +130,7 @@ def scan(
         example = Example(key, path, photo.photo_id, in_test, label, bbox, parts)
         examples.append(example)
         counts[category].add(example)
-    rest, other_counts = photo_files.read_others(others(source), opened)
+    rest, other_counts = photo_files.read_others(others(source), opened, sides)
     summary = {name: count.summary() for name, count in counts.items()}
     return examples + rest, summary | {"other": other_counts.summary()}
 
@@ -199,8 +199,12 @@ def _rows(path: Path, columns: int) -> list[list[str]]:
     """The columns of each line, separated by spaces; the last one takes the rest."""
     if not path.is_file():
         raise FileNotFoundError(f"The annotation file {path} is missing: copy it there.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}): copy it again.") from error
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         row = line.strip().split(maxsplit=columns - 1)
         if not row:  # such as at the end of a file that was edited
             continue

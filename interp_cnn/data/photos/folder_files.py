@@ -131,7 +131,7 @@ def scan(folder: Folder, annotations: Annotations | None, *, seed: int, skip_dam
 
 def _text(name: str) -> str:
     """A name that can be stored as UTF-8, whatever the bytes of the file's name."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _shown(category: str) -> str:

@@ -5,6 +5,7 @@ Needs neither tfds nor the network, and opens no photo.
 
 import dataclasses
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 # Folders of these names, whatever their case, hold a part of a data set more likely than a class.
-_PARTS = frozenset("train training test testing val valid validation".split())
+_TRAINS = frozenset("train training".split())
+_TESTS = frozenset("test testing val valid validation".split())
+_PARTS = _TRAINS | _TESTS
 _NO_PHOTOS = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders
 _MACOS = "__MACOSX"  # a folder that macOS puts into archives
 
@@ -104,12 +107,13 @@ def read_folder(root: Path) -> Folder:
         _count(
             other_files,
             "photos in no folder of train/ or test/",
-            sum(1 for folder in beside for _ in _photos(folder, {})) + _number_of_photos(root),
+            sum(1 for folder in beside for _ in _photos(root, folder, {}))
+            + _number_of_photos(root),
         )
     for split in splits:
         _count(other_files, "photos in no class folder", _number_of_photos(root / split))
         for folder in _folders(root / split):
-            found = list(_photos(folder, other_files))
+            found = list(_photos(root, folder, other_files))
             if not found:
                 raise ValueError(
                     f"The class folder {folder} has no photo ({_listed(sorted(SUFFIXES))}): add"
@@ -136,9 +140,9 @@ def _splits(root: Path) -> tuple[str, ...]:
     sorted_ones = [name for name in SPLITS if name in names and _folders(root / name)]
     if len(sorted_ones) == 2:
         return SPLITS
-    parts = [name for name in names if name.lower() in _PARTS]
     both = set(SPLITS) <= set(names)
-    if not parts or (len(parts) < len(names) and not (both and sorted_ones)):
+    parts = _parts_of_a_split(root, names, certain=both and bool(sorted_ones))
+    if not parts:
         return ("",)
     if both:
         unsorted = next(name for name in SPLITS if name not in sorted_ones)
@@ -154,6 +158,21 @@ def _splits(root: Path) -> tuple[str, ...]:
         f" {' and no '.join(lacking)}: {remedy}, or put the folders of the classes directly into"
         f" {root} for a split that is drawn."
     )
+
+
+def _parts_of_a_split(root: Path, names: Sequence[str], *, certain: bool) -> list[str]:
+    """Which folders hold a part of the data, none where all are more likely classes.
+
+    There are none but such; or `seg_train` beside `seg_test`; or one for the training has folders
+    of classes. A class may well be called train, beside a bus and a car.
+    """
+    named = [name for name in names if name.lower() in _PARTS]
+    words = {name: set(re.split("[^a-z]+", name.lower())) for name in names}
+    trains, tests = ([n for n in names if words[n] & of] for of in (_TRAINS, _TESTS))
+    if trains and tests:
+        return sorted({*trains, *tests})
+    nested = [name for name in named if name.lower() in _TRAINS and _folders(root / name)]
+    return named if certain or nested or len(named) == len(names) else []
 
 
 def _count(counts: dict[str, int], what: str, number: int) -> None:
@@ -176,9 +195,9 @@ def _is_photo(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def _photos(folder: Path, other_files: dict[str, int]) -> Iterator[Path]:
+def _photos(root: Path, folder: Path, other_files: dict[str, int]) -> Iterator[Path]:
     """The photos in a class's folder and in the folders in it; counts other files."""
-    seen: set[str] = set()
+    seen = {os.path.realpath(root)}
     for where, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         # A link may lead back to a folder above it; of two to one folder the first by name counts.
         real = os.path.realpath(where)

@@ -100,7 +100,7 @@ manual_dir must hold the authors' files in three folders, the last for tasks aga
         return files.found(source)
 
     def _contents(self, source: Path) -> str:
-        return f"{len(files.found(source))} of {len(CATEGORIES)} categories"
+        return files.contents(source)
 
     def _others(self, source: Path) -> list[Path]:
         return files.others(source)

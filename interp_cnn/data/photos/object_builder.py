@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from interp_cnn.data.photos.photo_files import Example, fingerprint, rgb_bytes
 
 POINT = tfds.features.Tensor(shape=(2,), dtype=np.float32)
 BOX = tfds.features.Tensor(shape=(4,), dtype=np.float32)
+_LONGEST_NAME = 100  # characters of a config's name, which is that of a folder
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,6 +58,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
         file_format: str = "array_record",
         **kwargs: Any,
     ) -> None:
+        self.__dict__.pop("info", None)  # that of a copy which is made anew
         self.skip_damaged = skip_damaged
         self._source: Path | None = None
         options = {"skip_damaged": skip_damaged, "file_format": file_format}
@@ -119,7 +123,15 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
             if config.categories == categories:
                 return config
         name = SEPARATOR.join(map(cls.shown, categories))
+        if len(name) > _LONGEST_NAME:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+            name = f"{len(categories)}_categories_{digest}"
         return CategoryConfig(name=name, categories=categories)
+
+    @functools.cached_property
+    def info(self) -> tfds.core.DatasetInfo:
+        """What is known of the data; tfds itself keeps one for good, and label names with it."""
+        return self._info()
 
     @property
     def categories(self) -> tuple[str, ...]:

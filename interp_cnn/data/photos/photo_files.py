@@ -8,7 +8,7 @@ import hashlib
 import io
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from interp_cnn.data.images import as_rgb
 
 MIN_AREA = 50 * 50  # pixels; smaller objects are left out, as the authors do
 TOO_SMALL = f"objects under {MIN_AREA} pixels"
+OTHER_SIDE = "copies of a photo on the other side of the split"
 
 # Where the authors' photos of other things are: in a folder of their own, or in the repository.
 _OTHERS = ("neg", "interpretableCNN*/data/neg")
-_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
+_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".Jpg", ".Jpeg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,19 +160,32 @@ def area(box: np.ndarray) -> float:
     return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def read_others(paths: Iterable[Path], photos: Photos) -> tuple[list[Example], Counts]:
+def read_others(
+    paths: Iterable[Path], photos: Photos, sides: Mapping[str, bool] | None = None
+) -> tuple[list[Example], Counts]:
     """The photos of other things as examples with label 0, each as a whole.
+
+    Args:
+        paths: the files.
+        photos: what opens them.
+        sides: the identifiers of photos whose side of the split is given, and whether that is the
+            test's.
 
     Raises:
         ValueError: for a damaged one, unless such photos are left out.
     """
     examples, counts = [], Counts()
+    keys: set[str] = set()
     for path in paths:
         photo = photos.open(path, f"neg/{path.stem}", counts)
         if photo is None:
             continue
+        if (sides or {}).get(photo.photo_id, photo.in_test) != photo.in_test:
+            counts.leave_out(OTHER_SIDE)
+            continue
         bbox = np.array([0, 0, *photo.size], np.float32)
-        key = f"neg/{path.stem}"
+        key = f"neg/{path.stem if f'neg/{path.stem}' not in keys else path.name}"
+        keys.add(key)
         examples.append(Example(key, path, photo.photo_id, photo.in_test, 0, bbox, []))
         counts.add(examples[-1])
     return examples, counts
@@ -198,7 +212,9 @@ def other_photos(bases: Iterable[Path]) -> list[Path]:
 def images(folder: Path) -> list[Path]:
     """The JPEG files of a folder, without the hidden ones that macOS leaves in archives."""
     return sorted(
-        p for p in folder.iterdir() if p.suffix in _SUFFIXES and not p.name.startswith(".")
+        p
+        for p in folder.iterdir()
+        if p.suffix in _SUFFIXES and not p.name.startswith(".") and not p.is_dir()
     )
 
 
@@ -258,12 +274,13 @@ def fingerprint(source: Path, paths: Iterable[Path], skip_damaged: bool) -> str:
     """A hash of every file that a copy is made from, to tell one source from another.
 
     Raises:
-        FileNotFoundError: if one of the files is missing.
+        FileNotFoundError: if one of the files is missing that is no photo.
     """
     total = hashlib.sha256(str(skip_damaged).encode())
     for path in paths:
-        if not path.is_file():
+        total.update(os.fsencode(os.path.relpath(path, source)))
+        if path.is_file():
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+        elif path.suffix not in _SUFFIXES:  # such as a link that leads nowhere: see Photos
             raise FileNotFoundError(f"The annotation file {path} is missing: copy it there.")
-        total.update(os.path.relpath(path, source).encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()

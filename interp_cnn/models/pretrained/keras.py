@@ -1,6 +1,7 @@
 """Keras' published VGG-16 weights (ImageNet): download, check, read."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -81,10 +82,15 @@ def _check_network(layers: set[str], path: Path) -> None:
         )
 
 
+def _is_of_numbers(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.number)
+
+
 def _read_layer(group: h5py.Group, inputs: int, outputs: int, path: Path) -> dict[str, np.ndarray]:
     layer = group.name.strip("/")
     names = [n.decode() if isinstance(n, bytes) else n for n in group.attrs.get("weight_names", [])]
-    if len(names) != 2 or not all(name in group for name in names):
+    numbers = {name for name in names if name in group and _is_of_numbers(group[name])}
+    if len(names) != 2 or numbers != set(names):
         raise ValueError(
             f"{path}: layer {layer} should have a kernel and a bias but its weight_names are "
             f"{names} and its content {sorted(group)}: give Keras' VGG-16 weights file."

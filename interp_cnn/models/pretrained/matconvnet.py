@@ -60,7 +60,7 @@ def read_matconvnet(path: Path, backbone: Backbone | None = None) -> Pretrained:
             shape = arrays[-1][0].shape
         try:
             found.append(read_layer(fields, name, shape))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 f"{path}: layer {name} ({fields['type']}) is not as MatConvNet writes it"
                 f" ({error}): download the file again from {MATCONVNET_URL}."

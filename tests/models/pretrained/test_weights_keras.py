@@ -121,6 +121,22 @@ def no_names(path):
         del file["block4_conv1"].attrs["weight_names"]
 
 
+def groups(path):
+    no_names(path)
+    with h5py.File(path, "a") as file:
+        layer = file["block4_conv1"]
+        layer.attrs["weight_names"] = [str(layer.create_group(name).name) for name in "ab"]
+
+
+def words(path):
+    write(path)
+    with h5py.File(path, "a") as file:
+        layer = file["block1_conv1"]
+        bias = layer.attrs["weight_names"][1]
+        del layer[bias]
+        layer[bias] = ["no number"] * 64
+
+
 def not_finite(path):
     write(path)
     with h5py.File(path, "a") as file:
@@ -141,6 +157,8 @@ REFUSED = {
     ),
     "no bias": (no_bias, r"block2_conv2 should have a kernel and a bias"),
     "no weight_names": (no_names, r"block4_conv1 should have a kernel and a bias"),
+    "groups": (groups, r"block4_conv1 should have a kernel and a bias"),
+    "words": (words, r"block1_conv1 should have a kernel and a bias"),
     "not finite": (not_finite, r"kernel of layer block1_conv2 has values that are not finite"),
     "truncated": (truncated, r"truncated or damaged"),
 }

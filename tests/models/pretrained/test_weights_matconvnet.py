@@ -180,6 +180,10 @@ REFUSED = {
         lambda: changed("alexnet", "conv2", pad=np.zeros((1, 3))),
         r"layer conv2 \(conv\) is not as MatConvNet writes it \(3 numbers where 1 or 4",
     ),
+    "endless stride": (
+        lambda: changed("alexnet", "conv2", stride=np.inf),
+        r"layer conv2 \(conv\) is not as MatConvNet writes it \(cannot convert float infinity",
+    ),
     "no average image": (
         lambda: {"layers": simplenn("alexnet", 8)["layers"]},
         r"no average image of three channels",
