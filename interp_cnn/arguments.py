@@ -9,6 +9,22 @@ from numpy.typing import NDArray
 _SUSPICIOUS = 0.05  # share of landmarks at exactly (0, 0) that are hardly there by chance
 
 
+def as_number(name: str, value: Any) -> float | int:
+    """A real number; a ValueError for an array, a text or something else."""
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return value.item() if hasattr(value, "item") else value  # type: ignore[no-any-return]
+
+
+def as_pixels(name: str, size: Any) -> tuple[int, int]:
+    """(height, width) of an array; a ValueError as `as_size`, or for a share of a pixel."""
+    height, width = as_size(name, size)
+    if height != int(height) or width != int(width):
+        raise ValueError(f"{name} is {size}; give whole numbers of pixels.")
+    return int(height), int(width)
+
+
 def as_size(name: str, size: Any) -> tuple[int, int]:
     """(height, width) in pixels; a ValueError for a number alone or a side below 1."""
     try:

@@ -197,7 +197,8 @@ def contributions_by_part(
       the logit. `"no part"` stands for filters without a part, where there are any.
 
     Raises:
-      ValueError: shapes that do not fit each other, or a part without a name.
+      ValueError: shapes that do not fit each other, a contribution that is not finite, a part
+        without a name, or names that are not different or `"no part"`.
 
     >>> contributions_by_part([3.0, 1.0, -2.0], [0, 1, 1], ["head", "torso"])
     {'head': 0.75, 'torso': 0.25}
@@ -208,11 +209,16 @@ def contributions_by_part(
             f"contributions has shape {values.shape} and part_of_filter {parts.shape};"
             " give [filters] both, of one image."
         )
+    if not np.isfinite(values).all():
+        raise ValueError("contributions holds values that are not finite.")
+    if len({*names, NO_PART}) <= len(names):
+        raise ValueError(f"names is {list(names)}; give different ones, and none {NO_PART!r}.")
     positive = np.maximum(values, 0)
     total = positive.sum() or 1.0
     if parts.max(initial=-1) >= len(names):
         raise ValueError(f"part_of_filter has {parts.max()}, names has {len(names)}, from 0 on.")
     indices = [*range(len(names)), *([-1] if (parts < 0).any() else [])]
+    parts = np.maximum(parts, -1)
     shares = [(positive[parts == index].sum() / total).item() for index in indices]
     labels = [NO_PART if index < 0 else names[index] for index in indices]
     return dict(sorted(zip(labels, shares, strict=True), key=lambda item: -item[1]))

@@ -1,5 +1,6 @@
 """What the commands do: train the networks of a configuration, and evaluate them."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from interp_cnn.evaluation.results import (
     EmpiricalRadius,
     MeasuredRadius,
     Results,
+    read_results,
     write_results,
 )
 from interp_cnn.preflight import check_run
@@ -40,9 +42,11 @@ from interp_cnn.workdir import (
     REPORT,
     RESULTS,
     TABLE,
+    alone_in,
     claim_data,
     claim_workdir,
     frozen_features_folder,
+    saved_radius,
 )
 
 
@@ -66,14 +70,18 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     check_run(config, read_weights=hosts.is_first())
     check_batch_size(config)
     _same_config(config)
+    config = _with_saved_radius(config, workdir)
     if hosts.is_first():
         claim_workdir(workdir, config)
-    data = prepare(config.data, seed=config.seed)
-    if hosts.is_first():
-        claim_data(workdir, data.identity)
-    networks: dict[str, Restored] = {}
     here = hosts.is_first() and not storage.is_remote(workdir)
-    with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
+    networks: dict[str, Restored] = {}
+    with (
+        alone_in(workdir) if hosts.is_first() else contextlib.nullcontext(),
+        FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache,
+    ):
+        data = prepare(config.data, seed=config.seed)
+        if hosts.is_first():
+            claim_data(workdir, data.identity)
         for variant, state in train_networks(config, data, workdir, cache):
             network = build.make_network(config, variant, len(data.categories))
             networks[variant] = Restored(network, state.variables, int(state.step), state.activity)
@@ -128,7 +136,7 @@ def evaluate_workdir(
             )
     measured = _measure_radius(config, data, networks, occlude)
     if measured is not None:
-        config = _with_radius(config, measured)
+        config = _with_radius(config, measured.radius)
         if hosts.is_first():
             claim_workdir(workdir, config)
     # A run that was stopped behind its last step has left the output of the frozen layers.
@@ -172,7 +180,7 @@ def evaluate_weights(
         networks[variant] = Restored(network, build.starting_variables(config, network), 0, None)
     measured = _measure_radius(config, data, networks, occlude)
     if measured is not None:
-        config = _with_radius(config, measured)
+        config = _with_radius(config, measured.radius)
     return _measure(config, data, networks, workdir, measured_radius=measured)
 
 
@@ -202,13 +210,35 @@ def _measure_radius(
     return study
 
 
-def _with_radius(
-    config: ml_collections.ConfigDict, measured: EmpiricalRadius
-) -> ml_collections.ConfigDict:
-    """A copy of the configuration with the measured radius."""
+def _with_radius(config: ml_collections.ConfigDict, radius: float) -> ml_collections.ConfigDict:
+    """A copy of the configuration with a radius of the regions."""
     copy = config.copy_and_resolve_references()
-    copy.eval.radius = measured.radius
+    copy.eval.radius = radius
     return copy
+
+
+def _with_saved_radius(
+    config: ml_collections.ConfigDict, workdir: epath.Path
+) -> ml_collections.ConfigDict:
+    """A configuration without a radius with that of its directory, which was measured there."""
+    if config.eval.radius is not None:
+        return config
+    radius = json.loads(hosts.from_first(lambda: json.dumps(saved_radius(workdir))))
+    if radius is None:
+        return config
+    hosts.say(f"radius of the regions: {radius:g}, as in {workdir / CONFIG}")
+    return _with_radius(config, radius)
+
+
+def _radius_measured_before(
+    config: ml_collections.ConfigDict, workdir: epath.Path
+) -> EmpiricalRadius | None:
+    """How the radius of a configuration was measured, if that is what earlier results say."""
+    try:
+        study = read_results(workdir / RESULTS).empirical_radius
+    except (OSError, ValueError):
+        return None
+    return study if study is not None and study.radius == config.eval.radius else None
 
 
 def _measure(
@@ -220,6 +250,8 @@ def _measure(
     measured_radius: EmpiricalRadius | None = None,
 ) -> Results:
     """Evaluate networks; write results, table, picture and report."""
+    if measured_radius is None and hosts.is_first():  # who writes it
+        measured_radius = _radius_measured_before(config, workdir)
     measured: list[MeasuredNetwork] = []
     for variant, one in networks.items():
         network, variables = one.network, one.variables

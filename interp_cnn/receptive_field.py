@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interp_cnn.arguments import as_size
+from interp_cnn.arguments import as_pixels, as_size
 
 # About a third of the image's side across: roughly what units of AlexNet's last conv layer respond
 # to when measured (Zhou et al., ICLR 2015), and far less than their theoretical receptive field.
@@ -64,7 +64,10 @@ def compose(layers: Iterable[tuple[int, int, int]]) -> ReceptiveField:
     ReceptiveField(offset=1.0, stride=2.0, size=6.0)
     """
     offset, jump, size = 0.5, 1.0, 1.0
-    for kernel, stride, pad in layers:
+    for layer in layers:
+        if np.shape(layer) != (3,):
+            raise ValueError(f"layers holds {layer}; give (kernel, stride, pad) of each.")
+        kernel, stride, pad = layer
         if kernel < 1 or stride < 1 or pad < 0:
             raise ValueError(
                 f"layers holds (kernel, stride, pad) = {(kernel, stride, pad)}; "
@@ -188,7 +191,8 @@ def image_region(shape: Shape, centers: ArrayLike, size: tuple[int, int]) -> NDA
     [[0, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]]
     """
     points = np.asarray(centers, np.float64)
-    size = as_size("size", size)
+    points = points if points.size else points.reshape(0, 2)
+    size = as_pixels("size", size)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"centers has shape {points.shape}; give [positions, 2].")
     pixel_y, pixel_x = np.arange(size[0])[:, None] + 0.5, np.arange(size[1])[None, :] + 0.5

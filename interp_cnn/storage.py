@@ -129,8 +129,14 @@ def _unreachable(place: str, error: Exception, writing: bool) -> str:
 
 
 def make_folder(folder: _AnyPath) -> None:
-    """Make a folder on disk; a bucket needs none, and `mkdir` would make the bucket itself."""
+    """Make a folder on disk; a bucket needs none, and `mkdir` would make the bucket itself.
+
+    Raises:
+      OSError: where it cannot be made.
+    """
     if not is_remote(folder):
+        if folder.is_file():
+            raise NotADirectoryError(f"{folder} is a file; give a folder")
         folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from interp_cnn.arguments import as_number
+
 Norm = Literal["l1", "l2"]
 Position = Literal["argmax", "centroid"]
 
@@ -89,12 +91,16 @@ def _check_positive(name: str, value: ArrayLike) -> None:
     """Raise a ValueError unless a number, or each of several, is above 0, where it is known."""
     if not is_traced(value):
         values = np.asarray(value)
+        if values.dtype.kind in "OSU":
+            raise ValueError(f"{name} must be a number, got {value!r}")
         if not np.all((values > 0) & np.isfinite(values)):
             raise ValueError(f"{name} must be above 0, got {value}")
 
 
 def _check_strength(strength: ArrayLike) -> None:
-    """Raise a ValueError for a strength outside [0, 1], where it is known."""
+    """Raise a ValueError for a strength that is no number, or outside [0, 1] where it is known."""
+    if np.shape(strength):
+        raise ValueError(f"strength must be a number, got the shape {np.shape(strength)}")
     if not is_traced(strength):
         values = np.asarray(strength)
         if not np.all((values >= 0) & (values <= 1)):
@@ -139,6 +145,8 @@ def template_bank(
     """
     _check_size(height, width)
     _check_positive("beta", beta)
+    if np.ndim(beta):
+        raise ValueError(f"beta must be a number, got the shape {np.shape(beta)}")
     n = max(height, width)
     amplitude = 0.5 / n**2 if tau is None else tau
     rows = jnp.arange(height, dtype=jnp.float32)
@@ -178,7 +186,7 @@ def template_prior(height: int, width: int, *, alpha: float | None = None) -> ja
             "alpha must be a number, got a traced one; give it as a constant of the compiled"
             " function (static_argnames of jax.jit)"
         )
-    if not 0.0 < alpha < 1.0:
+    if not 0.0 < as_number("alpha", alpha) < 1.0:
         raise ValueError(f"alpha must lie between 0 and 1, got {alpha}")
     positive = jnp.full((positions,), alpha / positions, jnp.float32)
     return jnp.concatenate([positive, jnp.full((1,), 1.0 - alpha, jnp.float32)])
@@ -383,8 +391,8 @@ def mask_at(
     """The mask around given positions [batch, filters] as float32 of the given shape."""
     _, height, width, filters = shape
     slope = jnp.broadcast_to(as_slope(beta, filters), (filters,)) / max(height, width)
-    rows = jnp.arange(height)[None, :, None, None] - mu_row[:, None, None, :]
-    columns = jnp.arange(width)[None, None, :, None] - mu_column[:, None, None, :]
+    rows = jnp.arange(height, dtype=jnp.int32)[None, :, None, None] - mu_row[:, None, None, :]
+    columns = jnp.arange(width, dtype=jnp.int32)[None, None, :, None] - mu_column[:, None, None, :]
     distance = _distance(rows.astype(jnp.float32), columns.astype(jnp.float32), norm)
     return jnp.maximum(1.0 - slope[None, None, None, :] * distance, -1.0)
 
@@ -408,7 +416,8 @@ def apply_template_mask(
         masks that set in while a network trains.
 
     Returns:
-      The shape and dtype of x; each map keeps only its strongest blob.
+      The shape and dtype of x; each map keeps only its strongest blob. Its peak stays as it is, so
+      that a maximum over the whole map is the same with and without a mask.
 
     Raises:
       ValueError: see `template_mask`; for a strength outside [0, 1], where it is known.

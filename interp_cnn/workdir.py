@@ -19,11 +19,14 @@ directory for each run in `runs/`, with its time in `time.json`, or with `log.tx
 where several ran at a time.
 """
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jax
 import ml_collections
 from etils import epath
@@ -55,6 +58,7 @@ TABLES_CSV = "tables.csv"
 TABLES_JSON = "tables.json"
 
 _FROZEN_FEATURES = "frozen_features"
+_LOCK = ".lock"
 
 
 def frozen_features_folder(workdir: epath.Path) -> Path:
@@ -104,6 +108,46 @@ def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> Non
     storage.write(file, config.to_json_best_effort(indent=2) + "\n")
 
 
+@contextlib.contextmanager
+def alone_in(workdir: epath.Path) -> Iterator[None]:
+    """Keep other processes of this machine from training in the same directory on disk.
+
+    Raises:
+      ValueError: where one does already.
+    """
+    if storage.is_remote(workdir):
+        yield
+        return
+    lock = filelock.FileLock(workdir / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ValueError(
+            f"another process trains in {workdir}; wait for it, or choose another --workdir"
+        ) from None
+    with lock:
+        yield
+
+
+def training_metrics(text: str) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`; a run that was killed can leave one that is none."""
+    lines = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            metrics = json.loads(line)
+            if isinstance(metrics, dict) and isinstance(metrics.get("step"), int):
+                lines.append(metrics)
+    return lines
+
+
+def saved_radius(workdir: epath.Path) -> float | None:
+    """The radius of the regions in the configuration of a directory; None where it has none."""
+    if not (workdir / CONFIG).exists():
+        return None
+    radius = (_saved_config(workdir / CONFIG).get("eval") or {}).get("radius")
+    return float(radius) if isinstance(radius, int | float) else None
+
+
 def claim_data(workdir: epath.Path, identity: str) -> None:
     """Note which data a run is made from, or check that they are those that it was begun with.
 
@@ -144,7 +188,7 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
     file = workdir / CONFIG
     try:
         saved = _saved_config(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"{file} is missing; is {workdir} the --workdir of a training run?"
         ) from None

@@ -118,3 +118,25 @@ def test_a_traced_alpha():
         interp_cnn.filter_loss(MAPS, gradient="exact", alpha=0.5),
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: interp_cnn.template_bank(3, 3, beta=np.array([1.0, 2, 4])), "beta must be a num"),
+        (lambda: interp_cnn.template_bank(3, 3, beta="4"), "beta must be a number, got '4'"),
+        (lambda: interp_cnn.template_prior(3, 3, alpha=np.array([0.5, 0.4])), "alpha must be a n"),
+        (lambda: interp_cnn.template_prior(3, 3, alpha="a"), "alpha must be a number, got 'a'"),
+        (lambda: interp_cnn.normalize_scale(MAPS, sharpness=np.array([60.0])), "sharpness must b"),
+        (lambda: interp_cnn.filter_loss(MAPS, sharpness="60"), "sharpness must be a number"),
+    ],
+)
+def test_what_is_one_number(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_strength_is_one_number():
+    for wrong in (np.ones(3), np.ones(4), np.ones((2, 1)), [0.5]):
+        with pytest.raises(ValueError, match=r"strength must be a number, got the shape \("):
+            interp_cnn.apply_template_mask(MAPS, strength=wrong)

@@ -108,6 +108,16 @@ def test_a_part_without_a_name():
         attribution.contributions_by_part([1.0, 1.0], [0, 2], ["head", "torso"])
 
 
+def test_names_of_parts_are_different_and_figures_finite():
+    for names in (["head", "head"], ["head", "no part"]):
+        with pytest.raises(ValueError, match="give different ones, and none 'no part'"):
+            attribution.contributions_by_part([1.0, 1.0], [0, 1], names)
+    with pytest.raises(ValueError, match="contributions holds values that are not finite"):
+        attribution.contributions_by_part([np.nan, 1.0], [0, 1], ["head", "torso"])
+    shares = attribution.contributions_by_part([3.0, 1.0], [-2, 1], ["head", "torso"])
+    assert shares == {"no part": 0.75, "torso": 0.25, "head": 0}
+
+
 def test_the_backbone_runs_once(small):
     network, variables, images = small
 

@@ -127,7 +127,7 @@ ALLOWED = {
     "config": "",
     "workdir": "config hosts storage",
     "version": "",
-    "templates": "",
+    "templates": "arguments",
     "receptive_field": "arguments",
     "losses": "arguments templates",
     "metrics": "arguments receptive_field templates",

@@ -8,7 +8,14 @@ import pytest
 from tiny import tiny_config
 
 from interp_cnn import workdir
-from interp_cnn.workdir import CONFIG, claim_workdir, frozen_features_folder, read_config
+from interp_cnn.workdir import (
+    CONFIG,
+    alone_in,
+    claim_workdir,
+    frozen_features_folder,
+    read_config,
+    training_metrics,
+)
 
 PACKAGE = Path(workdir.__file__).parent
 NAMES = {
@@ -37,6 +44,28 @@ def test_a_directory_is_claimed_by_one_configuration(tmp_path):
     with pytest.raises(ValueError, match=r"config.train.momentum is 0.9 there and 0.5 here"):
         claim_workdir(tmp_path / "run", config)
     assert read_config(tmp_path / "run").train.momentum == 0.9
+
+
+def test_one_process_trains_in_a_directory(tmp_path):
+    with alone_in(tmp_path):
+        with pytest.raises(ValueError, match=f"another process trains in {tmp_path}; wait for it"):
+            with alone_in(tmp_path):
+                pass
+    with alone_in(tmp_path):
+        pass
+
+
+def test_lines_of_metrics_that_are_none():
+    text = '{"step": 1, "loss": 2.5}\n\0\0}\n[1]\n{"loss": 1}\n{"step": 2}\n{"step": 3, "lo'
+    assert training_metrics(text) == [{"step": 1, "loss": 2.5}, {"step": 2}]
+
+
+def test_a_file_in_the_place_of_a_directory(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="file is a file; give a folder"):
+        claim_workdir(tmp_path / "file", tiny_config())
+    with pytest.raises(FileNotFoundError, match=r"is .*file the --workdir of a training run\?"):
+        read_config(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

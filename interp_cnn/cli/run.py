@@ -70,6 +70,10 @@ def run(
             if config is not None:
                 config.load()
             return command(argv)
+        except KeyboardInterrupt:
+            if with_traceback.value:
+                raise
+            sys.exit("error: interrupted; run the same command again to go on")
         except (ValueError, OSError, FloatingPointError) as error:
             if with_traceback.value:
                 raise

@@ -60,7 +60,7 @@ def categories_of(activity: FilterActivity) -> jax.Array:
     images = activity.images[:, None]
     # Running sums may hold less than one image.
     mean = jnp.where(images > 0, activity.total / jnp.maximum(images, 1e-6), -jnp.inf)
-    return mean.argmax(axis=0)
+    return mean.argmax(axis=0).astype(jnp.int32)
 
 
 def filter_categories(

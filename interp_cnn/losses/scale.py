@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from interp_cnn.arguments import as_number
 from interp_cnn.losses.batch import as_used, global_sum, images_used, number_of_images, without
 from interp_cnn.templates import as_maps, check_not_negative, is_traced
 
@@ -37,7 +38,7 @@ def check_sharpness(sharpness: float) -> float:
             "sharpness must be a number, got a traced one; give it as a constant of the compiled"
             " function (static_argnames of jax.jit)"
         )
-    if not 0 < sharpness < math.inf:
+    if not 0 < as_number("sharpness", sharpness) < math.inf:
         raise ValueError(f"sharpness must be a finite number above 0, got {sharpness}")
     return float(sharpness)
 

@@ -6,7 +6,7 @@ section 3.2.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from interp_cnn.arguments import as_bools, as_count
 from interp_cnn.metrics.strongest import Strongest
-from interp_cnn.metrics.threshold import as_where
 from interp_cnn.receptive_field import Pattern
 
 
@@ -113,6 +113,11 @@ def empirical_receptive_field(
         arrays of another shape.
     """
     center_y, center_x = np.asarray(centers_y, np.float64), np.asarray(centers_x, np.float64)
+    as_count("patch", patch, 1, "give whole pixels")
+    as_count("stride", stride, 1, "give whole pixels")
+    as_count("batch_size", batch_size, 1, "give the copies of one forward pass")
+    if np.shape(fill) not in ((), (3,)):
+        raise ValueError(f"fill has shape {np.shape(fill)}; give a number or [3].")
     colour = jnp.broadcast_to(jnp.asarray(fill, jnp.float32), (3,))
     state: _Sums | None = None
     for number, given in enumerate(images):
@@ -134,7 +139,7 @@ def empirical_receptive_field(
         peak, value = flat.argmax(axis=0), flat.max(axis=0)
         used = value > 0
         if chosen is not None:
-            used &= as_where(np.asarray(chosen)[number : number + 1], 1, len(value))[0]
+            used &= _chosen_of(np.asarray(chosen), number, len(value))
         if not used.any():
             continue
         below = []
@@ -148,6 +153,16 @@ def empirical_receptive_field(
     if state is None:
         raise ValueError("images is empty; give at least one image.")
     return state.mean()
+
+
+def _chosen_of(chosen: NDArray[Any], number: int, filters: int) -> NDArray[np.bool_]:
+    """For which filters an image counts, bool [filters]."""
+    if chosen.ndim != 2 or chosen.shape[1] != filters or number >= len(chosen):
+        raise ValueError(
+            f"chosen has shape {chosen.shape}; give [images, filters] of all images, with"
+            f" {filters} filters."
+        )
+    return as_bools("chosen", chosen[number])
 
 
 class _Sums:
@@ -247,7 +262,9 @@ def empirical_pattern(field: EmpiricalField, unit: int, *, threshold: float = 0.
       threshold: see `effective_radius`.
 
     Raises:
-      ValueError: a threshold out of range.
+      ValueError: a threshold or a unit out of range.
     """
+    if not 0 <= unit < len(field.falls):
+        raise ValueError(f"unit is {unit}; give 0 to {len(field.falls) - 1}.")
     one = field._replace(falls=field.falls[unit : unit + 1])
     return Pattern(_above(one, threshold)[0], field.spacing)

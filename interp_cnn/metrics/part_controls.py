@@ -31,6 +31,7 @@ class PartControlCounts:
     """
 
     def __init__(self, size: tuple[int, int], *, radius: float, iou: float = 0.2):
+        self._size = size
         places = (np.arange(_GRID) + 0.5) / _GRID
         self._positions = np.eye(_GRID**2, dtype=np.float32).reshape(_GRID, _GRID, -1)
         self._shares = PartShares(
@@ -45,9 +46,14 @@ class PartControlCounts:
         """Add part masks, bool [images, parts, H, W].
 
         Raises:
-          ValueError: as `part_counts`.
+          ValueError: as `part_counts`, or masks of another size than announced.
         """
         masks = np.asarray(masks)
+        if masks.shape[2:] != tuple(self._size):
+            raise ValueError(
+                f"masks has shape {masks.shape}; size was given as {tuple(self._size)}, so give"
+                f" [images, parts, {self._size[0]}, {self._size[1]}]."
+            )
         maps = np.broadcast_to(self._positions, (len(masks), *self._positions.shape))
         self._shares.update(maps, masks)
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interp_cnn.arguments import as_size, check_centers
+from interp_cnn.arguments import as_pixels, check_centers
 from interp_cnn.metrics.best import best_of_filters
 from interp_cnn.metrics.threshold import CHUNK, activation_threshold, as_maps, as_where
 from interp_cnn.receptive_field import discs
@@ -352,7 +352,7 @@ def part_boxes_to_masks(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.b
       ValueError: boxes of another shape.
     """
     boxes = np.asarray(boxes)
-    size = as_size("size", size)
+    size = as_pixels("size", size)
     if boxes.ndim != 3 or boxes.shape[2] != 4:
         raise ValueError(f"boxes has shape {boxes.shape}; give [images, parts, 4].")
     pixel_y, pixel_x = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5

@@ -14,7 +14,9 @@ class Strongest:
 
     def __init__(self, peaks: NDArray[np.floating], top: int):
         self._top = top
-        self._order = np.argsort(-peaks, axis=0, kind="stable")
+        # Whole numbers without a sign, and bool, have no negative.
+        values = peaks if peaks.dtype.kind == "f" else peaks.astype(np.float64)
+        self._order = np.argsort(-values, axis=0, kind="stable")
 
     def __call__(self, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which images are chosen of those that may be, bool [images, filters] both."""

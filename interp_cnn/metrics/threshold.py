@@ -160,8 +160,8 @@ class ActivationThreshold:
         if self._shape is None:
             raise ValueError(f"update was never called; give some maps before asking for {what}.")
 
-    def result(self) -> NDArray[np.float32]:
-        """Returns T_f, [filters]; NaN for a filter for which no image counted.
+    def result(self) -> NDArray[np.floating]:
+        """Returns T_f, [filters], in the dtype of the maps; NaN where no image counted.
 
         Raises:
           ValueError: no maps were given, or they held NaN.
@@ -169,15 +169,18 @@ class ActivationThreshold:
         self._check_begun("result")
         if np.isnan(self._top).any():
             raise ValueError("maps holds NaN; give the maps of a network whose outputs are finite.")
+        if not self._positions.any():
+            return np.full(len(self._positions), np.nan, self._top.dtype)
         ranked = -np.sort(-self._top, axis=1)
         above = np.array([self._above(int(count)) for count in self._positions])
         threshold = np.take_along_axis(ranked, above[:, None], axis=1)[:, 0]
-        return np.where(self._positions > 0, threshold, np.nan).astype(np.float32)
+        # No rounding: the threshold itself does not lie above the threshold.
+        return np.where(self._positions > 0, threshold, np.nan).astype(self._top.dtype)
 
 
 def activation_threshold(
     maps: ArrayLike, *, quantile: float = 0.005, where: ArrayLike | None = None
-) -> NDArray[np.float32]:
+) -> NDArray[np.floating]:
     """Threshold T_f with P(x_ij > T_f) = quantile over all positions and images, per filter.
 
     The smallest number such that at most a share `quantile` lies strictly above it; see
@@ -189,7 +192,8 @@ def activation_threshold(
       where: bool [images] or [images, filters], which images count (for which filter).
 
     Returns:
-      [filters]; NaN for a filter for which no image counts.
+      [filters], float64 for maps of float64, else float32; NaN for a filter for which no image
+      counts.
 
     Raises:
       ValueError: wrong shapes, NaN in maps, or a quantile outside [0, 1).

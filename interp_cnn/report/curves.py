@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from interp_cnn.workdir import TRAINING_METRICS
+from interp_cnn.workdir import TRAINING_METRICS, training_metrics
 
 Curves = Mapping[str, Sequence[Mapping[str, float]]]  # of each network, a mapping each step
 
@@ -51,9 +50,7 @@ def read_curves(folders: Mapping[str, epath.Path]) -> dict[str, list[dict[str, f
     for network, folder in folders.items():
         file = folder / TRAINING_METRICS
         if file.is_file():
-            # A run that was killed can leave half a line.
-            lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
-            curves[network] = [json.loads(line) for line in lines]
+            curves[network] = training_metrics(file.read_text())
     return curves
 
 

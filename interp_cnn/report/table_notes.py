@@ -191,9 +191,10 @@ def _empirical_note(measured: EmpiricalRadius, layer: str) -> str:
         f"{one.mean:.1f} ± {one.spread:.1f} ({name}, {one.filters} filters)"
         for name, one in measured.networks.items()
     )
+    images = f"{measured.images} image{'s' * (measured.images > 1)}"
     return (
         f"The radius is that of empirical receptive fields of the {layer.replace('_', ' ')}, "
-        f"{found}, measured by occluding {measured.images} images; their mean serves all networks."
+        f"{found}, measured by occluding {images}; their mean serves all networks."
     )
 
 

@@ -191,7 +191,9 @@ def _attempt(run: Run, workdir: epath.Path, *, alone: bool) -> Outcome:
     except FloatingPointError as error:
         return Outcome(None, str(error))
     except (ValueError, FileNotFoundError) as error:
-        return Outcome(None, str(error), of_all_seeds=True)
+        # What is wrong in the folder of this run is no fault of the others.
+        own = str(folder_of(run, workdir)) in str(error)
+        return Outcome(None, str(error), of_all_seeds=not own)
     except RuntimeError as error:
         # Beside others, a device that lacks memory says so in the words of many libraries.
         if not (_lacks_device(error) or (not alone and isinstance(error, JaxRuntimeError))):

@@ -32,40 +32,50 @@ from interp_cnn.workdir import CHECKPOINTS, START
 
 
 class Interrupted(SystemExit):
-    """SIGTERM came, or a preemption was announced; the state is saved."""
+    """SIGTERM or Ctrl-C came, or a preemption was announced; the state is saved."""
 
 
 class _StopSignal:
-    """Notes a SIGTERM instead of dying of it, so that the step at hand can be saved.
+    """Notes SIGTERM and Ctrl-C instead of dying of them, so that the step at hand can be saved.
 
-    With several hosts JAX notes it, and tells all of them.
+    A second Ctrl-C does not wait for that. With several hosts JAX notes SIGTERM, and tells all of
+    them; Ctrl-C acts as usual.
+
+    Attributes:
+      received: the name of the signal; "" as long as there was none.
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.received = ""
         self._several = jax.process_count() > 1
-        # Python allows handlers in the main thread only; elsewhere SIGTERM acts as usual.
+        # Python allows handlers in the main thread only; elsewhere signals act as usual.
         main = threading.current_thread() is threading.main_thread()
         self._ours = main and not self._several
         self._notice = hosts.StopNotice()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        self.received = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(number, self._previous[signal.SIGINT])
 
     def __enter__(self) -> "_StopSignal":
         if self._ours:
-            self._previous = signal.signal(signal.SIGTERM, self._note)
+            self._previous = {
+                number: signal.signal(number, self._note)
+                for number in (signal.SIGTERM, signal.SIGINT)
+            }
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if self._ours:
-            signal.signal(signal.SIGTERM, self._previous)
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
 
     def stops(self) -> bool:
         """Whether to save and stop after this step; to be asked once a step."""
-        return self._notice.reached() if self._several else self.received
+        return self._notice.reached() if self._several else bool(self.received)
 
 
 def _batches(
@@ -121,7 +131,7 @@ def train(
     Raises:
       FloatingPointError: where the loss is no longer finite; the last good checkpoint is kept.
       OSError: where a checkpoint cannot be written; the earlier one is kept.
-      Interrupted: after SIGTERM, when the state is saved.
+      Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
     """
     name = name or variant
     check_batch_size(config)
@@ -302,7 +312,8 @@ class _Loop:
             # It may also have come while the last state was saved.
             if stop or (step == self.total and self.stop_signal.received):
                 raise Interrupted(
-                    f"{self.name}: stopped by SIGTERM, saved at step {step};"
+                    f"{self.name}: stopped by {self.stop_signal.received or 'SIGTERM'}, saved at"
+                    f" step {step};"
                     " run the same command again to go on"
                 )
         return state

@@ -9,7 +9,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from interp_cnn.storage import Mirror, write
-from interp_cnn.workdir import EVENTS, TRAINING_METRICS
+from interp_cnn.workdir import EVENTS, TRAINING_METRICS, training_metrics
 
 _SECONDS = 30.0  # between copies to a bucket, which takes one a second of a file at most
 
@@ -32,10 +32,8 @@ class MetricWriter:
         self._path = self._mirror.local / TRAINING_METRICS
         kept = []
         if self._path.exists():
-            for line in self._path.read_text().splitlines():
-                # A run that was killed can leave half a line, the last one.
-                if line.endswith("}") and json.loads(line)["step"] <= first_step:
-                    kept.append(line + "\n")
+            known = training_metrics(self._path.read_text())
+            kept = [json.dumps(of) + "\n" for of in known if of["step"] <= first_step]
         write(self._path, "".join(kept))
         self._events = SummaryWriter(str(self._mirror.local / EVENTS), purge_step=first_step + 1)
         self._mirror.send()

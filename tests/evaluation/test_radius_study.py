@@ -93,6 +93,14 @@ def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert "Part interpretability over the radius" in page
     assert (folder / "report" / "figure-0.png").read_bytes().startswith(b"\x89PNG")
+    # Neither another evaluation nor the command that trained loses the radius and its origin.
+    for again in (
+        commands.evaluate_workdir(read_config(folder), folder),
+        commands.train_and_evaluate(config, folder),
+    ):
+        assert (again.networks, again.empirical_radius) == (results.networks, measured)
+    assert config.eval.radius is None and read_config(folder).eval.radius == radius
+    assert f"radius of the regions: {radius:g}, as in" in capsys.readouterr().out
 
 
 def test_empirical_fields_of_a_network(run):

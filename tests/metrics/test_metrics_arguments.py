@@ -24,12 +24,25 @@ def instability(landmarks=LANDMARKS, positions=POSITIONS, **options):
     )
 
 
+def instability_of(*arrays, **options):
+    return metrics.location_instability(*arrays, image_size=SIZE, **options)
+
+
 def tracking(landmarks):
     return metrics.tracking_ratio(POSITIONS, PEAKS, landmarks)
 
 
 def hits(maps=MAPS, masks=MASKS, **options):
     return metrics.part_hits(maps, masks, np.full(3, 0.5), **{"radius": 5, **CENTERS} | options)
+
+
+def occluded(**options):
+    """Of a network whose maps are the image, 4 pixels at a time."""
+    images = RANDOM.random((6, 16, 16, 3), np.float32)
+    centers = 4 * np.arange(4) + 0.5
+    return metrics.empirical_receptive_field(
+        lambda x: x[:, ::4, ::4], images, **{"centers_y": centers, "centers_x": centers} | options
+    )
 
 
 def with_zeros(number):
@@ -52,6 +65,23 @@ def test_peaks_of_an_array_of_another_library():
     found = metrics.peaks(OfAnotherLibrary(MAPS), **CENTERS)
     for ours, expected in zip(found, metrics.peaks(MAPS, **CENTERS), strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int32])
+def test_peaks_of_whole_numbers_rank_as_numbers(kind):
+    peaks = (4 * PEAKS).astype(kind)
+    for function in (metrics.tracking_ratio, instability_of):
+        for ours, expected in zip(
+            function(POSITIONS, peaks, LANDMARKS, top=3),
+            function(POSITIONS, peaks.astype(np.float32), LANDMARKS, top=3),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_region_of_no_centre_and_of_whole_sides():
+    empty = metrics.image_region(metrics.Disc(2.0), [], (8.0, 8))
+    assert empty.shape == (8, 8) and not empty.any()
 
 
 @pytest.mark.parametrize("top", [0, 1, 2.5])
@@ -105,6 +135,16 @@ def test_a_size_is_height_and_width(call, size):
         (lambda: hits(masks=MASKS[:, :, :4, :4]), "centers_y reaches to 28, the masks have 4"),
         (lambda: hits(maps=MAPS + 0j), "maps is complex64; give real numbers"),
         (lambda: hits(centers_y=np.full(4, np.nan)), "centers_y holds values that are not finite"),
+        (lambda: metrics.part_boxes_to_masks(np.zeros((1, 1, 4)), (8.5, 8)), "whole numbers of"),
+        (lambda: metrics.image_region(metrics.Disc(1.0), [[1, 1]], (8, 8.5)), "whole numbers of"),
+        (lambda: metrics.compose([(3, 2)]), r"layers holds \(3, 2\); give \(kernel, stride, pad\)"),
+        (lambda: occluded(chosen=np.ones((2, 3), bool)), r"chosen has shape \(2, 3\); give \[imag"),
+        (lambda: occluded(chosen=np.ones((6, 2), bool)), r"chosen has shape \(6, 2\)"),
+        (lambda: occluded(batch_size=0), "batch_size is 0"),
+        (lambda: occluded(stride=1.5), "stride is 1.5"),
+        (lambda: occluded(fill=[1, 2]), r"fill has shape \(2,\); give a number or \[3\]"),
+        (lambda: metrics.empirical_pattern(occluded(), 3), "unit is 3; give 0 to 2"),
+        (lambda: metrics.empirical_pattern(occluded(), -1), "unit is -1; give 0 to 2"),
         (lambda: metrics.ActivationThreshold(2.5), "images is 2.5; give the number of images"),
         (
             lambda: metrics.collapsed_filters(POSITIONS, PEAKS, image_size=SIZE, tolerance=np.nan),

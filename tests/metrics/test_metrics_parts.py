@@ -47,6 +47,33 @@ def test_threshold_equals_the_loop_and_streaming_equals_the_whole(rng, quantile)
     assert np.isnan(expected[3])
 
 
+def test_a_threshold_of_float64_is_not_rounded():
+    maps = np.zeros((10, 4, 4, 1))
+    maps[:, :2] = 0.7  # below 0.7 in float32
+    threshold = metrics.activation_threshold(maps, quantile=0.1)
+    assert threshold.dtype == np.float64 and not (maps > threshold).any()
+    rng = np.random.default_rng(0)
+    maps = rng.random((40, 4, 4, 200))
+    above = (maps > metrics.activation_threshold(maps, quantile=0.1)).sum(axis=(0, 1, 2))
+    assert (above == 64).all()
+
+
+def test_no_image_counts_for_any_filter():
+    maps = np.ones((6, 4, 4, 2), np.float32)
+    where = np.zeros(6, bool)
+    assert np.isnan(metrics.activation_threshold(maps, where=where)).all()
+    centers = {"centers_y": np.arange(4) * 2 + 1, "centers_x": np.arange(4) * 2 + 1}
+    masks = np.ones((6, 1, 8, 8), bool)
+    shares = metrics.part_interpretability(maps, masks, radius=2, where=where, **centers)
+    assert np.isnan(shares).all()
+
+
+def test_controls_of_masks_of_another_size():
+    counts = metrics.PartControlCounts((64, 64), radius=13)
+    with pytest.raises(ValueError, match=r"masks has shape \(2, 1, 32, 32\); size was given as"):
+        counts.update(np.ones((2, 1, 32, 32), bool))
+
+
 def test_threshold_refuses_nan_and_unannounced_images():
     maps = np.zeros((3, 2, 2, 1))
     with pytest.raises(ValueError, match="images was given as 2, but 3"):

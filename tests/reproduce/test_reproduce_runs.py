@@ -117,6 +117,7 @@ def test_a_run_that_was_stopped_while_its_report_was_drawn_is_evaluated_again(tr
     [
         (FileNotFoundError("neg/ is missing"), 1),
         (ValueError("no cats"), 1),
+        (ValueError("{folder}/data.json is damaged"), 2),
         (FloatingPointError("nan"), 2),
     ],
 )
@@ -130,7 +131,7 @@ def test_what_cannot_be_run_is_left_empty_and_the_rest_is_done(
     def some(config, workdir):
         if config.data.category == "bird":
             refused.append(workdir.name)
-            raise error
+            raise type(error)(str(error).format(folder=workdir))
         return train(config, workdir)
 
     monkeypatch.setattr(commands, "train_and_evaluate", some)
@@ -139,11 +140,14 @@ def test_what_cannot_be_run_is_left_empty_and_the_rest_is_done(
         (run.experiment.category, run.seed): outcomes[run.experiment, run.seed].reason
         for run in planned
     }
-    assert reasons["bird", 0] == reasons["bird", 1] == str(error)
+    folders = [tmp_path / "runs" / name for name in (refused[0], refused[-1])]
+    birds = [str(error).format(folder=folder) for folder in folders]
+    assert [reasons["bird", seed] for seed in (0, 1)] == birds
     assert reasons["cat", 0] == reasons["cat", 1] == ""
     assert len(refused) == tried  # another seed finds neither the data nor other data
     paths = write.write_tables(request, planned, outcomes, tmp_path)
-    assert f"small bird (seed 0, 1): {error}" in paths[0].read_text(encoding="utf-8")
+    seeds = "0, 1" if birds[0] == birds[1] else "0"
+    assert f"small bird (seed {seeds}): {birds[0]}" in paths[0].read_text(encoding="utf-8")
 
 
 def test_several_runs_at_a_time_are_processes(tmp_path):

@@ -77,23 +77,38 @@ def test_resumed_equals_uninterrupted_bit_for_bit(data, tmp_path, monkeypatch, u
     assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
 
 
-def test_sigterm_saves_and_the_next_run_goes_on(data, tmp_path, monkeypatch, uninterrupted):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])  # Ctrl-C
+def test_a_signal_saves_and_the_next_run_goes_on(
+    data, tmp_path, monkeypatch, uninterrupted, number
+):
     advance, calls = MetricWriter.advance, []
 
     def terminated(self):
         advance(self)
         calls.append(1)
         if len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
-    previous = signal.getsignal(signal.SIGTERM)
+    previous = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(MetricWriter, "advance", terminated)
-        with pytest.raises(Interrupted, match="saved at step 2; run the same command again"):
+        message = f"stopped by {number.name}, saved at step 2; run the same command again"
+        with pytest.raises(Interrupted, match=message):
             train(tiny_config(), NAME, data, tmp_path)
-    assert signal.getsignal(signal.SIGTERM) is previous
+    assert signal.getsignal(number) is previous
     assert latest_step(tmp_path) == 2
     assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
+
+
+def test_a_second_interrupt_does_not_wait(data, tmp_path, monkeypatch):
+    def interrupted(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(MetricWriter, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_config(), NAME, data, tmp_path)
+    assert latest_step(tmp_path) is None
 
 
 def begun_config():
