@@ -212,6 +212,8 @@ def test_the_first_screen_shows_what_came_out(page):
     page.get_by_text("All figures").click()
     assert table.is_visible()
     assert_fits(page)
+    notes = page.locator(".numbers > *").evaluate_all("all => all.map(e => e.clientWidth)")
+    assert all(width > 300 for width in notes)  # none is crushed by the table
 
 
 def test_without_scripts_all_filters_are_there(browser, report):
