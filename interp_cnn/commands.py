@@ -70,18 +70,19 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     check_run(config, read_weights=hosts.is_first())
     check_batch_size(config)
     _same_config(config)
-    config = _with_saved_radius(config, workdir)
+    with alone_in(workdir) if hosts.is_first() else contextlib.nullcontext():
+        return _train(config, workdir)
+
+
+def _train(config: ml_collections.ConfigDict, workdir: epath.Path) -> Results:
     if hosts.is_first():
         claim_workdir(workdir, config)
-    here = hosts.is_first() and not storage.is_remote(workdir)
+    data = prepare(config.data, seed=config.seed)
+    if hosts.is_first():
+        claim_data(workdir, data.identity)
     networks: dict[str, Restored] = {}
-    with (
-        alone_in(workdir) if hosts.is_first() else contextlib.nullcontext(),
-        FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache,
-    ):
-        data = prepare(config.data, seed=config.seed)
-        if hosts.is_first():
-            claim_data(workdir, data.identity)
+    here = hosts.is_first() and not storage.is_remote(workdir)
+    with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
         for variant, state in train_networks(config, data, workdir, cache):
             network = build.make_network(config, variant, len(data.categories))
             networks[variant] = Restored(network, state.variables, int(state.step), state.activity)
@@ -217,10 +218,18 @@ def _with_radius(config: ml_collections.ConfigDict, radius: float) -> ml_collect
     return copy
 
 
-def _with_saved_radius(
+def with_saved_radius(
     config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> ml_collections.ConfigDict:
-    """A configuration without a radius with that of its directory, which was measured there."""
+    """A configuration without a radius with that of its directory, which was measured there.
+
+    Args:
+      config: the configuration of the run.
+      workdir: the directory, which need not be there.
+
+    Raises:
+      ValueError, OSError: where the configuration there is damaged or cannot be read.
+    """
     if config.eval.radius is not None:
         return config
     radius = json.loads(hosts.from_first(lambda: json.dumps(saved_radius(workdir))))

@@ -118,15 +118,22 @@ def alone_in(workdir: epath.Path) -> Iterator[None]:
     if storage.is_remote(workdir):
         yield
         return
+    storage.make_folder(workdir)
     lock = filelock.FileLock(workdir / _LOCK)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise ValueError(
             f"another process trains in {workdir}; wait for it, or choose another --workdir"
+            f" (if there is none, delete {workdir / _LOCK})"
         ) from None
-    with lock:
+    except (OSError, NotImplementedError):
+        yield  # a disk without locks, or one that cannot be written, which is said elsewhere
+        return
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def training_metrics(text: str) -> list[dict[str, Any]]:
@@ -142,10 +149,12 @@ def training_metrics(text: str) -> list[dict[str, Any]]:
 
 def saved_radius(workdir: epath.Path) -> float | None:
     """The radius of the regions in the configuration of a directory; None where it has none."""
-    if not (workdir / CONFIG).exists():
+    try:
+        fields = _saved_config(workdir / CONFIG).get("eval")
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    radius = (_saved_config(workdir / CONFIG).get("eval") or {}).get("radius")
-    return float(radius) if isinstance(radius, int | float) else None
+    radius = fields.get("radius") if isinstance(fields, dict) else None
+    return radius if isinstance(radius, float) else None
 
 
 def claim_data(workdir: epath.Path, identity: str) -> None:

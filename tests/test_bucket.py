@@ -283,6 +283,7 @@ def test_a_bucket_that_may_not_be_written():
                 workdir = storage.as_path("gs://bucket/dir")
                 for claim in (
                     lambda: claim_workdir(workdir, tiny_config()),
+                    lambda: commands.with_saved_radius(tiny_config(), workdir),
                     lambda: commands.evaluate_weights(tiny_config(), workdir),
                 ):
                     with pytest.raises(OSError, match=r"^gs://bucket/dir.* cannot be ") as caught:

@@ -1,19 +1,21 @@
 """The work directory: its configuration, and who else knows the names of its files."""
 
 import ast
+import errno
 import json
 from pathlib import Path
 
 import pytest
 from tiny import tiny_config
 
-from interp_cnn import workdir
+from interp_cnn import commands, workdir
 from interp_cnn.workdir import (
     CONFIG,
     alone_in,
     claim_workdir,
     frozen_features_folder,
     read_config,
+    saved_radius,
     training_metrics,
 )
 
@@ -53,6 +55,34 @@ def test_one_process_trains_in_a_directory(tmp_path):
                 pass
     with alone_in(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError]
+)
+def test_a_disk_without_locks(tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(workdir.filelock.FileLock, "acquire", refuse)
+    with alone_in(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
+
+
+def test_a_refused_process_changes_nothing(tmp_path):
+    claim_workdir(tmp_path, tiny_config())
+    other = tiny_config()
+    other.eval.top = 7
+    with alone_in(tmp_path), pytest.raises(ValueError, match="another process trains in"):
+        commands.train_and_evaluate(other, tmp_path)
+    assert read_config(tmp_path).eval.top != 7
+
+
+@pytest.mark.parametrize("section", [[1], "x", {}, {"radius": None}, {"radius": True}])
+def test_a_saved_radius_that_is_none(tmp_path, section):
+    (tmp_path / CONFIG).write_text(json.dumps({"eval": section}))
+    assert saved_radius(tmp_path) is None
+    assert saved_radius(tmp_path / "nowhere") is None
 
 
 def test_lines_of_metrics_that_are_none():

@@ -28,8 +28,7 @@ def main() -> None:
         run.join_hosts(distributed)
         from interp_cnn import commands, storage
 
-        commands.train_and_evaluate(
-            config.value, storage.as_path(workdir.value or config.default_workdir)
-        )
+        place = storage.as_path(workdir.value or config.default_workdir)
+        commands.train_and_evaluate(commands.with_saved_radius(config.value, place), place)
 
     run.run(train, config=config, description=__doc__)

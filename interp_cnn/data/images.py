@@ -8,7 +8,7 @@ from PIL import Image, TiffImagePlugin
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image, opened: Image.Image | None = None) -> Image.Image:
     """An image in 8-bit RGB.
 
     16-bit grey levels are scaled to 8 bits, transparent pixels are white, other modes (grey,
@@ -17,13 +17,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
     Args:
       image: an image of any mode.
+      opened: the image as it was opened, where `image` is a copy that was turned and has lost what
+        the file says of its pixels.
 
     Raises:
       ValueError: for pixels of 32 bits, which have no white.
     """
     if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.int64)
-        if _white_is_zero(image):
+        if _white_is_zero(image if opened is None else opened):
             levels = 65535 - levels
         if "transparency" in image.info:  # the level that stands for nothing
             levels[levels == image.info["transparency"]] = 65535

@@ -103,6 +103,8 @@ def explain_pixels(
     softmax = config.train.task == SOFTMAX
     yes = says_yes(logit, softmax=softmax)
     category = parts.categories[output].replace("_", " ")
+    if not yes and len(parts.categories) > 1:
+        category = f"{category}, nor any of the others"
     strongest = _strongest(values if yes else -values, filters)
     if names:
         shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
@@ -182,7 +184,7 @@ def read_image(file: epath.Path) -> Image.Image:
     except Exception as error:
         raise _damaged(file, error) from error
     try:
-        return as_rgb(upright)
+        return as_rgb(upright, image)
     except ValueError as error:
         raise ValueError(f"{file} cannot be shown: {error}") from error
 

@@ -8,7 +8,7 @@ from interp_cnn.evaluation.results import Results
 from interp_cnn.report.markdown import one_line, pipe_table
 from interp_cnn.report.table_figures import paper_title
 from interp_cnn.report.table_notes import about_run, notes_on, title_of
-from interp_cnn.report.table_rows import LayerRows, accuracy_row
+from interp_cnn.report.table_rows import LayerRows, accuracy_rows
 
 _ORDER = ("ordinary", "interpretable")
 _WIDTH = 100  # of the prose; the table is as wide as its columns need
@@ -62,7 +62,7 @@ def summarize(results: Results) -> Summary:
     networks = [given[name] for name in names]
     layers = list(dict.fromkeys(layer for network in networks for layer in network.layers))
 
-    rows = [accuracy_row(results, networks)]
+    rows = accuracy_rows(results, networks)
     for layer in layers:
         found = [network.layers.get(layer) for network in networks]
         rows += LayerRows(results, layer, found).all()

@@ -31,14 +31,20 @@ class Row(NamedTuple):
     heading: bool = False
 
 
-def accuracy_row(results: Results, networks: Sequence[NetworkResult]) -> Row:
-    """Accuracy of all networks."""
-    return Row(
+def accuracy_rows(results: Results, networks: Sequence[NetworkResult]) -> list[Row]:
+    """Accuracy of all networks, and what a network would have that never says yes."""
+    accuracy = Row(
         "accuracy ↑",
         [percent(network.accuracy.value) for network in networks],
         paper_figures(results, "accuracy", percent),
         counts(networks, attrgetter("accuracy.images"), "images"),
     )
+    data = results.data
+    answers = data.test_images * len(data.categories)
+    if results.experiment.task == "multi_softmax" or not answers:
+        return [accuracy]
+    never = percent(1 - data.test_objects / answers)
+    return [accuracy, Row("- control: always no", [never] * len(networks))]
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def as_photo(image: AnyImage, name: str = "image") -> Image.Image:
         return read_image(storage.as_path(image, what=name))
     if isinstance(image, Image.Image):
         try:
-            return as_rgb(ImageOps.exif_transpose(image))
+            return as_rgb(ImageOps.exif_transpose(image), image)
         except (ValueError, OSError) as error:
             raise ValueError(f"{name} cannot be shown: {error}") from error
     if not hasattr(image, "__array__"):

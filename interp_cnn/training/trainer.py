@@ -38,7 +38,8 @@ class Interrupted(SystemExit):
 class _StopSignal:
     """Notes SIGTERM and Ctrl-C instead of dying of them, so that the step at hand can be saved.
 
-    A second Ctrl-C does not wait for that. With several hosts JAX notes SIGTERM, and tells all of
+    A second Ctrl-C does not wait for that, and one that the process ignores, as in the background
+    of a shell, stays ignored. With several hosts JAX notes SIGTERM, and tells all of
     them; Ctrl-C acts as usual.
 
     Attributes:
@@ -63,6 +64,7 @@ class _StopSignal:
             self._previous = {
                 number: signal.signal(number, self._note)
                 for number in (signal.SIGTERM, signal.SIGINT)
+                if number == signal.SIGTERM or callable(signal.getsignal(number))
             }
         return self
 

@@ -117,7 +117,16 @@ def test_several_categories(tmp_path, monkeypatch, task):
             assert figures.related.patterns is None and figures.related.purity.value is not None
     objects = results.data.test_objects
     assert (objects == results.data.test_images) == (task == "softmax")
-    assert "points without regions" in (tmp_path / "run" / "table.md").read_text()
+    table = (tmp_path / "run" / "table.md").read_text()
+    assert "points without regions" in table
+    assert ("control: always no" in table) == (task == "logistic")
+    found = interp_cnn.load(tmp_path / "run").explain(np.zeros((8, 8, 3), np.uint8))
+    no = found.sentence.startswith("not ")
+    assert (
+        no
+        == ("nor any of the others" in found.sentence)
+        == (found.logit <= 0 and task != "softmax")
+    )
     assert (tmp_path / "run" / "report" / "index.html").exists()
     # Before training the categories of the filters come from the objects at hand.
     assert commands.evaluate_weights(config, tmp_path / "start").networks

@@ -172,6 +172,14 @@ def make_flat_kaggle(root):
         (root / name).rename(root / split)
 
 
+def make_words(root):
+    make_kaggle(root, "TrainImages", "TestImages")
+
+
+def make_sets(root):
+    make_kaggle(root, "trainset", "testset")
+
+
 def make_three_parts(root):
     make_kaggle(root, "seg_train", "seg_test")
     shutil.copytree(root / "seg_test" / "cat", root / "seg_pred")
@@ -203,6 +211,8 @@ def make_no_text(root):
         (make_capitals, ValueError, r"has Test/, Train/ and no train/ and no test/: rename them"),
         (make_kaggle, ValueError, r"has test_set/, training_set/ and no train/ and no test/: ren"),
         (make_flat_kaggle, ValueError, r"has test1/, train/ and no test/: add it, or put the"),
+        (make_words, ValueError, r"has TestImages/, TrainImages/ and no train/ and no test/: ren"),
+        (make_sets, ValueError, r"has testset/, trainset/ and no train/ and no test/: rename"),
         (make_three_parts, ValueError, r"has seg_test/, seg_train/ and no train/ and no test/"),
         (make_half_beside_more, ValueError, r"has train/ and no test/: add it, or put the fol"),
         (make_unsorted_test, ValueError, r"photos/test has no folders of classes: sort its photos"),
@@ -224,8 +234,21 @@ def test_folders_that_are_no_data_set(tmp_path, damage, error, message):
 
 
 def test_classes_named_as_parts_of_a_data_set(tmp_path):
-    for names in (("train", "bus"), ("covid test", "blood test"), ("test", "quiz")):
+    for names in (
+        ("train", "bus"),
+        ("covid test", "blood test"),
+        ("test", "quiz"),
+        ("bullet_train", "cup", "test_tube"),
+    ):
         root = write_photos(tmp_path / names[0], names, number=2)
+        (root / names[0] / "more").mkdir()
+        shutil.copy(root / names[0] / "0.png", root / names[0] / "more")
+        if names[0] != "train":  # with folders in it, it is rather half of a split
+            assert read_folder(root).classes == tuple(sorted(names))
+            continue
+        with pytest.raises(ValueError, match="a class of such a name needs another one"):
+            read_folder(root)
+        shutil.rmtree(root / names[0] / "more")
         assert read_folder(root).classes == tuple(sorted(names))
 
 

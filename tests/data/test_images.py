@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from interp_cnn.data.images import as_rgb
+from interp_cnn.data.photos.folder_photos import upright
 from interp_cnn.data.photos.photo_files import rgb_bytes
 from interp_cnn.data.pipeline import Crop
 from interp_cnn.evaluation.explanations import read_image
+from interp_cnn.trained.images import as_photo
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
 # EXIF orientation -> how the upright pixels are stored.
@@ -63,11 +65,15 @@ def test_16_bits_are_scaled():
     np.testing.assert_array_equal(as_rgb(big_endian), as_rgb(image))
 
 
-def test_16_bits_that_count_from_white():
+def test_16_bits_that_count_from_white(tmp_path):
     file = io.BytesIO()
     Image.fromarray(np.array([[0, 65535]], np.uint16)).save(file, "TIFF", tiffinfo={262: 0})
-    # As Pillow itself turns 8 bits round.
-    assert np.asarray(as_rgb(Image.open(file)))[0, :, 0].tolist() == [255, 0]
+    # As Pillow itself turns 8 bits round; also where the image is turned upright.
+    path = tmp_path / "white.tif"
+    path.write_bytes(file.getvalue())
+    image = Image.open(file)
+    for found in (as_rgb(image), upright(file.getvalue())[0], as_photo(image), as_photo(path)):
+        assert np.asarray(found)[0, :, 0].tolist() == [255, 0]
 
 
 def test_16_bits_with_a_transparent_level():

@@ -96,11 +96,12 @@ def test_occlusion_sets_the_radius_of_all_networks(run, monkeypatch, capsys):
     # Neither another evaluation nor the command that trained loses the radius and its origin.
     for again in (
         commands.evaluate_workdir(read_config(folder), folder),
-        commands.train_and_evaluate(config, folder),
+        commands.train_and_evaluate(commands.with_saved_radius(config, folder), folder),
     ):
         assert (again.networks, again.empirical_radius) == (results.networks, measured)
     assert config.eval.radius is None and read_config(folder).eval.radius == radius
     assert f"radius of the regions: {radius:g}, as in" in capsys.readouterr().out
+    assert commands.with_saved_radius(config, folder / "nowhere").eval.radius is None
 
 
 def test_empirical_fields_of_a_network(run):

@@ -100,6 +100,23 @@ def test_a_signal_saves_and_the_next_run_goes_on(
     assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
 
 
+def test_an_interrupt_that_is_ignored_stays_so(data, tmp_path, monkeypatch, uninterrupted):
+    advance = MetricWriter.advance
+
+    def interrupted(self):
+        advance(self)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(MetricWriter, "advance", interrupted)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does behind &
+    try:
+        state = train(tiny_config(), NAME, data, tmp_path)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert_same(state, tmp_path, uninterrupted)
+
+
 def test_a_second_interrupt_does_not_wait(data, tmp_path, monkeypatch):
     def interrupted(self):
         os.kill(os.getpid(), signal.SIGINT)

@@ -19,8 +19,8 @@ SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 # Folders of these names, whatever their case, hold a part of a data set more likely than a class.
-_TRAINS = frozenset("train training".split())
-_TESTS = frozenset("test testing val valid validation".split())
+_TRAINS = frozenset("train training trainset trainingset".split())
+_TESTS = frozenset("test testing testset val valid validation valset".split())
 _PARTS = _TRAINS | _TESTS
 _NO_PHOTOS = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders
 _MACOS = "__MACOSX"  # a folder that macOS puts into archives
@@ -156,23 +156,28 @@ def _splits(root: Path) -> tuple[str, ...]:
     raise ValueError(
         f"The folder {root} has {_listed([f'{name}/' for name in parts])} and no"
         f" {' and no '.join(lacking)}: {remedy}, or put the folders of the classes directly into"
-        f" {root} for a split that is drawn."
+        f" {root} for a split that is drawn; a class of such a name needs another one."
     )
 
 
 def _parts_of_a_split(root: Path, names: Sequence[str], *, certain: bool) -> list[str]:
     """Which folders hold a part of the data, none where all are more likely classes.
 
-    There are none but such; or `seg_train` beside `seg_test`; or one for the training has folders
-    of classes. A class may well be called train, beside a bus and a car.
+    There are none but such; or `seg_train` beside `seg_test`, with folders of classes or alone; or
+    one for the training has folders. A class may well be called train, beside a bus and a car.
     """
     named = [name for name in names if name.lower() in _PARTS]
-    words = {name: set(re.split("[^a-z]+", name.lower())) for name in names}
-    trains, tests = ([n for n in names if words[n] & of] for of in (_TRAINS, _TESTS))
-    if trains and tests:
-        return sorted({*trains, *tests})
+    trains, tests = ([n for n in names if _words(n) & of] for of in (_TRAINS, _TESTS))
+    both = sorted({*trains, *tests})
+    if trains and tests and (len(both) == len(names) or all(_folders(root / n) for n in both)):
+        return both
     nested = [name for name in named if name.lower() in _TRAINS and _folders(root / name)]
     return named if certain or nested or len(named) == len(names) else []
+
+
+def _words(name: str) -> set[str]:
+    """The words of a folder's name: train, images of `TrainImages`; seg, test of `seg_test1`."""
+    return set(re.findall("[a-z]+", re.sub("([a-z])([A-Z])", r"\1 \2", name).lower()))
 
 
 def _count(counts: dict[str, int], what: str, number: int) -> None:

@@ -71,7 +71,7 @@ def upright(data: bytes) -> tuple[Image.Image, bool]:
     except Exception as error:  # Pillow raises whatever a damaged file leads it into
         raise UnusablePhoto("damaged images", f"is damaged ({error}): copy it again") from error
     try:
-        rgb = as_rgb(shown)
+        rgb = as_rgb(shown, image)
     except ValueError as error:
         raise UnusablePhoto("damaged images", f"cannot be used: {error}") from error
     kept = image.format in _AS_THEY_ARE and image.mode == "RGB" and rgb is shown
