@@ -32,7 +32,7 @@ import ml_collections
 from etils import epath
 
 from interp_cnn import hosts, storage
-from interp_cnn.config import first_difference, merge_with_defaults
+from interp_cnn.config import INTERPRETABLE, ORDINARY, first_difference, merge_with_defaults
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -83,6 +83,14 @@ def frozen_features_folder(workdir: epath.Path) -> Path:
     return alone / name if number == 1 else several / f"{name}_{jax.process_index()}{ending}"
 
 
+def begun(workdir: epath.Path) -> bool:
+    """Whether the training of any network has begun in a directory."""
+    networks = (START, ORDINARY, INTERPRETABLE)
+    files = (workdir / name / TRAINING_METRICS for name in networks)
+    with storage.reaching(workdir):
+        return any(file.exists() for file in files)
+
+
 def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     """Make the work directory of a configuration, or check that it is its own.
 
@@ -91,13 +99,15 @@ def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> Non
       config: the configuration of the run.
 
     Raises:
-      ValueError: where the directory belongs to another configuration.
+      ValueError: where the directory has a run of another configuration that has begun to train.
       OSError: where it cannot be written.
     """
     file = workdir / CONFIG
     with storage.reaching(file):
         claimed = file.exists()
-    if claimed:
+    if claimed and not begun(workdir):
+        read_config(workdir)  # it may be replaced if it is one, and not a file of another program
+    elif claimed:
         difference = first_difference(_saved_config(file), config.to_dict())
         if difference:
             raise ValueError(
@@ -170,16 +180,19 @@ def claim_data(workdir: epath.Path, identity: str) -> None:
     if not identity:
         return
     file = storage.as_path(workdir) / DATA
+    if not begun(workdir):
+        storage.write(file, json.dumps({"data": identity}) + "\n")
+        return
     try:
-        begun = json.loads(storage.read(file).decode())["data"]
+        known = json.loads(storage.read(file).decode())["data"]
     except FileNotFoundError:
         storage.write(file, json.dumps({"data": identity}) + "\n")
         return
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged ({error}); delete it to go on") from error
-    if begun != identity:
+    if known != identity:
         raise ValueError(
-            f"{workdir} belongs to a run with other data ({begun} there, {identity} here);"
+            f"{workdir} belongs to a run with other data ({known} there, {identity} here);"
             " choose another --workdir, or delete that one"
         )
 

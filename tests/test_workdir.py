@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config
+from tiny import tiny_config, write_begun
 
 from interp_cnn import commands, workdir
 from interp_cnn.workdir import (
@@ -42,6 +42,11 @@ def test_a_directory_is_claimed_by_one_configuration(tmp_path):
     config.eval.top = 3  # changes no training
     claim_workdir(tmp_path / "run", config)
     assert read_config(tmp_path / "run").eval.top == 3
+    config.train.momentum = 0.7
+    claim_workdir(tmp_path / "run", config)  # nothing was trained
+    config.train.momentum = 0.9
+    claim_workdir(tmp_path / "run", config)
+    write_begun(tmp_path / "run")
     config.train.momentum = 0.5
     with pytest.raises(ValueError, match=r"config.train.momentum is 0.9 there and 0.5 here"):
         claim_workdir(tmp_path / "run", config)

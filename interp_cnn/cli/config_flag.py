@@ -85,7 +85,18 @@ class ConfigFlag:
         config = read_named_config(self._flag.value)
         for name, text in self._overrides:
             set_field(config, name, text)
+        _with_absolute_paths(config)
         self._value = config
+
+
+def _with_absolute_paths(config: ml_collections.ConfigDict) -> None:
+    """Let paths mean the same from every folder, as those of a run that is evaluated later."""
+    for group, name in (("data", "data_dir"), ("data", "manual_dir"), ("data", "annotations")):
+        path = config[group][name]
+        if path and "://" not in path:
+            config[group][name] = str(Path(path).expanduser().absolute())
+    if config.weights and Path(config.weights).expanduser().is_file():
+        config.weights = str(Path(config.weights).expanduser().absolute())
 
 
 def read_named_config(text: str) -> ml_collections.ConfigDict:

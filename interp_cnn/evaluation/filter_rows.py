@@ -7,7 +7,7 @@ from interp_cnn import metrics
 from interp_cnn.attribution import part_of_filters
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.filter_files import FilterFigures
-from interp_cnn.evaluation.measuring import MeasuredLayer, mean_known
+from interp_cnn.evaluation.measuring import MeasuredLayer, fired_shares, mean_known
 from interp_cnn.evaluation.results import known
 from interp_cnn.metrics.best import best_of_filters
 
@@ -36,7 +36,7 @@ def filter_rows(layer: MeasuredLayer, data: Data) -> list[FilterFigures]:
         "part_interpretability_fired": best_of_filters(
             layer.at_radius(layer.parts.shares_fired), largest=True
         )[1],
-        "fired_share": layer.parts.fired,
+        "fired_share": layer.parts.fired if data.parts else fired_shares(layer),
         "mutual_information": layer.gathered.terms["mutual_information"],
     }
     if layer.related is not None:

@@ -124,14 +124,19 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
     )
 
 
+def fired_shares(layer: MeasuredLayer) -> NDArray[np.floating]:
+    """Share of its objects on which each filter fires, [filters]; NaN for one without objects."""
+    # Its highest activation is among its highest 0.5 % where it is above the threshold.
+    fired = (layer.gathered.peaks > layer.gathered.valid.threshold.result()) & layer.members
+    counted = layer.members.sum(axis=0)
+    return np.where(counted > 0, fired.sum(axis=0) / np.maximum(counted, 1), np.nan)
+
+
 def _behaviour(layer: MeasuredLayer) -> Behaviour:
     """What can be said of filters where no part is annotated."""
     positions, peaks, _ = layer.located
     how = {"where": layer.members}
-    # Its highest activation is among the highest 0.5 % of a filter where it is above the threshold.
-    fired = (peaks > layer.gathered.valid.threshold.result()) & layer.members
-    counted = layer.members.sum(axis=0)
-    shares = np.where(counted > 0, fired.sum(axis=0) / np.maximum(counted, 1), np.nan)
+    shares = fired_shares(layer)
     spread = metrics.peak_spread(
         positions, peaks, image_size=layer.image_size, top=layer.top, **how
     )
@@ -162,7 +167,7 @@ def _part_interpretability(
     return PartInterpretability(
         value=known(parts.mean),
         filters=parts.filters,
-        images=len(layer.landmarks),
+        images=layer.parts.images,
         radius=layer.radius,
         by_radius=tuple(
             (radius, known(metrics.summarize_parts(of).mean))

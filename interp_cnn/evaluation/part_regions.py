@@ -22,17 +22,19 @@ class PartFigures:
       shares: P_{f,k} over all objects that have the part, [radii, filters, parts].
       shares_fired: P_{f,k} over those of them on which the filter fires, alike.
       fired: share of the objects on which each filter fires, [filters].
+      images: number of objects that have any of the parts.
     """
 
     shares: NDArray[np.floating]
     shares_fired: NDArray[np.floating]
     fired: NDArray[np.floating]
+    images: int
 
     @staticmethod
     def of_none(radii: int, filters: int) -> "PartFigures":
         """Figures of a data set without part regions."""
         nothing = np.full((radii, filters, 0), np.nan)
-        return PartFigures(nothing, nothing, np.full(filters, np.nan))
+        return PartFigures(nothing, nothing, np.full(filters, np.nan), images=0)
 
 
 def measure_parts(
@@ -65,21 +67,24 @@ def measure_parts(
     side = predict.network.input_size
     found = _shares(predict, gathered, radii)
     controls = metrics.PartControlCounts((side, side), radius=radius)
+    annotated = np.zeros((), np.int64)
     done, mine = own_share(objects)
     none = {"masks": np.zeros((0, parts, side, side), bool), "weight": np.zeros(0)}
     for batch in itertools.chain([none], predict.batches(mine)):
         count = int(batch["weight"].sum())
         controls.update(batch["masks"][:count])
+        annotated += batch["masks"][:count].any(axis=(1, 2, 3)).sum()
         for name, layer in gathered.items():
             where = members[name][done : done + count]
             found[name].update(layer.valid.maps(done, count), batch["masks"][:count], where)
         done += count
-    of_all = hosts.total(controls.kept())
+    of_all = hosts.total(controls.kept() | {"annotated": annotated})
+    images = int(of_all["annotated"])
     center, random = metrics.PartControlCounts.of_counts(of_all)
     counts = hosts.total({name: shares.kept() for name, shares in found.items()})
     return (
-        {name: _figures(counts[name]) for name in gathered},
-        Controls(known(center), known(random), len(objects)),
+        {name: _figures(counts[name], images) for name in gathered},
+        Controls(known(center), known(random), images),
     )
 
 
@@ -101,9 +106,10 @@ def _shares(
     }
 
 
-def _figures(counts: Mapping[str, NDArray[np.int64]]) -> PartFigures:
+def _figures(counts: Mapping[str, NDArray[np.int64]], images: int) -> PartFigures:
     return PartFigures(
         shares=metrics.PartShares.of_counts(counts, "all"),
         shares_fired=metrics.PartShares.of_counts(counts, "fired"),
         fired=metrics.PartShares.fired_shares(counts),
+        images=images,
     )

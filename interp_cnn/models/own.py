@@ -246,7 +246,7 @@ def traced_module(module: nn.Module, side: int) -> TracedModule:
         return logits, _named_maps(variables)
 
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    logits, maps = jax.eval_shape(forward, image)
+    program, (logits, maps) = jax.make_jaxpr(forward, return_shape=True)(image)
     if not seen:
         raise RefusedModuleError(
             "calls no TemplateMask; call interp_cnn.layers.TemplateMask()(x) on the maps whose"
@@ -255,6 +255,12 @@ def traced_module(module: nn.Module, side: int) -> TracedModule:
     for name in seen:
         _check_maps(name, getattr(maps.get(name), "shape", None))
     _check_logits(logits, 1, "one image")
+    last = _last_operation(program.jaxpr, program.jaxpr.outvars[0])
+    if last in _PROBABILITIES:
+        raise RefusedModuleError(
+            f"returns the result of {_PROBABILITIES[last]}; return the logits before it, as the"
+            " losses and predictions take it themselves"
+        )
     return TracedModule(
         outputs=logits.shape[1],
         layers=tuple((name, maps[name].shape[-1], *what) for name, what in seen.items()),
@@ -292,6 +298,30 @@ def _check_logits(logits: Any, images: int, what_for: str, outputs: int | None =
     raise RefusedModuleError(
         f"returns {what}{of} for {what_for}; return logits [batch, outputs] and nothing else"
     )
+
+
+# The operations that end what is no logit; a softmax is the quotient of an exponential.
+_PROBABILITIES = {"logistic": "a sigmoid", "div of exp": "a softmax"}
+_SAME_VALUES = ("convert_element_type", "reshape", "squeeze", "copy", "stop_gradient")
+
+
+def _last_operation(program: Any, variable: Any) -> str:
+    """The operation of a jaxpr that makes a variable, changes of dtype and shape aside."""
+    for equation in program.eqns:
+        for place, result in enumerate(equation.outvars):
+            if result is not variable:
+                continue
+            inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+            if inner is not None:
+                inner = getattr(inner, "jaxpr", inner)
+                return _last_operation(inner, inner.outvars[place])
+            name = equation.primitive.name
+            if name in _SAME_VALUES:
+                return _last_operation(program, equation.invars[0])
+            if name == "div" and _last_operation(program, equation.invars[0]) == "exp":
+                return "div of exp"
+            return str(name)
+    return ""
 
 
 def _check_maps(name: str, shape: tuple[int, ...] | None) -> None:

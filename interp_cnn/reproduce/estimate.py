@@ -18,13 +18,14 @@ from interp_cnn.data.pipeline import NONE
 from interp_cnn.data.prepare import EMBEDDED, open_builder
 from interp_cnn.evaluation.results import Results
 from interp_cnn.models import AnyNetwork
-from interp_cnn.reproduce.execute import begun, finished, measured_seconds
+from interp_cnn.reproduce.execute import finished, folder_of, measured_seconds
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.tables import CATEGORIES, Experiment
 from interp_cnn.training import build, parallel
 from interp_cnn.training.frozen_cache import frozen_variables, output_bytes
 from interp_cnn.training.optim import make_optimizer
 from interp_cnn.training.state import init_state, init_variables
+from interp_cnn.workdir import begun
 
 _GIB = 2**30
 _ASSUMED_IMAGES = 2000  # for training, of data that are not prepared
@@ -99,7 +100,7 @@ def estimate(
             of_image, how = rate, "probe of a few steps"
         images, counted = _training_images(run)
         seconds = _seconds(run, of_image, images)
-        state = "begun" if begun(run, workdir) else "new"
+        state = "begun" if begun(folder_of(run, workdir)) else "new"
         costs.append(Cost(run.name, state, seconds, _disk(run), f"{how}, {images} {counted}"))
     return costs
 

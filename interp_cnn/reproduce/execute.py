@@ -14,7 +14,7 @@ from jax.errors import JaxRuntimeError
 from tqdm import tqdm
 
 from interp_cnn import commands, storage
-from interp_cnn.config import FREE_FIELDS, INTERPRETABLE, ORDINARY, first_difference
+from interp_cnn.config import FREE_FIELDS, first_difference
 from interp_cnn.evaluation.results import Results, read_results
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.processes import in_processes
@@ -26,9 +26,8 @@ from interp_cnn.workdir import (
     REPORT,
     RESULTS,
     RUNS,
-    START,
     TIME,
-    TRAINING_METRICS,
+    begun,
 )
 
 
@@ -85,20 +84,12 @@ def _results(file: epath.Path) -> Results | None:
         return None
 
 
-def begun(run: Run, workdir: epath.Path) -> bool:
-    """Whether training of a run has begun."""
-    networks = (START, ORDINARY, INTERPRETABLE)
-    files = (folder_of(run, workdir) / name / TRAINING_METRICS for name in networks)
-    with storage.reaching(workdir):
-        return any(file.exists() for file in files)
-
-
 def check_folders(planned: Sequence[Run], workdir: epath.Path) -> None:
     """Raise a ValueError where a run was begun with another configuration."""
     for run in planned:
         folder = folder_of(run, workdir)
         saved = _read(folder / CONFIG)
-        if saved is None or not begun(run, workdir):
+        if saved is None or not begun(folder):
             continue
         difference = first_difference(saved, run.config.to_dict())
         if difference:
@@ -211,10 +202,7 @@ def _lacks_device(error: RuntimeError) -> bool:
 
 def _train(run: Run, workdir: epath.Path, *, timed: bool) -> Results:
     folder = folder_of(run, workdir)
-    anew = not begun(run, workdir)
-    if anew:
-        # Left by a run that had no data or weights; other ones may be given now.
-        (folder / CONFIG).unlink(missing_ok=True)
+    anew = not begun(folder)
     # They would be taken for those of this configuration after a stop in between.
     for former in (folder / RESULTS, folder / REPORT / PAGE):
         former.unlink(missing_ok=True)

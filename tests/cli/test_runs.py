@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny import tiny_builder, tiny_config
+from tiny import tiny_builder, tiny_config, write_begun
 
 import interp_cnn
 from interp_cnn import commands
@@ -145,6 +145,7 @@ def test_a_work_directory_of_another_config_is_refused(tmp_path):
     claim_workdir(tmp_path / "run", config)
     config.eval.top = 3  # changes no training
     claim_workdir(tmp_path / "run", config)
+    write_begun(tmp_path / "run")
     config.train.momentum = 0.5
     with pytest.raises(ValueError, match=r"config.train.momentum is 0.9 there and 0.5 here"):
         claim_workdir(tmp_path / "run", config)

@@ -20,8 +20,9 @@ from class_folders import (
     write_photos,
 )
 from PIL import Image
-from tiny import tiny_config
+from tiny import tiny_config, write_begun
 
+import interp_cnn
 from interp_cnn import commands
 from interp_cnn.cli.config_flag import ConfigFlag, read_named_config
 from interp_cnn.config import default_config
@@ -386,7 +387,9 @@ def test_damaged_and_huge_photos(tmp_path, monkeypatch):
     write_photos(tmp_path, number=5)
     whole = (tmp_path / "cat" / "0.png").read_bytes()
     (tmp_path / "cat" / "cut.png").write_bytes(whole[:200])
-    with pytest.raises(ValueError, match=r"cat/cut\.png is damaged \(.*skip_damaged=True"):
+    with pytest.raises(
+        ValueError, match=r"cut\.png is damaged \(.*, --config\.data\.skip_damaged\.$"
+    ):
         scanned(tmp_path)
     (tmp_path / "cat" / "cut.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"cat/cut\.png is no image that can be read: copy it"):
@@ -749,6 +752,9 @@ def test_a_run_goes_on_with_the_photos_it_was_begun_with(tmp_path):
     claim_data(tmp_path, "folder/photos-1/1.0.0")
     claim_data(tmp_path, "folder/photos-1/1.0.0")
     claim_data(tmp_path, "")  # data that their configuration tells
+    claim_data(tmp_path, "folder/photos-0/1.0.0")  # nothing was trained with the others
+    claim_data(tmp_path, "folder/photos-1/1.0.0")
+    write_begun(tmp_path)
     with pytest.raises(ValueError, match=r"other data \(folder/photos-1/1\.0\.0 there, folder/p"):
         claim_data(tmp_path, "folder/photos-2/1.0.0")
 
@@ -892,6 +898,23 @@ def test_the_work_directory_is_named_by_the_folder(monkeypatch):
     assert flag.default_workdir == "runs/folder-path=photos-net=small"
 
 
+def test_paths_mean_the_same_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.h5").touch()
+    flag = object.__new__(ConfigFlag)
+    flag._flag = type("Flag", (), {"value": "embedded"})
+    given = {"data.data_dir": "prepared", "data.manual_dir": "", "weights": "w.h5"}
+    flag._overrides = list(given.items())
+    flag.load()
+    config = flag.value
+    assert (config.data.data_dir, config.data.manual_dir) == (str(tmp_path / "prepared"), "")
+    assert config.weights == str(tmp_path / "w.h5")
+    flag._overrides = [("weights", "download"), ("data.annotations", "a.csv")]
+    flag.load()
+    assert flag.value.weights == "download"
+    assert flag.value.data.annotations == str(tmp_path / "a.csv")
+
+
 # A run without annotations.
 
 
@@ -917,6 +940,10 @@ def test_figures_without_parts(plain_run):
         assert layer.location_instability.value is None and layer.mutual_information is not None
         assert 0 <= layer.behaviour.fired_share <= 1 and 0 <= layer.behaviour.same_place <= 1
         assert layer.behaviour.peak_spread >= 0
+    table = interp_cnn.load(plain_run[1]).filters
+    for name, layer in results.networks["interpretable"].layers.items():
+        shares = [row.fired_share for row in table.of_layer(name)]
+        assert np.mean(shares) == pytest.approx(layer.behaviour.fired_share)
     table = (plain_run[1] / "table.md").read_text()
     assert "No parts are annotated." in table
     rows = [line for line in table.splitlines() if line.startswith("|")]

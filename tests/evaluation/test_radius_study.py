@@ -61,7 +61,9 @@ def test_the_evaluation_measures_other_radii_too(run):
     share = evaluation.result.layers[NEW_CONV].fired_share
     assert share == pytest.approx(fires.mean(), abs=0.02)
     controls = evaluation.part_controls
-    assert 0 <= controls.random < controls.center <= 1 and controls.images == len(photos)
+    annotated = sum(photo["masks"].any() for photo in photos)
+    assert controls.images == figures.images == fired.images == annotated
+    assert 0 <= controls.random < controls.center <= 1
     for value, shares in zip(values, expected, strict=True):
         assert value == pytest.approx(metrics.summarize_parts(shares).mean, abs=0.02)
     assert max(values) - min(values) > 0.05 and (radii[0], radii[-1]) == (

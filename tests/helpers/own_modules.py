@@ -142,6 +142,22 @@ class NoLogits(nn.Module):
         return TemplateMask()(nn.relu(x))
 
 
+class Sigmoid(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = TemplateMask()(nn.relu(x))
+        return nn.sigmoid(nn.Dense(2)(x.mean(axis=(1, 2)))).astype(jnp.float32)
+
+
+class Softmax(nn.Module):
+    temperature: float = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(2)(TemplateMask()(nn.relu(x)).mean(axis=(1, 2)))
+        return x / self.temperature if self.temperature else nn.softmax(x)
+
+
 class TwoResults(nn.Module):
     @nn.compact
     def __call__(self, x):

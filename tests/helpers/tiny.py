@@ -74,3 +74,9 @@ def killed_in_call(make, number):
         return call
 
     return made
+
+
+def write_begun(workdir):
+    """What a network in training leaves first."""
+    (workdir / "start").mkdir(parents=True)
+    (workdir / "start" / "metrics.jsonl").touch()

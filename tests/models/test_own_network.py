@@ -305,6 +305,8 @@ def test_a_module_may_say_its_receptive_fields():
         ("own_modules:NoMask", r"NoMask calls no TemplateMask; call interp_cnn.layers.TemplateMas"),
         ("own_modules:NoLogits", r"returns an array \[1, 16, 16, 3\] for one image; return logits"),
         ("own_modules:TwoResults", r"returns tuple for one image"),
+        ("own_modules:Sigmoid", r"returns the result of a sigmoid; return the logits before it"),
+        ("own_modules:Softmax", r"returns the result of a softmax; return the logits before it"),
         ("own_modules:CallsTwice", r"calls the TemplateMask 'mask' twice; give each place"),
         ("own_modules:NoRelu", r"'mask' maps with negative values, such as -[\d.]+; call it behin"),
         ("own_modules:OnePosition", r"'mask' maps of one position.*; call it before the pooling"),
@@ -332,6 +334,11 @@ def test_what_is_no_network_gets_one_sentence(name, message):
     with pytest.raises(ValueError, match=message) as caught:
         own_network(name, input_size=side)
     assert "\n" not in str(caught.value) and name in str(caught.value)
+
+
+def test_logits_over_a_temperature_are_logits():
+    network = own_network("own_modules:Softmax", input_size=16, options=[("temperature", 2.0)])
+    assert network.num_outputs == 2
 
 
 def test_numbers_of_outputs_options_and_masks_that_do_not_fit():

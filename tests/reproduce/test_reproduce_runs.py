@@ -13,7 +13,7 @@ import pytest
 from made_results import made_results
 from pages import check_page
 from repository import ROOT
-from tiny import tiny_builder
+from tiny import tiny_builder, write_begun
 from voc_part_folder import write_published
 
 from interp_cnn import commands
@@ -94,8 +94,7 @@ def test_another_evaluation_is_done_anew_and_another_training_refused(trained, t
 def test_a_run_that_was_stopped_in_its_start_has_begun(tmp_path):
     (run, _) = plan(read_request(**REQUEST))
     folder = execute.folder_of(run, tmp_path)
-    (folder / "start").mkdir(parents=True)
-    (folder / "start" / "metrics.jsonl").touch()
+    write_begun(folder)
     (folder / "config.json").write_text(run.config.to_json_best_effort())
     execute.check_folders([run], tmp_path)
     (other, _) = plan(read_request(**REQUEST, settings=["train.learning_rate=0.001"]))

@@ -131,4 +131,6 @@ def digests(folder: Folder, *, skip_damaged: bool) -> dict[str, bytes]:
 
 def refused(path: Path, error: UnusablePhoto) -> ValueError:
     """The error that stops at a photo that cannot be used."""
-    return ValueError(f"The image {path} {error}, or leave such images out with skip_damaged=True.")
+    return ValueError(
+        f"The image {path} {error}, or leave such images out, --config.data.skip_damaged."
+    )

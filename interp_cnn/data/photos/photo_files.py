@@ -125,8 +125,8 @@ class Photos:
                 _leave_out("missing", path, "there is no such file", counts)
                 return None
             raise FileNotFoundError(
-                f"The image {path} is missing: copy it there, or leave such images out with"
-                " skip_damaged=True."
+                f"The image {path} is missing: copy it there, or leave such images out,"
+                " --config.data.skip_damaged."
             )
         data = path.read_bytes()
         try:
@@ -139,8 +139,8 @@ class Photos:
                 _leave_out("damaged", path, error, counts)
                 return None
             raise ValueError(
-                f"The image {path} is damaged ({error}): copy it again, or leave such images out "
-                "with skip_damaged=True."
+                f"The image {path} is damaged ({error}): copy it again, or leave such images out, "
+                "--config.data.skip_damaged."
             ) from error
         # One photo of several objects may be there once per object, under different names; the
         # bytes tell. The split hangs on them alone, so it is the same in every config.
