@@ -54,7 +54,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     """Train every network of a configuration, evaluate all, write table and picture.
 
     Args:
-      config: the configuration of the run, see `interp_cnn.config`.
+      config: the configuration of the run, see `interp_cnn.config`; its radius of the regions
+        counts, not one that was measured in the directory (`with_saved_radius`).
       workdir: the directory for everything that is written, on disk or in a bucket; a run that was
         interrupted goes on.
 
@@ -95,7 +96,7 @@ def _same_config(config: ml_collections.ConfigDict) -> None:
     """Raise a ValueError where another host has another configuration."""
 
     def difference(first: str, other: str) -> str | None:
-        own = ("data.data_dir", "data.manual_dir", "data.threads", "weights")
+        own = (*("data.data_dir", "data.manual_dir", "data.annotations"), "data.threads", "weights")
         return first_difference(json.loads(first), json.loads(other), free=own)
 
     hosts.same_everywhere("the configuration", config.to_json_best_effort(), difference)

@@ -86,7 +86,7 @@ def frozen_features_folder(workdir: epath.Path) -> Path:
 def begun(workdir: epath.Path) -> bool:
     """Whether the training of any network has begun in a directory."""
     networks = (START, ORDINARY, INTERPRETABLE)
-    files = (workdir / name / TRAINING_METRICS for name in networks)
+    files = (workdir / name / of for name in networks for of in (TRAINING_METRICS, CHECKPOINTS))
     with storage.reaching(workdir):
         return any(file.exists() for file in files)
 
@@ -106,7 +106,8 @@ def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> Non
     with storage.reaching(file):
         claimed = file.exists()
     if claimed and not begun(workdir):
-        read_config(workdir)  # it may be replaced if it is one, and not a file of another program
+        if "train" not in _saved_config(file):
+            raise ValueError(f"{file} is of another program; choose another --workdir")
     elif claimed:
         difference = first_difference(_saved_config(file), config.to_dict())
         if difference:
@@ -138,8 +139,7 @@ def alone_in(workdir: epath.Path) -> Iterator[None]:
             f" (if there is none, delete {workdir / _LOCK})"
         ) from None
     except (OSError, NotImplementedError):
-        yield  # a disk without locks, or one that cannot be written, which is said elsewhere
-        return
+        pass  # a disk without locks, or one that cannot be written, which is said elsewhere
     try:
         yield
     finally:
@@ -158,11 +158,10 @@ def training_metrics(text: str) -> list[dict[str, Any]]:
 
 
 def saved_radius(workdir: epath.Path) -> float | None:
-    """The radius of the regions in the configuration of a directory; None where it has none."""
-    try:
-        fields = _saved_config(workdir / CONFIG).get("eval")
-    except (FileNotFoundError, NotADirectoryError):
+    """The radius of the regions that a run in a directory has; None without one."""
+    if not begun(workdir):
         return None
+    fields = _saved_config(workdir / CONFIG).get("eval")
     radius = fields.get("radius") if isinstance(fields, dict) else None
     return radius if isinstance(radius, float) else None
 

@@ -85,9 +85,23 @@ def test_a_refused_process_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize("section", [[1], "x", {}, {"radius": None}, {"radius": True}])
 def test_a_saved_radius_that_is_none(tmp_path, section):
+    write_begun(tmp_path)
     (tmp_path / CONFIG).write_text(json.dumps({"eval": section}))
     assert saved_radius(tmp_path) is None
+
+
+def test_a_radius_is_that_of_a_run(tmp_path):
     assert saved_radius(tmp_path / "nowhere") is None
+    (tmp_path / CONFIG).write_text(json.dumps({"eval": {"radius": 9.5}}))
+    assert saved_radius(tmp_path) is None  # of a start that failed
+    (tmp_path / "ordinary" / "checkpoints").mkdir(parents=True)
+    assert saved_radius(tmp_path) == 9.5
+
+
+def test_the_file_of_another_program_is_kept(tmp_path):
+    (tmp_path / CONFIG).write_text('{"port": 80}')
+    with pytest.raises(ValueError, match="is of another program; choose another --workdir"):
+        claim_workdir(tmp_path, tiny_config())
 
 
 def test_lines_of_metrics_that_are_none():

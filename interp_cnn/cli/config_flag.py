@@ -3,6 +3,7 @@
 import importlib.machinery
 import importlib.util
 import inspect
+import os
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,13 +91,11 @@ class ConfigFlag:
 
 
 def _with_absolute_paths(config: ml_collections.ConfigDict) -> None:
-    """Let paths mean the same from every folder, as those of a run that is evaluated later."""
-    for group, name in (("data", "data_dir"), ("data", "manual_dir"), ("data", "annotations")):
-        path = config[group][name]
-        if path and "://" not in path:
-            config[group][name] = str(Path(path).expanduser().absolute())
-    if config.weights and Path(config.weights).expanduser().is_file():
-        config.weights = str(Path(config.weights).expanduser().absolute())
+    """Let the folders of the data be found from every folder, when the run is evaluated later."""
+    for name in ("data_dir", "manual_dir"):
+        path = config.data[name]
+        if path and ":/" not in path:  # no address
+            config.data[name] = os.path.abspath(os.path.expanduser(path))
 
 
 def read_named_config(text: str) -> ml_collections.ConfigDict:

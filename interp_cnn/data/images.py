@@ -23,14 +23,15 @@ def as_rgb(image: Image.Image, opened: Image.Image | None = None) -> Image.Image
     Raises:
       ValueError: for pixels of 32 bits, which have no white.
     """
+    source = image if opened is None else opened
     if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.int64)
-        if _white_is_zero(image if opened is None else opened):
+        if _white_is_zero(source):
             levels = 65535 - levels
         if "transparency" in image.info:  # the level that stands for nothing
             levels[levels == image.info["transparency"]] = 65535
         # Only these say that they have 16 bits; what looks like 8 bits in others would be black.
-        unknown = image.mode == "I" and image.format not in ("PNG", "PPM")
+        unknown = image.mode == "I" and source.format not in ("PNG", "PPM")
         dark = unknown and 0 < levels.max(initial=0) <= 255
         if levels.min(initial=0) < 0 or levels.max(initial=0) > 65535 or dark:
             raise ValueError("its pixels have 32 bits; save it with 8 or 16")

@@ -300,9 +300,9 @@ def _check_logits(logits: Any, images: int, what_for: str, outputs: int | None =
     )
 
 
-# The operations that end what is no logit; a softmax is the quotient of an exponential.
-_PROBABILITIES = {"logistic": "a sigmoid", "div of exp": "a softmax"}
-_SAME_VALUES = ("convert_element_type", "reshape", "squeeze", "copy", "stop_gradient")
+# The operations that end what is no logit; a softmax is an exponential over a sum.
+_PROBABILITIES = {"logistic": "a sigmoid", "softmax": "a softmax"}
+_SAME_VALUES = ("broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze")
 
 
 def _last_operation(program: Any, variable: Any) -> str:
@@ -312,14 +312,17 @@ def _last_operation(program: Any, variable: Any) -> str:
             if result is not variable:
                 continue
             inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-            if inner is not None:
-                inner = getattr(inner, "jaxpr", inner)
+            inner = getattr(inner, "jaxpr", inner)
+            if len(getattr(inner, "outvars", ())) == len(equation.outvars):
                 return _last_operation(inner, inner.outvars[place])
             name = equation.primitive.name
             if name in _SAME_VALUES:
                 return _last_operation(program, equation.invars[0])
-            if name == "div" and _last_operation(program, equation.invars[0]) == "exp":
-                return "div of exp"
+            if name == "div" and [_last_operation(program, of) for of in equation.invars] == [
+                "exp",
+                "reduce_sum",
+            ]:
+                return "softmax"
             return str(name)
     return ""
 

@@ -203,6 +203,9 @@ def _lacks_device(error: RuntimeError) -> bool:
 def _train(run: Run, workdir: epath.Path, *, timed: bool) -> Results:
     folder = folder_of(run, workdir)
     anew = not begun(folder)
+    if anew:
+        # Left by a run that had no data or weights, perhaps damaged.
+        (folder / CONFIG).unlink(missing_ok=True)
     # They would be taken for those of this configuration after a stop in between.
     for former in (folder / RESULTS, folder / REPORT / PAGE):
         former.unlink(missing_ok=True)

@@ -133,9 +133,9 @@ def check_box(box: Box, photo: Image.Image, name: object) -> None:
         raise ValueError(
             f"box is {box!r:.80} for {name}; give four numbers, (ymin, xmin, ymax, xmax)"
         ) from error
-    if bottom <= 1 and right <= 1 and (photo.height, photo.width) != (1, 1):
+    if 0 <= top < bottom <= 1 and 0 <= left < right <= 1 and max(photo.size) > 1:
         raise ValueError(
-            f"box is {top:g},{left:g},{bottom:g},{right:g} for {name}, less than a pixel; give"
+            f"box is {top:g},{left:g},{bottom:g},{right:g} for {name}, one pixel at most; give"
             " pixels, not shares of the sides"
         )
     if not (0 <= top < bottom <= photo.height and 0 <= left < right <= photo.width):

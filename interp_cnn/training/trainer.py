@@ -64,7 +64,7 @@ class _StopSignal:
             self._previous = {
                 number: signal.signal(number, self._note)
                 for number in (signal.SIGTERM, signal.SIGINT)
-                if number == signal.SIGTERM or callable(signal.getsignal(number))
+                if signal.getsignal(number) not in (signal.SIG_IGN, None)
             }
         return self
 

@@ -181,6 +181,18 @@ def make_sets(root):
     make_kaggle(root, "trainset", "testset")
 
 
+def make_flat_test_parts(root):
+    write_photos(root / "seg_train", number=2)
+    for name in ("cat", "dog"):
+        (root / name).rename(root / {"cat": "seg_test", "dog": "seg_pred"}[name])
+
+
+def make_years(root):
+    for name, other in (("cat", "train2017"), ("dog", "val2017")):
+        shutil.copytree(root / name, root / "annotations", dirs_exist_ok=True)
+        (root / name).rename(root / other)
+
+
 def make_three_parts(root):
     make_kaggle(root, "seg_train", "seg_test")
     shutil.copytree(root / "seg_test" / "cat", root / "seg_pred")
@@ -214,6 +226,8 @@ def make_no_text(root):
         (make_flat_kaggle, ValueError, r"has test1/, train/ and no test/: add it, or put the"),
         (make_words, ValueError, r"has TestImages/, TrainImages/ and no train/ and no test/: ren"),
         (make_sets, ValueError, r"has testset/, trainset/ and no train/ and no test/: rename"),
+        (make_flat_test_parts, ValueError, r"has seg_test/, seg_train/ and no train/ and no te"),
+        (make_years, ValueError, r"has train2017/, val2017/ and no train/ and no test/: rename"),
         (make_three_parts, ValueError, r"has seg_test/, seg_train/ and no train/ and no test/"),
         (make_half_beside_more, ValueError, r"has train/ and no test/: add it, or put the fol"),
         (make_unsorted_test, ValueError, r"photos/test has no folders of classes: sort its photos"),
@@ -900,19 +914,17 @@ def test_the_work_directory_is_named_by_the_folder(monkeypatch):
 
 def test_paths_mean_the_same_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "w.h5").touch()
     flag = object.__new__(ConfigFlag)
     flag._flag = type("Flag", (), {"value": "embedded"})
-    given = {"data.data_dir": "prepared", "data.manual_dir": "", "weights": "w.h5"}
-    flag._overrides = list(given.items())
-    flag.load()
-    config = flag.value
-    assert (config.data.data_dir, config.data.manual_dir) == (str(tmp_path / "prepared"), "")
-    assert config.weights == str(tmp_path / "w.h5")
-    flag._overrides = [("weights", "download"), ("data.annotations", "a.csv")]
-    flag.load()
-    assert flag.value.weights == "download"
-    assert flag.value.data.annotations == str(tmp_path / "a.csv")
+    for given, expected in (
+        ("prepared", str(tmp_path / "prepared")),
+        ("~nobody-of-this-name/x", str(tmp_path / "~nobody-of-this-name" / "x")),
+        ("gs:/bucket/x", "gs:/bucket/x"),
+        ("", ""),
+    ):
+        flag._overrides = [("data.data_dir", given), ("data.manual_dir", given)]
+        flag.load()
+        assert (flag.value.data.data_dir, flag.value.data.manual_dir) == (expected, expected)
 
 
 # A run without annotations.

@@ -76,6 +76,12 @@ def test_16_bits_that_count_from_white(tmp_path):
         assert np.asarray(found)[0, :, 0].tolist() == [255, 0]
 
 
+def test_16_bits_of_a_pgm_are_16_where_it_is_turned_too():
+    data = b"P5 2 1 65535\n" + np.array([100, 115], ">u2").tobytes()
+    for found in (upright(data)[0], as_photo(Image.open(io.BytesIO(data)))):
+        assert np.asarray(found).max() == 0
+
+
 def test_16_bits_with_a_transparent_level():
     levels = np.array([[0, 257, 65535, 1000]], np.uint16)
     file = io.BytesIO()

@@ -149,6 +149,13 @@ class Sigmoid(nn.Module):
         return nn.sigmoid(nn.Dense(2)(x.mean(axis=(1, 2)))).astype(jnp.float32)
 
 
+class Similarity(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(2)(TemplateMask()(nn.relu(x)).mean(axis=(1, 2)))
+        return jnp.exp(-jnp.square(x)) / 0.1  # to two prototypes
+
+
 class Softmax(nn.Module):
     temperature: float = 0.0
 

@@ -339,6 +339,7 @@ def test_what_is_no_network_gets_one_sentence(name, message):
 def test_logits_over_a_temperature_are_logits():
     network = own_network("own_modules:Softmax", input_size=16, options=[("temperature", 2.0)])
     assert network.num_outputs == 2
+    assert own_network("own_modules:Similarity", input_size=16).num_outputs == 2
 
 
 def test_numbers_of_outputs_options_and_masks_that_do_not_fit():

@@ -164,7 +164,7 @@ def test_boxes_are_cut_out(trained, encoded):
     for wrong in (boxes[:2], [*boxes, None]):
         with pytest.raises(ValueError, match="boxes are not as many as images; give one for each"):
             trained.predict(photos, boxes=wrong)
-    with pytest.raises(ValueError, match=r"box is 0,0,0\.5,0\.5 for .*, less than a pixel"):
+    with pytest.raises(ValueError, match=r"box is 0,0,0\.5,0\.5 for .*, one pixel at"):
         trained.predict(photos[:1], boxes=[(0, 0, 0.5, 0.5)])
     with pytest.raises(ValueError, match=r"box is 5,5,5,9, images\[1\] is 64 pixels high"):
         trained.predict(photos[:2], boxes=[None, (5, 5, 5, 9)])

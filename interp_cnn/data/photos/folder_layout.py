@@ -22,6 +22,7 @@ SUFFIXES = frozenset(
 _TRAINS = frozenset("train training trainset trainingset".split())
 _TESTS = frozenset("test testing testset val valid validation valset".split())
 _PARTS = _TRAINS | _TESTS
+_BESIDE = frozenset("data image images imgs photos seg set".split())  # in such a name
 _NO_PHOTOS = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders
 _MACOS = "__MACOSX"  # a folder that macOS puts into archives
 
@@ -163,14 +164,20 @@ def _splits(root: Path) -> tuple[str, ...]:
 def _parts_of_a_split(root: Path, names: Sequence[str], *, certain: bool) -> list[str]:
     """Which folders hold a part of the data, none where all are more likely classes.
 
-    There are none but such; or `seg_train` beside `seg_test`, with folders of classes or alone; or
-    one for the training has folders. A class may well be called train, beside a bus and a car.
+    There are none but such; or `seg_train` beside `seg_test`; or `ours_train` beside `ours_test`
+    with folders of classes or alone; or one for the training has folders. A class may well be
+    called train, beside a bus and a car.
     """
+    for plain in (True, False):
+        trains, tests = (
+            [n for n in names if _words(n) & of and (not plain or _words(n) <= _PARTS | _BESIDE)]
+            for of in (_TRAINS, _TESTS)
+        )
+        both = sorted({*trains, *tests})
+        alone = len(both) == len(names) or all(_folders(root / name) for name in both)
+        if trains and tests and (plain or alone):
+            return both
     named = [name for name in names if name.lower() in _PARTS]
-    trains, tests = ([n for n in names if _words(n) & of] for of in (_TRAINS, _TESTS))
-    both = sorted({*trains, *tests})
-    if trains and tests and (len(both) == len(names) or all(_folders(root / n) for n in both)):
-        return both
     nested = [name for name in named if name.lower() in _TRAINS and _folders(root / name)]
     return named if certain or nested or len(named) == len(names) else []
 
