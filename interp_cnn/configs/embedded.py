@@ -2,7 +2,7 @@
 
     interp-cnn train
 
-This is what `train` takes without `--config`. Two cores take some ten minutes for data, both
+This is what `train` takes without `--config`. Two cores take four to eleven minutes for data, both
 networks and evaluation.
 Another category: --config embedded:category=rabbit
 All six, told from each other: --config embedded:category=all,task=softmax
