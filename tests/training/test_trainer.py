@@ -77,6 +77,15 @@ def test_resumed_equals_uninterrupted_bit_for_bit(data, tmp_path, monkeypatch, u
     assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
 
 
+@pytest.fixture
+def foreground():
+    """Ctrl-C acts as in a terminal, also where these tests run in the background of a shell."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])  # Ctrl-C
 def test_a_signal_saves_and_the_next_run_goes_on(
     data, tmp_path, monkeypatch, uninterrupted, number
@@ -117,6 +126,7 @@ def test_an_interrupt_that_is_ignored_stays_so(data, tmp_path, monkeypatch, unin
     assert_same(state, tmp_path, uninterrupted)
 
 
+@pytest.mark.usefixtures("foreground")
 def test_a_second_interrupt_does_not_wait(data, tmp_path, monkeypatch):
     def interrupted(self):
         os.kill(os.getpid(), signal.SIGINT)
