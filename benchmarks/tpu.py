@@ -338,7 +338,7 @@ def print_tables(cache: Cache, flags: argparse.Namespace) -> None:
             rows.append(_row(case, cache.records.get(case.key), ordinary))
         _table(_HEAD, rows)
     if "largest" in flags.parts:
-        print("\nLargest batch of a device that compiles (a multiple of 8):\n")
+        print("\nLargest batch of a device that was seen to compile (a multiple of 8):\n")
         head = ("topology", "network", "variant", "dtype", "images a device")
         _table(
             head,
