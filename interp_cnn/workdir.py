@@ -159,9 +159,10 @@ def training_metrics(text: str) -> list[dict[str, Any]]:
 
 def saved_radius(workdir: epath.Path) -> float | None:
     """The radius of the regions that a run in a directory has; None without one."""
-    if not begun(workdir):
+    try:
+        fields = _saved_config(workdir / CONFIG).get("eval") if begun(workdir) else None
+    except FileNotFoundError:  # it is written again
         return None
-    fields = _saved_config(workdir / CONFIG).get("eval")
     radius = fields.get("radius") if isinstance(fields, dict) else None
     return radius if isinstance(radius, float) else None
 

@@ -96,6 +96,8 @@ def test_a_radius_is_that_of_a_run(tmp_path):
     assert saved_radius(tmp_path) is None  # of a start that failed
     (tmp_path / "ordinary" / "checkpoints").mkdir(parents=True)
     assert saved_radius(tmp_path) == 9.5
+    (tmp_path / CONFIG).unlink()
+    assert saved_radius(tmp_path) is None
 
 
 def test_the_file_of_another_program_is_kept(tmp_path):
