@@ -299,6 +299,7 @@ def test_names_of_other_photos(copy, tmp_path):
     (others / "30000.JPEG").mkdir()
     builder = prepare(tmp_path / "tfds", copy)
     assert builder.info.metadata["summary"]["other"]["examples"] == 14
+    assert builder.info.metadata["summary"]["other"]["photos"] == 14  # each by its own name
     (others / "40000.JPEG").symlink_to(others / "nowhere.JPEG")
     with pytest.raises(FileNotFoundError, match=r"The image .*40000\.JPEG is missing"):
         prepare(tmp_path / "tfds", copy)

@@ -177,15 +177,17 @@ def read_others(
     examples, counts = [], Counts()
     keys: set[str] = set()
     for path in paths:
-        photo = photos.open(path, f"neg/{path.stem}", counts)
+        key = f"neg/{path.stem}"
+        if key in keys:  # 00001.jpg beside 00001.JPEG
+            key = f"neg/{path.name}"
+        keys.add(key)
+        photo = photos.open(path, key, counts)
         if photo is None:
             continue
         if (sides or {}).get(photo.photo_id, photo.in_test) != photo.in_test:
             counts.leave_out(OTHER_SIDE)
             continue
         bbox = np.array([0, 0, *photo.size], np.float32)
-        key = f"neg/{path.stem if f'neg/{path.stem}' not in keys else path.name}"
-        keys.add(key)
         examples.append(Example(key, path, photo.photo_id, photo.in_test, 0, bbox, []))
         counts.add(examples[-1])
     return examples, counts
