@@ -180,21 +180,28 @@ def claim_data(workdir: epath.Path, identity: str) -> None:
     if not identity:
         return
     file = storage.as_path(workdir) / DATA
-    if not begun(workdir):
+    known = _noted_data(file) if begun(workdir) else None
+    if known is None:
         storage.write(file, json.dumps({"data": identity}) + "\n")
-        return
-    try:
-        known = json.loads(storage.read(file).decode())["data"]
-    except FileNotFoundError:
-        storage.write(file, json.dumps({"data": identity}) + "\n")
-        return
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged ({error}); delete it to go on") from error
-    if known != identity:
+    elif known != identity:
         raise ValueError(
             f"{workdir} belongs to a run with other data ({known} there, {identity} here);"
             " choose another --workdir, or delete that one"
         )
+
+
+def _noted_data(file: epath.Path) -> str | None:
+    """What a data.json says, None where there is none.
+
+    Raises:
+      ValueError: where it is damaged.
+    """
+    try:
+        return str(json.loads(storage.read(file).decode())["data"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it to go on") from error
 
 
 def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:

@@ -102,16 +102,16 @@ def explain_pixels(
     names = [name.replace("_", " ") for name in parts.names]
     softmax = config.train.task == SOFTMAX
     yes = says_yes(logit, softmax=softmax)
-    category = parts.categories[output].replace("_", " ")
+    answer = parts.categories[output].replace("_", " ")
     if not yes and len(parts.categories) > 1:
-        category = f"{category}, nor any of the others"
+        answer += ", nor any of the others"
     strongest = _strongest(values if yes else -values, filters)
     if names:
         shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
-        sentence = explanation(category, logit, shares, softmax=softmax)
+        sentence = explanation(answer, logit, shares, softmax=softmax)
     else:
         most = _strongest(values if yes else -values, _NAMED)
-        shares, sentence = {}, explanation_by_filters(category, logit, most, softmax=softmax)
+        shares, sentence = {}, explanation_by_filters(answer, logit, most, softmax=softmax)
     named = [
         FilterShare(
             unit=unit,

@@ -39,8 +39,8 @@ class _StopSignal:
     """Notes SIGTERM and Ctrl-C instead of dying of them, so that the step at hand can be saved.
 
     A second Ctrl-C does not wait for that, and one that the process ignores, as in the background
-    of a shell, stays ignored. With several hosts JAX notes SIGTERM, and tells all of
-    them; Ctrl-C acts as usual.
+    of a shell, stays ignored. With several hosts JAX notes SIGTERM, and tells all of them; Ctrl-C
+    acts as usual.
 
     Attributes:
       received: the name of the signal; "" as long as there was none.

@@ -168,18 +168,19 @@ def _parts_of_a_split(root: Path, names: Sequence[str], *, certain: bool) -> lis
     with folders of classes or alone; or one for the training has folders. A class may well be
     called train, beside a bus and a car.
     """
-    for plain in (True, False):
-        trains, tests = (
-            [n for n in names if _words(n) & of and (not plain or _words(n) <= _PARTS | _BESIDE)]
-            for of in (_TRAINS, _TESTS)
-        )
-        both = sorted({*trains, *tests})
-        alone = len(both) == len(names) or all(_folders(root / name) for name in both)
-        if trains and tests and (plain or alone):
-            return both
+    plain = _train_and_test([name for name in names if _words(name) <= _PARTS | _BESIDE])
+    both = plain or _train_and_test(names)
+    if both and (plain or len(both) == len(names) or all(_folders(root / n) for n in both)):
+        return both
     named = [name for name in names if name.lower() in _PARTS]
     nested = [name for name in named if name.lower() in _TRAINS and _folders(root / name)]
     return named if certain or nested or len(named) == len(names) else []
+
+
+def _train_and_test(names: Sequence[str]) -> list[str]:
+    """The names with a word for a part of the data, none where there are not both kinds."""
+    trains, tests = ([name for name in names if _words(name) & of] for of in (_TRAINS, _TESTS))
+    return sorted({*trains, *tests}) if trains and tests else []
 
 
 def _words(name: str) -> set[str]:
