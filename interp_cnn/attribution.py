@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from interp_cnn.metrics.best import best_of_filters
+from interp_cnn.metrics.followed_parts import FOLLOWS_BELOW
 from interp_cnn.models import AnyNetwork
 
 Head = Callable[[jax.Array], jax.Array]
@@ -97,14 +98,18 @@ def _contributions(
     method: Method,
     filters_at_once: int,
 ) -> jax.Array:
+    # The difference of two logits in bfloat16 may be all rounding.
+    exact = network.in_float32()
+
     def head(maps: jax.Array) -> jax.Array:
         # Nothing below the maps is used, so the compiler leaves the backbone out.
-        return network.apply(variables, images, given_maps={layer: maps})[0]
+        return exact.apply(variables, images, given_maps={layer: maps})[0]
 
-    _, maps = network.apply(variables, images)
+    _, found = network.apply(variables, images)
+    maps = found[layer].astype(jnp.float32)
     if method == "gradient":
-        return gradient_times_activation(head, maps[layer], output=output)
-    return leave_one_out(head, maps[layer], output=output, filters_at_once=filters_at_once)
+        return gradient_times_activation(head, maps, output=output)
+    return leave_one_out(head, maps, output=output, filters_at_once=filters_at_once)
 
 
 def filter_contributions(
@@ -120,7 +125,8 @@ def filter_contributions(
     """What each filter of an interpretable layer contributed to a logit.
 
     `"leave_one_out"` is exact: the logit minus the logit with the filter's map set to zero.
-    The backbone runs once; for each filter only what comes behind the layer is computed again.
+    The backbone runs once; for each filter only what comes behind the layer is computed again,
+    in float32, also where the network computes in bfloat16.
     `"gradient"` is the gradient of the logit times the map, summed over positions: one
     backward pass, and an estimate.
 
@@ -161,7 +167,7 @@ def part_of_filters(interpretability: ArrayLike, tracking_ratio: ArrayLike) -> N
     """The part that each filter stands for: `argmax_k P_{f,k}`.
 
     Where the data have no part regions it is the landmark that the filter follows best,
-    `argmin_k R_{f,k}`.
+    `argmin_k R_{f,k}`, if that ratio is below 0.8.
 
     Args:
       interpretability: P_{f,k}, [filters, parts]; 0 columns where the data have no part regions.
@@ -169,11 +175,12 @@ def part_of_filters(interpretability: ArrayLike, tracking_ratio: ArrayLike) -> N
 
     Returns:
       Index of a part, or of a landmark, [filters]; -1 for a filter that was never associated with
-      any part, or has no known ratio.
+      any part, or follows no landmark.
     """
     shares = np.asarray(interpretability, np.float64)
     if not shares.shape[1]:
-        return best_of_filters(tracking_ratio, largest=False)[0]
+        landmark, ratio = best_of_filters(tracking_ratio, largest=False)
+        return np.where(ratio < FOLLOWS_BELOW, landmark, -1)
     part, share = best_of_filters(shares, largest=True)
     return np.where(share > 0, part, -1)
 
@@ -247,14 +254,32 @@ def shares_of_answer(
       softmax: see `says_yes`.
 
     Returns:
-      As `contributions_by_part`, of the contributions that have the sign of the answer; all 0
-      where these are together less than a tenth of the logit, on which the answer does not rest.
+      As `contributions_by_part`, of what `speaking_for_answer` returns.
+    """
+    side = speaking_for_answer(contributions, logit=logit, softmax=softmax)
+    return contributions_by_part(side, part_of_filter, names)
+
+
+def speaking_for_answer(
+    contributions: ArrayLike, *, logit: float, softmax: bool = False
+) -> NDArray[np.float64]:
+    """What each filter says for the answer: for a yes, or against the category.
+
+    Args:
+      contributions: see `contributions_by_part`.
+      logit: logit that the contributions belong to, the highest one.
+      softmax: see `says_yes`.
+
+    Returns:
+      Contributions that have the sign of the answer, turned to be above 0, and 0 for the others,
+      [filters]; all 0 where they are together less than a tenth of the logit, on which the answer
+      does not rest. A logit of a softmax has no such scale: only its distance from the others
+      counts.
     """
     values = np.asarray(contributions, np.float64)
     side = np.maximum(values if says_yes(logit, softmax=softmax) else -values, 0)
-    if not softmax and side.sum() < _FAINT * abs(logit):
-        side = np.zeros_like(side)
-    return contributions_by_part(side, part_of_filter, names)
+    faint = not softmax and side.sum() < _FAINT * abs(logit)
+    return np.zeros_like(side) if faint else side
 
 
 def explanation(

@@ -59,6 +59,20 @@ def test_leave_one_out_is_the_difference_of_two_forward_passes(small, layer, con
         np.testing.assert_allclose(values[:, unit], expected, atol=1e-5 * np.abs(whole).max())
 
 
+@pytest.mark.parametrize("method", ["leave_one_out", "gradient"])
+def test_contributions_of_a_bfloat16_network_are_no_rounding(small, method):
+    network, variables, images = small
+    # A large logit: its neighbours in bfloat16 are farther apart than what a filter adds.
+    variables = jax.tree.map(np.array, variables)
+    variables["params"]["fc8"]["bias"] += 1e4
+    sixteen = network.clone(dtype=jnp.bfloat16)
+    maps = sixteen.apply(variables, images)[1][NEW_CONV]
+    values = attribution.filter_contributions(sixteen, variables, images, method=method)
+    expected = attribution.filter_contributions(network, variables, images, method=method)
+    assert maps.dtype == jnp.bfloat16 and values.dtype == jnp.float32
+    assert np.abs(values - expected).max() < 0.5 * np.abs(expected).max()
+
+
 def test_the_gradient_is_that_of_scaling_each_filter(small):
     network, variables, images = small
 
@@ -150,8 +164,9 @@ def test_what_contributions_refuse(small):
 def test_the_part_of_a_filter():
     shares = np.array([[0.1, 0.7], [0.3, 0.3], [0.0, 0.0], [np.nan, 0.2], [np.nan, np.nan]])
     assert attribution.part_of_filters(shares, None).tolist() == [1, 0, -1, 1, -1]
+    # A filter follows a landmark below 0.8.
     ratios = np.array([[0.9, 0.4, 1.2], [np.nan, 2.0, np.nan], [np.nan] * 3])
-    assert attribution.part_of_filters(np.zeros((3, 0)), ratios).tolist() == [1, 1, -1]
+    assert attribution.part_of_filters(np.zeros((3, 0)), ratios).tolist() == [1, -1, -1]
 
 
 def test_shares_sum_to_one_and_only_what_speaks_for_the_logit_counts():
@@ -202,6 +217,9 @@ def test_the_shares_are_those_of_the_answer():
     assert set(shares([0.07, 0.0, -0.01], -3.33).values()) == {0}
     assert set(shares([0.07, 0.0, -0.01], 3.33).values()) == {0}
     assert shares([0.07, 0.0, -0.4], -3.33)["tail"] == 1
+    spoken = attribution.speaking_for_answer([0.07, 0.0, -0.4], logit=-3.33)
+    np.testing.assert_allclose(spoken, [0, 0, 0.4])
+    assert not attribution.speaking_for_answer([2.8, 1.0], logit=1000.0).any()
     # Leaving the shares to the sign is what `contributions_by_part` does by itself.
     assert shares(values, 4.0) == attribution.contributions_by_part(
         values, [0, 1, 1], ["head", "tail"]

@@ -30,7 +30,7 @@ from interp_cnn.evaluation.results import (
     DataRecord,
     ExperimentRecord,
     NetworkResult,
-    known,
+    known_mean,
 )
 from interp_cnn.evaluation.sampled_images import Sample, caption, sample_images, sampled_maps
 from interp_cnn.evaluation.strongest_images import Gallery
@@ -139,7 +139,7 @@ class Evaluator:
                 layers={layer.name: layer_result(layer, data) for layer in measured},
                 accuracy=accuracy,
             ),
-            controls=_controls(found.landmarks, network.input_size),
+            controls=_controls(found.landmarks, objects.labels, network.input_size),
             part_controls=part_controls,
             layers={
                 layer.name: layer_filters(layer, data, top[layer.name], sampled[layer.name])
@@ -195,9 +195,17 @@ class Evaluator:
         return layers, controls
 
 
-def _controls(landmarks: np.ndarray, side: int) -> Controls:
-    found = metrics.instability_controls(landmarks, image_size=(side, side))
-    return Controls(known(found.center), known(found.random), found.images)
+def _controls(landmarks: np.ndarray, labels: np.ndarray, side: int) -> Controls:
+    """Of the objects of each category, as filters are measured on those of their own."""
+    found = [
+        metrics.instability_controls(landmarks, image_size=(side, side), where=labels == label)
+        for label in np.unique(labels)
+    ]
+    return Controls(
+        center=known_mean([of.center for of in found]),
+        random=known_mean([of.random for of in found]),
+        images=sum(of.images for of in found),
+    )
 
 
 def _on_hosts() -> str:

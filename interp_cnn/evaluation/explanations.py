@@ -21,6 +21,7 @@ from interp_cnn.attribution import (
     filter_contributions,
     says_yes,
     shares_of_answer,
+    speaking_for_answer,
 )
 from interp_cnn.data.images import as_rgb
 from interp_cnn.evaluation.filter_files import FilterParts
@@ -110,7 +111,7 @@ def explain_pixels(
         shares = shares_of_answer(values, parts.part, names, logit=logit, softmax=softmax)
         sentence = explanation(answer, logit, shares, softmax=softmax)
     else:
-        most = _strongest(values if yes else -values, _NAMED)
+        most = _strongest(speaking_for_answer(values, logit=logit, softmax=softmax), _NAMED)
         shares, sentence = {}, explanation_by_filters(answer, logit, most, softmax=softmax)
     named = [
         FilterShare(

@@ -100,12 +100,12 @@ class FilterTerms:
     def merged(
         self, kept: Sequence[list[dict[str, NDArray[Any]]]]
     ) -> dict[str, NDArray[np.floating]]:
-        """Of each term the mean over the blocks of all hosts, [filters]; 0 without an image.
+        """Of each term the mean over the blocks of all hosts, [filters]; NaN without an image.
 
         Args:
           kept: of all hosts, in their order.
         """
-        result = np.zeros((len(TERMS), self._members.shape[1]), np.float32)
+        result = np.full((len(TERMS), self._members.shape[1]), np.nan, np.float32)
         for number, group in enumerate(self._groups):
             whole = _Group(group.where, group.filters)
             for host in (of[number] for of in kept):

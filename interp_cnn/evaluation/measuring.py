@@ -23,6 +23,7 @@ from interp_cnn.evaluation.results import (
     PartsFollowed,
     TrackingRatio,
     known,
+    known_mean,
 )
 from interp_cnn.evaluation.sampled_images import SampledMaps
 from interp_cnn.evaluation.strongest_images import TopMaps
@@ -92,8 +93,8 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
         *layer.located, image_size=layer.image_size, top=layer.top, where=layer.members
     )
     numbers = np.bincount(layer.categories, minlength=layer.network.num_outputs)
-    information = float(np.mean(layer.gathered.terms["mutual_information"]))
-    images = int(layer.members.sum(axis=0).max())  # of a category
+    images = layer.members.sum(axis=0)  # of the category of each filter
+    blocks = [block_size(int(number)) for number in images[images > 0]]
     return LayerResult(
         location_instability=LocationInstability(
             value=known(summary.instability),
@@ -113,11 +114,12 @@ def layer_result(layer: MeasuredLayer, data: Data) -> LayerResult:
         },
         dead=summary.dead,
         collapsed=summary.collapsed,
-        mutual_information=known(information),
+        mutual_information=known_mean(layer.gathered.terms["mutual_information"]),
         receptive_field=layer.network.receptive_fields()[layer.name],
-        mutual_information_images=block_size(images),
+        mutual_information_images=max(blocks, default=0),
+        mutual_information_fewest=min(blocks, default=0),
         part_interpretability_fired=_part_interpretability(layer, layer.parts.shares_fired),
-        fired_share=known(_mean(layer.parts.fired)),
+        fired_share=known_mean(layer.parts.fired),
         parts_followed=_parts_followed(layer, data),
         related=None if layer.related is None else layer.related.result,
         behaviour=None if data.landmarks or data.parts else _behaviour(layer),
@@ -141,7 +143,7 @@ def _behaviour(layer: MeasuredLayer) -> Behaviour:
         positions, peaks, image_size=layer.image_size, top=layer.top, **how
     )
     alike = metrics.same_place(positions, peaks, radius=layer.radius, **how)
-    return Behaviour(*(known(_mean(values)) for values in (shares, spread, alike)))
+    return Behaviour(*(known_mean(values) for values in (shares, spread, alike)))
 
 
 def _parts_followed(layer: MeasuredLayer, data: Data) -> PartsFollowed:
@@ -152,12 +154,6 @@ def _parts_followed(layer: MeasuredLayer, data: Data) -> PartsFollowed:
         parts=found.parts,
         entropy=known(found.entropy),
     )
-
-
-def _mean(values: NDArray[np.floating]) -> float:
-    """Mean of the known values; NaN without any."""
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")
 
 
 def _part_interpretability(

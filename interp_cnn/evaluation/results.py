@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 from etils import epath
+from numpy.typing import ArrayLike
 
 from interp_cnn import storage
 from interp_cnn.receptive_field import ReceptiveField
@@ -187,13 +189,16 @@ class LayerResult:
       collapsed: number of filters whose peak hardly moves.
       mutual_information: mean over filters of Eq. 1 on scale-free maps, in nats.
       receptive_field: the theoretical receptive field.
-      mutual_information_images: number of images that the mutual information is taken over.
+      mutual_information_images: number of images that the mutual information is taken over, the
+        largest where filters have fewer.
       part_interpretability_fired: share over the images on which a filter fires alone, which is how
         the paper's figures read; None in older files.
       fired_share: mean over filters of the share of images on which one fires; None in older files.
       parts_followed: which landmarks the filters follow; None in older files.
       related: the measures of related work; None where they were not asked for.
       behaviour: what can be said without parts; None where parts are annotated.
+      mutual_information_fewest: the smallest number of images that a filter's mutual information is
+        taken over; None in older files.
     """
 
     location_instability: LocationInstability
@@ -210,6 +215,7 @@ class LayerResult:
     parts_followed: PartsFollowed | None = None
     related: RelatedMeasures | None = None
     behaviour: Behaviour | None = None
+    mutual_information_fewest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +244,9 @@ class NetworkResult:
 @dataclass(frozen=True)
 class Controls:
     """Location instability, or part interpretability, of units that ignore the image.
+
+    Filters are measured on the objects of their own category, and so are these units: the mean
+    over the categories.
 
     Attributes:
       center: of a unit that always points at the centre.
@@ -410,6 +419,13 @@ def read_results(file: epath.Path) -> Results:
 def known(value: float) -> float | None:
     """A measured figure; None for NaN, which JSON does not have."""
     return None if math.isnan(value) else float(value)
+
+
+def known_mean(values: ArrayLike) -> float | None:
+    """Mean of the figures that could be measured; None where all are NaN."""
+    figures = np.asarray(values, np.float64)
+    there = figures[~np.isnan(figures)]
+    return float(there.mean()) if there.size else None
 
 
 def _key(of: dataclasses.Field[Any]) -> str:

@@ -211,8 +211,8 @@ def tracking_ratio(
     Args:
       positions: p(mu_hat) from `peaks`, [images, filters, 2] in pixels.
       peaks: value of the peak, [images, filters].
-      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. On a square image
-        a swapped (x, y) cannot be told from a landmark elsewhere.
+      landmarks: p_k as (y, x), [images, landmarks, 2] in pixels, NaN = missing. A swapped (x, y)
+        cannot be told from a landmark elsewhere.
       top: largest number of images.
       where: bool [images] or [images, filters], which images count (for which filter).
 
@@ -221,7 +221,7 @@ def tracking_ratio(
       not move over them.
 
     Raises:
-      ValueError: as `location_instability`.
+      ValueError: as `location_instability`, but for what needs the size of the image.
     """
     places, values, usable = check_peaks(positions, peaks, where)
     points = as_landmarks(landmarks, len(values))
@@ -237,14 +237,14 @@ def tracking_ratio(
 
 
 def dead_filters(peaks: ArrayLike, *, where: ArrayLike | None = None) -> Bool:
-    """Filters that fire (peak > 0) on none of the images that count.
+    """Filters that fire (peak > 0) on none of the images that count, where there are any.
 
     Args:
       peaks: value of the peak, [images, filters].
       where: bool [images] or [images, filters], which images count (for which filter).
 
     Returns:
-      bool [filters].
+      bool [filters]; False for a filter for which no image counts.
 
     Raises:
       ValueError: wrong shapes.
@@ -252,8 +252,8 @@ def dead_filters(peaks: ArrayLike, *, where: ArrayLike | None = None) -> Bool:
     values = np.asarray(peaks)
     if values.ndim != 2:
         raise ValueError(f"peaks has shape {values.shape}; give [images, filters].")
-    fires = (values > 0) & as_where(where, *values.shape)
-    return np.logical_not(fires.any(axis=0))
+    used = np.broadcast_to(as_where(where, *values.shape), values.shape)
+    return used.any(axis=0) & np.logical_not(((values > 0) & used).any(axis=0))
 
 
 def collapsed_filters(

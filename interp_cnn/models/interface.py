@@ -75,6 +75,9 @@ class AnyNetwork(Protocol):
     def clone(self, **changes: Any) -> Self:
         """The same network with other attributes."""
 
+    def in_float32(self) -> Self:
+        """The same network, computing in float32."""
+
     def init(self, rngs: Any, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
         """Fresh variables, from a random key and images."""
 

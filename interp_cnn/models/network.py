@@ -358,6 +358,10 @@ class Network(nn.Module):
         """Name of the maps whose filters explain predictions."""
         return NEW_CONV
 
+    def in_float32(self) -> "Network":
+        """The same network, computing in float32."""
+        return self.clone(dtype=jnp.float32)
+
     def templates_of(self, layer: str) -> Templates:
         """The templates of a layer, the same for both."""
         return Templates(self.norm, self.beta, self.position)

@@ -99,6 +99,12 @@ class OwnNetwork:
         """The same network with other attributes."""
         return dataclasses.replace(self, **changes)
 
+    def in_float32(self) -> "OwnNetwork":
+        """The same network, computing in float32, where its module has an attribute `dtype`."""
+        if not hasattr(self.module, "dtype"):
+            return self
+        return self.clone(module=self.module.clone(dtype="float32"))
+
     def init(self, rngs: Any, images: jax.Array) -> dict[str, Any]:
         """Fresh variables, from a random key and images [batch, height, width, 3]."""
         variables = self.module.init(rngs, images, **_train_argument(self.module, False))

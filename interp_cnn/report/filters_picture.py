@@ -18,8 +18,9 @@ _TITLE_LINE, _HEADING, _LABEL, _BETWEEN_ROWS, _GUTTER = 0.28, 0.4, 0.26, 0.1, 0.
 _TITLE_CHARACTER, _NOTE_CHARACTER, _NOTE_LINE = 0.125, 0.09, 0.2  # a little more than the mean
 
 _NOTE = (
-    "Rows: the same place in the ranking of each network's filters by {by}; 10 % means that 10 % of"
-    " them do better. Bright: the filter's region, around the highest 0.5 % of its activations."
+    "Rows: the same place in the ranking of each network's filters{of} by {by}; 10 % means that"
+    " 10 % of them do better. Bright: the filter's region, around the highest 0.5 % of its"
+    " activations, or its peak where the image has none of them."
 )
 
 
@@ -49,9 +50,9 @@ def draw_filters(
     lefts = [_GUTTER + i * (block + _BETWEEN_NETWORKS) for i in range(len(rows[0]))]
     width = lefts[-1] + block + _MARGIN
     title_lines = textwrap.wrap(title, int((width - 2 * _MARGIN) / _TITLE_CHARACTER))
-    notes = textwrap.wrap(
-        _NOTE.format(by=rows[0][0].by), int((width - 2 * _MARGIN) / _NOTE_CHARACTER)
-    )
+    first = rows[0][0]
+    note = _NOTE.format(of=f" of {first.category}" if first.category else "", by=first.by)
+    notes = textwrap.wrap(note, int((width - 2 * _MARGIN) / _NOTE_CHARACTER))
     top = _MARGIN + _TITLE_LINE * len(title_lines) + _HEADING
     step = _LABEL + _PANEL + _BETWEEN_ROWS
     bottom = top + step * len(rows)

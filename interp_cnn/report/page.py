@@ -183,6 +183,7 @@ def write_report(
             terms=terms(results, layer, has_parts=has_parts),
             layer=layer,
             has_parts=has_parts,
+            has_regions=results.data.part_regions != "none",
             no_parts=NO_PARTS,
             typical=typical,
             bars=part_bars(layers),

@@ -55,14 +55,17 @@ def notes_on(
     data = results.data
     if data.location_split == "all":
         images = (
-            f"all {data.location_images} annotated images, training images among them, as in "
-            "the authors' code"
+            f"all {data.location_images} objects, those of training images among them, as in the "
+            "authors' code"
         )
     else:
-        images = f"the {data.location_images} annotated test images"
+        images = f"the {data.location_images} test objects"
     notes = ["↑ higher is better, ↓ lower is better, — could not be measured."]
     if data.has_parts:
-        notes += _location_notes(images)
+        annotated = (
+            f", {results.controls.images} of which have a landmark" if data.landmarks else ""
+        )
+        notes += _location_notes(images + annotated)
     else:
         notes += _behaviour_notes(networks, layers, images)
     if data.part_regions != "none":
@@ -86,7 +89,7 @@ def notes_on(
     if len(data.categories) > 1:
         notes.append(
             "Each filter is measured on the objects of its own category, the one that it is most "
-            "active on."
+            "active on; so are the controls, whose rows are the means over the categories."
         )
     notes.append(
         "Dead filters fire on no image of their category; the peaks of collapsed ones hardly vary "
@@ -115,7 +118,7 @@ def _behaviour_notes(
 ) -> list[str]:
     """What the figures of filters without parts are, measured on `images`."""
     return [
-        f"Filters are measured on {images.replace('annotated ', '')}. A filter fires on an image "
+        f"Filters are measured on {images}. A filter fires on an image "
         "that has one of its highest 0.5 % of activations. Spread of the peaks: how far a filter's "
         "peak roams over the images with the highest ones, in image diagonals; random positions "
         "have 0.29. Filters that look at the same place: the share of the images on which two "
@@ -159,10 +162,12 @@ def _related_note(networks: Sequence[NetworkResult]) -> list[str]:
     return [note]
 
 
-def _information_images(networks: Sequence[NetworkResult]) -> int:
-    """Number of images behind a mutual information; older results do not say it."""
+def _information_images(networks: Sequence[NetworkResult]) -> str:
+    """Numbers of images behind a mutual information; older results do not say them."""
     layers = [layer for network in networks for layer in network.layers.values()]
-    return next((of.mutual_information_images for of in layers if of.mutual_information_images), 32)
+    most = max((of.mutual_information_images or 32 for of in layers), default=32)
+    fewest = min((of.mutual_information_fewest or most for of in layers), default=most)
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
 
 
 def _radius_note(networks: Sequence[NetworkResult], layers: Sequence[str]) -> str:

@@ -40,6 +40,7 @@ class TypicalFilter(NamedTuple):
     text: str
     photos: NDArray[np.uint8]
     by: str = _BY_TRACKING
+    category: str = ""
 
 
 def best_landmark(layer: LayerFilters, unit: int) -> tuple[str, float]:
@@ -99,7 +100,9 @@ def typical_filters(
       For each quantile a filter of each network.
     """
     layers = [_layer(network, layer) for network in networks]
-    category = _common_category(layers)
+    category = _common_category(networks, layers)
+    several = len({name for layer in layers for name in layer.categories}) > 1
+    among = category.replace("_", " ") if several and category is not None else ""
     chosen = []
     for network, of in zip(networks, layers, strict=True):
         units = np.flatnonzero([category in (None, name) for name in of.categories])
@@ -109,7 +112,7 @@ def typical_filters(
             best = -np.asarray(of.terms[_INFORMATION], np.float64)[units]
         chosen.append(
             [
-                _typical(network, of, int(units[place]), quantile, images, disc)
+                _typical(network, of, int(units[place]), quantile, images, disc, among)
                 for quantile, place in zip(quantiles, at_quantiles(best, quantiles), strict=True)
             ]
         )
@@ -120,9 +123,15 @@ def _layer(network: NetworkFilters, name: str) -> LayerFilters:
     return next(layer for layer in network.layers if layer.name == name)
 
 
-def _common_category(layers: Sequence[LayerFilters]) -> str | None:
-    """The category of which the layers have most filters, counted where there are fewest."""
-    names = dict.fromkeys(name for layer in layers for name in layer.categories)
+def _common_category(
+    networks: Sequence[NetworkFilters], layers: Sequence[LayerFilters]
+) -> str | None:
+    """The category of which the layers have most filters, counted where there are fewest.
+
+    Of categories that are in the sample: filters of another have no figures either.
+    """
+    shown = {name for network in networks for name in network.sample.categories}
+    names = dict.fromkeys(name for layer in layers for name in layer.categories if name in shown)
     counts = {name: min(list(layer.categories).count(name) for layer in layers) for name in names}
     best = max(counts, key=lambda name: counts[name], default=None)
     return best if best is not None and counts[best] else None
@@ -135,6 +144,7 @@ def _typical(
     quantile: float,
     images: int,
     disc: NDArray[np.bool_],
+    category: str,
 ) -> TypicalFilter:
     landmark, ratio = best_landmark(layer, unit)
     by, text = _BY_TRACKING, follows(landmark, ratio)
@@ -151,6 +161,7 @@ def _typical(
         by=by,
         text=text,
         photos=sampled_photos(network, layer, unit, places, disc),
+        category=category,
     )
 
 

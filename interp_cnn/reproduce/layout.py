@@ -8,6 +8,7 @@ from interp_cnn.report.paper_numbers import NETWORKS
 from interp_cnn.reproduce.numbers import CONTROLS, Measurement
 from interp_cnn.reproduce.tables import (
     ACCURACY,
+    FIRED,
     INSTABILITY,
     INTERPRETABILITY,
     INTERPRETABILITY_FIRED,
@@ -30,6 +31,7 @@ _METRICS = {
     INSTABILITY: "location instability ↓",
     TRACKING: "tracking ratio ↓",
     INTERPRETABILITY_FIRED: "part interpretability, images on which the filter fires ↑",
+    FIRED: "images on which a filter fires, %",
     INTERPRETABILITY: "part interpretability, all images with the part ↑",
 }
 _NOTES = {
@@ -38,7 +40,8 @@ _NOTES = {
     " position and lower where a filter follows a part.",
     INTERPRETABILITY_FIRED: "The paper does not say whether an image on which a filter does not"
     " fire counts against it. Its numbers read as if it did not, so they stand beside the share of"
-    " the images on which the filter fires. The share of all images with the part is our own"
+    " the images on which the filter fires, and beside two controls: units that ignore the image,"
+    " with a region of one disc on every image. The share of all images with the part is our own"
     " measure: it does not reward a filter that fires on few images.",
     INTERPRETABILITY: "The regions' radius is not in the paper: ours is 0.2 of the image's side,"
     " with which its ordinary VGG-16 has its numbers, or config.eval.radius, the same for all"
@@ -164,7 +167,7 @@ def _cell(measurement: Measurement, letters: dict[str, str]) -> Cell:
 
 
 def _number(value: float, metric: str) -> str:
-    return f"{100 * value:.2f}" if metric == ACCURACY else f"{value:.3f}"
+    return f"{100 * value:.2f}" if metric in (ACCURACY, FIRED) else f"{value:.3f}"
 
 
 def reasons(measurements: Sequence[Measurement]) -> list[str]:

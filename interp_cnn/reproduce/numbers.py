@@ -16,8 +16,10 @@ from interp_cnn.reproduce.request import Request
 from interp_cnn.reproduce.tables import (
     ACCURACY,
     CATEGORIES,
+    FIRED,
     IN_PAPER,
     INSTABILITY,
+    INTERPRETABILITY_FIRED,
     SINGLE,
     Column,
     Experiment,
@@ -88,6 +90,9 @@ class Measurement:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
+_OLDER = "not in the results of an older release; evaluate the run again"
+
+
 class _Read(NamedTuple):
     value: float
     filters: int
@@ -120,7 +125,7 @@ def _rows(table: Table) -> list[_Row]:
     for metric in table.metrics:
         layers = ("",) if metric == ACCURACY else (NEW_CONV, TOP_CONV)
         rows += [_Row(metric, variant, layer) for layer in layers for variant in variants]
-        if metric == INSTABILITY:
+        if metric in (INSTABILITY, INTERPRETABILITY_FIRED):
             rows += [_Row(metric, control, "") for control in CONTROLS]
     return rows
 
@@ -186,16 +191,22 @@ def _measurement(
 def _read(results: Results, row: _Row) -> _Read | str:
     """One value of the results of a run, or why it is not in them."""
     if row.variant in CONTROLS:
-        controls = results.controls
+        controls = results.controls if row.metric == INSTABILITY else results.part_controls
+        if controls is None:
+            return _OLDER
         return _known(getattr(controls, row.variant), 0, controls.images)
     network = results.networks.get(row.variant)
     if network is None:
         return "network not trained"
     if row.metric == ACCURACY:
         return _known(network.accuracy.value, 0, network.accuracy.images)
-    measured = getattr(network.layers[row.layer], row.metric)
+    layer = network.layers[row.layer]
+    measured = getattr(layer, row.metric)
     if measured is None:
-        return "not in the results of an older release; evaluate the run again"
+        return _OLDER
+    if row.metric == FIRED:
+        filters = sum(layer.filters_of_category.values())
+        return _known(measured, filters, results.data.location_images)
     return _known(measured.value, measured.filters, results.data.location_images)
 
 

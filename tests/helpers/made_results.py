@@ -16,7 +16,8 @@ def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("c
         }
 
     def layer(shift):
-        fired = {} if old else {"part_interpretability_fired": parts(4 * value + shift)}
+        fired = {"part_interpretability_fired": parts(4 * value + shift), "fired_share": 0.3}
+        fired = {} if old else fired
         return fired | {
             "location_instability": {
                 "value": value + shift,
@@ -49,6 +50,7 @@ def made_results(config, *, value=0.1, accuracy=0.9, filters=512, categories=("c
         "version": 0 if old else VERSION,
         "networks": {"ordinary": network(0.0), "interpretable": network(0.05)},
         "controls": {"center": 0.07, "random": 0.14, "images": 100},
+        "part_controls": None if old else {"center": 0.37, "random": 0.17, "images": 90},
         "data": {
             "train_images": 200,
             "test_images": 80,

@@ -17,8 +17,8 @@ def tiny_builder(folder, categories=("cat",)) -> EmbeddedAnimals:
     return builder
 
 
-def tiny_data(folder) -> Data:
-    builder = tiny_builder(folder)
+def tiny_data(folder, categories=("cat",)) -> Data:
+    builder = tiny_builder(folder, categories)
     return Data(
         train=read_split(builder, "train"),
         test=read_split(builder, "test"),

@@ -199,6 +199,7 @@ def test_weights_of_the_filter_loss_and_decay(nested):
 def test_a_module_gets_the_dtype_that_it_has_an_attribute_for():
     network = own_network("own_modules:Sixteen", input_size=16, dtype="bfloat16")
     assert network.module.dtype == "bfloat16"
+    assert network.in_float32().module.dtype == "float32"
     with pytest.raises(ValueError, match=r"Nested has no attribute dtype for config.model.dtype"):
         own_network(NAME, input_size=16, dtype="bfloat16")
 

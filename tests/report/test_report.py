@@ -319,7 +319,8 @@ def test_several_categories(results):
 def test_notes(results):
     text = prose(text_of(results))
     assert "filled part boxes served as masks" in text
-    assert "all 559 annotated images" in text
+    assert "all 559 objects, those of training images among them, as in the authors' code, " in text
+    assert f", {results['controls']['images']} of which have a landmark" in text
     assert "discs of radius 22.4 pixels; the paper does not give" in text
     assert "empirical" not in text
     measured = {"ordinary": {"mean": 24.31, "spread": 3.2, "filters": 500}}
@@ -333,7 +334,7 @@ def test_notes(results):
         network["layers"]["new_conv"]["part_interpretability"]["radius"] = 30.0
     text = prose(text_of(results))
     assert "served as masks" not in text
-    assert "out of the 559 annotated test images" in text
+    assert "out of the 559 test objects, " in text
     assert "radius 22.4 pixels (top_conv), 30 pixels (new_conv);" in text
 
 

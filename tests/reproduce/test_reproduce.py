@@ -281,6 +281,19 @@ def test_figures_that_a_run_does_not_have():
     assert reasons["interpretable", "top_conv"] == []
 
 
+def test_what_stands_beside_the_papers_reading(tmp_path):
+    request = request_of("1", categories=["cat"], seeds=1)
+    found = cells("1", request, by_seed)
+    control = found["part_interpretability_fired", "center", "", "cat"]
+    assert (control.mean, control.images, control.paper) == (0.37, (90,), None)
+    assert found["fired_share", "interpretable", "new_conv", "cat"].mean == 0.3
+    markdown, *_ = written(
+        tmp_path, request, lambda run: Outcome(made_results(run.config, **by_seed(run)))
+    )
+    share = markdown.split("images on which a filter fires, %")[1]
+    assert "| 30.00" in next(line for line in share.splitlines() if "top conv" in line)
+
+
 def test_older_results_leave_the_papers_reading_empty(tmp_path):
     def values(run):
         return by_seed(run) | {"old": run.experiment.category == "dog"}
