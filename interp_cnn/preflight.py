@@ -155,6 +155,8 @@ def _check_folder(data: ml_collections.ConfigDict) -> None:
         )
     builder = _builder(data, ALL if data.negatives == CATEGORIES else data.category)
     builder.check_source(folder)
+    if data.negatives == CATEGORIES and data.category != ALL:
+        _builder(data, data.category).check_source(folder)  # before all others are prepared
     if data.negatives == PHOTOS:
         builder.check_others(folder)
 

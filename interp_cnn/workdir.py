@@ -183,6 +183,8 @@ def claim_data(workdir: epath.Path, identity: str) -> None:
     known = _noted_data(file) if begun(workdir) else None
     if known is None:
         storage.write(file, json.dumps({"data": identity}) + "\n")
+    elif identity.startswith(f"{known}, "):  # noted by an earlier release, which knew less
+        storage.write(file, json.dumps({"data": identity}) + "\n")
     elif known != identity:
         raise ValueError(
             f"{workdir} belongs to a run with other data ({known} there, {identity} here);"

@@ -163,6 +163,12 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         "seed": seed,
     }
     train, test = (read_split(source, split, **how) for split in ("train", "test"))
+    if config["crop"] == "image" and config["name"] != EMBEDDED:
+        train, test = (
+            _one_of_each_photo(split, f"the {name} split of {source.info.full_name}")
+            for name, split in (("train", train), ("test", test))
+        )
+    _check_both_sides(source, categories, train, test)
     _check_same_everywhere(source, categories, train, test)
     return Data(
         train=train,
@@ -174,6 +180,55 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         files=record_files(source),
         identity=_identity(source, train, test),
     )
+
+
+def _check_both_sides(
+    builder: tfds.core.DatasetBuilder, categories: tuple[str, ...], train: Split, test: Split
+) -> None:
+    """Raise a ValueError where a category has no object to train or to test with."""
+    for side, split in (("train", train), ("test", test)):
+        for label, name in enumerate(categories, start=1):
+            if not (split.labels == label).any():
+                raise ValueError(
+                    f"the {side} split of {builder.info.full_name} has no object of the category"
+                    f" {name!r}; add photos of it to the source and prepare it again, or name the"
+                    " categories without it in config.data.category"
+                )
+
+
+def _one_of_each_photo(split: Split, where: str) -> Split:
+    """One example of each photo, and none of photos with several labels.
+
+    Where the whole photo is the input, its objects are the same input.
+
+    Raises:
+      ValueError: where a label loses all of its photos.
+    """
+    labels: dict[bytes, set[int]] = {}
+    photos = [split[index]["photo_id"] for index in range(len(split))]
+    for photo, label in zip(photos, split.labels.tolist(), strict=True):
+        labels.setdefault(photo, set()).add(label)
+    ambiguous = sum(len(found) > 1 for found in labels.values())
+    first = {photo: index for index, photo in reversed(list(enumerate(photos)))}
+    kept = [
+        index
+        for index, photo in enumerate(photos)
+        if len(labels[photo]) == 1 and first[photo] == index
+    ]
+    if len(kept) == len(photos):
+        return split
+    result = split.take(np.array(kept, np.int64))
+    if lost := set(split.labels.tolist()) - set(result.labels.tolist()):
+        raise ValueError(
+            f"{where}: all photos with the label {min(lost)} have other labels, too, and with"
+            " config.data.crop='image' the whole photo is the input; set it to 'object'"
+        )
+    logging.warning(
+        "%s: of %d objects in %d photos one of each photo is kept, and none of %d photos with"
+        " several labels, for config.data.crop='image' shows the whole photo",
+        *(where, len(photos), len(labels), ambiguous),
+    )
+    return result
 
 
 def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
@@ -201,6 +256,7 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
         )
         for split in ("train", "test")
     )
+    _check_both_sides(found.builder, categories, train, test)
     _check_same_everywhere(found.builder, categories, train, test)
     return Data(
         train=train,
@@ -217,13 +273,16 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
 def _identity(builder: tfds.core.DatasetBuilder, train: Split, test: Split) -> str:
     """Name and numbers of the examples, and a hash of their labels in their order.
 
-    The name of a folder's data has a hash of its photos already.
+    The name of a folder's data has a hash of its photos already; of published ones the hash of
+    their files says whether photos, boxes and parts are the same.
     """
     if builder.name == FOLDER:
         return str(builder.info.full_name)
     labels = b"".join(np.ascontiguousarray(split.labels, "<i8").data for split in (train, test))
     digest = hashlib.sha256(labels).hexdigest()[:12]
-    return f"{builder.info.full_name}, {len(train)} + {len(test)} examples, {digest}"
+    identity = f"{builder.info.full_name}, {len(train)} + {len(test)} examples, {digest}"
+    files = dict((builder.info.metadata or {}).items()).get("source")
+    return f"{identity}, files {files[:12]}" if files else identity
 
 
 def _check_same_everywhere(

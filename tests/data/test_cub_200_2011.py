@@ -11,7 +11,7 @@ from prepared import prepared
 
 from interp_cnn.data.photos import archives, cub_200_2011, cub_files
 from interp_cnn.data.photos.cub_200_2011 import Cub2002011
-from interp_cnn.data.photos.photo_files import OTHER_SIDE
+from interp_cnn.data.photos.photo_files import OF_AN_OBJECT
 from interp_cnn.data.pipeline import CropWithParts, read_split
 
 ALBATROSS, LAYSAN, CARDINAL, ABSENT = CLASSES
@@ -102,15 +102,16 @@ def test_many_species_have_a_short_name(tmp_path):
     assert other.builder_config.name != builder.builder_config.name
 
 
-def test_a_bird_among_other_things_is_not_on_the_other_side(copy, tmp_path):
+def test_a_bird_among_other_things_is_left_out(copy, tmp_path):
     for photo in (copy / "CUB_200_2011" / "images").rglob("*.jpg"):
         shutil.copy(photo, copy / "neg")
     examples, summary = cub_files.scan(copy, ("bird",), skip_damaged=False)
     sides = {}
     for example in examples:
         assert sides.setdefault(example.photo_id, example.in_test) == example.in_test
-    # The bytes of these say the other side than the official split.
-    assert summary["other"]["left_out"][OTHER_SIDE] > 0
+    assert summary["other"]["left_out"][OF_AN_OBJECT] > 0
+    birds = {example.photo_id for example in examples if example.label}
+    assert birds.isdisjoint(example.photo_id for example in examples if not example.label)
 
 
 def test_species_are_those_of_the_copy(published, tmp_path):
@@ -215,6 +216,8 @@ def test_copy_without_any_image(copy, tmp_path):
         ("bounding_boxes.txt", "1 30.0", "1 left", r"bounding_boxes\.txt has .* not numbers"),
         ("bounding_boxes.txt", "1 30.0", "1 180.0", r"Bird_0001\.jpg has 120 x 180 .* the box"),
         ("parts/part_locs.txt", "1 1 50.0", "1 16 50.0", r"part_locs\.txt has the part 16"),
+        ("parts/part_locs.txt", " 1\n", " yes\n", r"part_locs\.txt has .* not numbers"),
+        ("parts/part_locs.txt", " 1\n", " 2\n", r"part_locs\.txt has '2' where 0 or 1 says"),
     ],
 )
 def test_text_files_that_do_not_fit(copy, tmp_path, file, old, new, message):
@@ -222,6 +225,17 @@ def test_text_files_that_do_not_fit(copy, tmp_path, file, old, new, message):
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
         prepare(tmp_path / "tfds", copy, "species")
+
+
+def test_points_that_are_all_gone(copy, tmp_path):
+    path = copy / "CUB_200_2011" / "parts" / "part_locs.txt"
+    text = path.read_text()
+    path.write_text(text.replace(" 1\n", " 1.0\n"))
+    expected = cub_files.scan(copy, ("bird",), skip_damaged=False)[1]["bird"]["parts"]
+    assert sum(expected.values()) > 0
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"part_locs\.txt is empty: copy it again"):
+        prepare(tmp_path / "tfds", copy)
 
 
 def test_damaged_photo_stops_or_is_counted(copy, tmp_path):

@@ -402,7 +402,7 @@ def test_damaged_and_huge_photos(tmp_path, monkeypatch):
     whole = (tmp_path / "cat" / "0.png").read_bytes()
     (tmp_path / "cat" / "cut.png").write_bytes(whole[:200])
     with pytest.raises(
-        ValueError, match=r"cut\.png is damaged \(.*, --config\.data\.skip_damaged\.$"
+        ValueError, match=r"cut\.png is damaged \(.*, --config\.data\.skip_damaged \(of .*\)\.$"
     ):
         scanned(tmp_path)
     (tmp_path / "cat" / "cut.png").write_bytes(b"no image")
@@ -479,10 +479,12 @@ def test_wrong_annotations_are_counted_and_named(tmp_path):
         ("cat/2.png", "object", 3, 2, 3.5, 40),
         ("cat/3.png", "head", "three", 2, "", ""),
         ("0.png", "head", 3, 2, "", ""),  # in both classes
+        ("dog/2.png", "object", 3, 2, 40, 50),
+        ("dog/2.png", "object", 3, 2, 40, 50),
     ]
     csv = write_csv(tmp_path / "parts.csv", rows)
     found = scanned(root, csv).wrong
-    assert found.total == 10
+    assert found.total == 11
     assert found.lines() == [
         "rows that cannot be read 2: row 12 (cat/3.png,object,3,2,,);"
         " row 14 (cat/3.png,head,three,2,,)",
@@ -492,6 +494,7 @@ def test_wrong_annotations_are_counted_and_named(tmp_path):
         "boxes of no area 1: row 8 (cat/2.png, head)",
         "objects under a pixel high or wide 1: row 13 (cat/2.png)",
         "parts given twice 2: row 10 (cat/3.png, tail); row 11 (cat/3.png, tail)",
+        "objects given again with the same box 1: row 17 (dog/2.png)",
         "parts that one photo alone has 1: hed (cat/2.png)",
     ]
 
@@ -520,6 +523,8 @@ def test_the_command_prints_what_was_left_out(tmp_path, capsys):
         ("file;part;x;y\n", r"has the header 'file;part;x;y'"),
         ("file,part,x,y\ncat/0.png,head,0.5,1\n", r"has no position above 1: give them in pixels"),
         ("", r"has the header ''"),
+        ("file,part,x,y\n", r"has no annotation that can be read: give a CSV with"),
+        ("file,part,x,y\ncat/0.png,head,a,1\n", r"can be read \(rows that cannot be read: row 2"),
         ("file,part,x,y\nfish/0.png,head,1,2\n", r"names none of the photos .*'fish/0\.png'\)"),
         (b"\xff\xfe\x00file", r"is no text in UTF-8"),
         ('{"images": []}', r"is no COCO JSON with images, annotations and categories \(KeyError"),

@@ -1,5 +1,6 @@
 """Tasks from prepared data: categories, negatives, and the command that prepares."""
 
+import json
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 from interp_cnn.data.embedded.drawing import CATEGORIES
 from interp_cnn.data.pipeline import read_split
 from interp_cnn.data.prepare import prepare
+from interp_cnn.workdir import claim_data
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +156,51 @@ def test_all_birds_have_no_other_categories(tmp_path):
         prepare(config, seed=0)
 
 
-def test_prepare_all_categories(voc, tmp_path):
-    data = prepare(data_config(voc, tmp_path, category="all", negatives="none"), seed=0)
-    assert data.categories == ("bird", "cat", "cow", "dog", "horse", "sheep")
+def test_a_category_needs_objects_to_train_and_to_test_with(voc, tmp_path):
+    # Of most animals the copy has one photo.
+    everything = data_config(voc, tmp_path, category="all", negatives="none")
+    with pytest.raises(ValueError, match=r"the train split of .* has no object of .* 'sheep'; add"):
+        prepare(everything, seed=0)
+    everything.category = "cat+dog"
+    data = prepare(everything, seed=0)
+    assert data.categories == ("cat", "dog")
     labels = np.concatenate([data.train.labels, data.test.labels])
-    np.testing.assert_array_equal(np.bincount(labels), [0, 1, 10, 1, 10, 1, 1])
+    np.testing.assert_array_equal(np.bincount(labels), [0, 10, 10])
+
+
+def test_other_files_are_other_data(voc, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(voc, copy)
+    how = data_config(copy, tmp_path / "tfds", category="cat")
+    first = prepare(how, seed=0)
+    again = prepare(how, seed=0)
+    assert again.identity == first.identity
+    # Another photo of other things has the same labels and another content.
+    photo = next((copy / "neg").iterdir())
+    photo.write_bytes(photo.read_bytes() + b"0")
+    assert prepare(how, seed=0).identity != first.identity
+    claim_data(tmp_path, first.identity.partition(", files")[0])  # as an earlier release noted it
+    claim_data(tmp_path, first.identity)
+    assert json.loads((tmp_path / "data.json").read_text())["data"] == first.identity
+
+
+def test_a_whole_photo_is_one_input(voc, tmp_path, caplog):
+    # A photo has two dogs, and the first cat's is a bird's, too.
+    how = data_config(voc, tmp_path, category="cat", negatives="categories")
+    objects = prepare(how, seed=0)
+    how.crop = "image"
+    whole = prepare(how, seed=0)
+    for before, after in ((objects.train, whole.train), (objects.test, whole.test)):
+        ids = [before[i]["photo_id"] for i in range(len(before))]
+        labels = {}
+        for photo, label in zip(ids, before.labels.tolist(), strict=True):
+            labels.setdefault(photo, set()).add(label)
+        kept = [after[i]["photo_id"] for i in range(len(after))]
+        assert sorted(kept) == sorted(p for p, found in labels.items() if len(found) == 1)
+        for photo, label in zip(kept, after.labels.tolist(), strict=True):
+            assert labels[photo] == {label}
+    assert len(whole.train) + len(whole.test) < len(objects.train) + len(objects.test)
+    assert "one of each photo is kept" in caplog.text
 
 
 def test_command_prints_what_was_found(voc, tmp_path, capsys):

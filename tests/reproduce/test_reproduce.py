@@ -291,7 +291,7 @@ def test_what_stands_beside_the_papers_reading(tmp_path):
         tmp_path, request, lambda run: Outcome(made_results(run.config, **by_seed(run)))
     )
     share = markdown.split("images on which a filter fires, %")[1]
-    assert "| 30.00" in next(line for line in share.splitlines() if "top conv" in line)
+    assert " 30.00 " in next(line for line in share.splitlines() if "top conv" in line)
 
 
 def test_older_results_leave_the_papers_reading_empty(tmp_path):

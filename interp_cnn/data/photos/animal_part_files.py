@@ -119,6 +119,10 @@ def _category(
             )
     examples = []
     counts = Counts(parts=dict.fromkeys(parts, 0))
+    entries = {f"{i:05d}" for i in range(1, len(samples) + 1)}
+    for path in photo_files.images(images):
+        if path.stem not in entries:
+            counts.leave_out("images without an entry in data.mat")
     for i, sample in enumerate(samples, start=1):
         path, key = photo_files.image(images, f"{i:05d}"), f"{category}/{i:05d}"
         photo = opened.open(path, key, counts)
@@ -135,6 +139,8 @@ def _category(
         if photo_files.area(bbox) < photo_files.MIN_AREA:
             counts.leave_out(photo_files.TOO_SMALL)
             continue
+        for _ in sample["obj"][1:]:
+            counts.leave_out("further objects of an entry of data.mat")
         placed = []
         for name, truth in truths.items():
             boxes_drawn = _part_boxes(truth[i - 1], bbox, f"entry {i} of {parts[name]}")

@@ -95,7 +95,8 @@ def read_annotations(path: Path, classes: Sequence[str]) -> Annotations:
             annotations have no image, or several.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"The file of annotations {path} does not exist: give {_FORMS}.")
+        wrong_path = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"The file of annotations {path} {wrong_path}: give {_FORMS}.")
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
@@ -106,7 +107,10 @@ def read_annotations(path: Path, classes: Sequence[str]) -> Annotations:
         marks = _read_coco(path, text, wrong)
     else:
         marks = _read_csv(path, text, wrong)
-    if marks and all(max(mark.box or mark.point or ()) <= 1 for mark in marks):
+    if not marks:
+        why = f" ({wrong[0][0]}: {wrong[0][1]})" if wrong else ""
+        raise ValueError(f"{path} has no annotation that can be read{why}: give {_FORMS}.")
+    if all(max(mark.box or mark.point or ()) <= 1 for mark in marks):
         raise ValueError(
             f"{path} has no position above 1: give them in pixels of the photo, not in shares of"
             " its height and width."

@@ -31,6 +31,7 @@ THIN = "objects under a pixel high or wide"
 EMPTY = "masks of no area"
 ONCE = "parts that one photo alone has"
 TWICE = "parts given twice"
+SAME_OBJECT = "objects given again with the same box"
 IN_NONE = "parts in no object"
 OF_NONE = "keypoints of objects that are left out"
 OTHER_CLASS = "objects of another class than the photo's"
@@ -220,7 +221,14 @@ def _center(mark: Mark) -> tuple[float, float]:
 
 def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list[PlacedObject]:
     """The objects of a photo with their parts."""
-    boxes = [mark for mark in marks if not mark.part]
+    boxes: list[Mark] = []
+    for mark in marks:
+        if mark.part:
+            continue
+        if any(mark.box == other.box and mark.group == other.group for other in boxes):
+            wrong.add(SAME_OBJECT, f"{mark.where} ({mark.file})")
+        else:
+            boxes.append(mark)
     whole = np.array([0, 0, *size], np.float32)
     if not boxes:
         boxes = [Mark("", "", "", box=(0, 0, *size))]

@@ -58,11 +58,19 @@ def read_tables(source: Path) -> Tables:
     names = {n: name.replace(" ", "_") for n, name in _rows(root / "parts" / "parts.txt", 2)}
     places = root / "parts" / "part_locs.txt"
     points: dict[str, list[tuple[str, float, float]]] = {}
-    for image, part, x, y, visible in _rows(places, 5):
+    located = _rows(places, 5)
+    if not located:
+        raise ValueError(f"{places} is empty: copy it again.")
+    for image, part, x, y, visible in located:
         if part not in names:
             raise ValueError(f"{places} has the part {part}, which parts.txt does not name.")
-        if visible == "1":
-            across, down = _numbers([x, y], places)
+        across, down, seen = _numbers([x, y, visible], places)
+        if seen not in (0, 1):
+            raise ValueError(
+                f"{places} has {visible!r} where 0 or 1 says whether a part is visible: copy it"
+                " again."
+            )
+        if seen:
             points.setdefault(image, []).append((names[part], across, down))
     boxes = root / "bounding_boxes.txt"
     return Tables(
@@ -130,7 +138,7 @@ def scan(
         example = Example(key, path, photo.photo_id, in_test, label, bbox, parts)
         examples.append(example)
         counts[category].add(example)
-    rest, other_counts = photo_files.read_others(others(source), opened, sides)
+    rest, other_counts = photo_files.read_others(others(source), opened)
     summary = {name: count.summary() for name, count in counts.items()}
     return examples + rest, summary | {"other": other_counts.summary()}
 

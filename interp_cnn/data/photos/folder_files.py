@@ -217,8 +217,8 @@ def _sides(
 def draw_split(content: Iterable[bytes], seed: int) -> dict[bytes, bool]:
     """Which photos are for the test, about one third, by their content.
 
-    A photo stays on its side when others are added. Where chance leaves a side empty it gets one
-    photo; of a single photo no split can be drawn.
+    A photo stays on its side when others are added, unless chance had left a side empty, which gets
+    one photo; of a single photo no split can be drawn.
 
     Args:
         content: the hash of each photo; identical photos count once.

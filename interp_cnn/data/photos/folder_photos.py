@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from interp_cnn.data.images import as_rgb
 from interp_cnn.data.photos.folder_layout import Folder
+from interp_cnn.data.photos.photo_files import HOW_TO_SKIP
 
 MOST_BYTES = 2**28  # of a file
 _AS_THEY_ARE = ("JPEG", "MPO", "PNG")
@@ -131,6 +132,4 @@ def digests(folder: Folder, *, skip_damaged: bool) -> dict[str, bytes]:
 
 def refused(path: Path, error: UnusablePhoto) -> ValueError:
     """The error that stops at a photo that cannot be used."""
-    return ValueError(
-        f"The image {path} {error}, or leave such images out, --config.data.skip_damaged."
-    )
+    return ValueError(f"The image {path} {error}, or leave such images out, {HOW_TO_SKIP}.")

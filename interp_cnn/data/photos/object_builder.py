@@ -13,7 +13,12 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from interp_cnn.data.categories import SEPARATOR
-from interp_cnn.data.photos.photo_files import Example, fingerprint, rgb_bytes
+from interp_cnn.data.photos.photo_files import (
+    Example,
+    check_annotation_files,
+    fingerprint,
+    rgb_bytes,
+)
 
 POINT = tfds.features.Tensor(shape=(2,), dtype=np.float32)
 BOX = tfds.features.Tensor(shape=(4,), dtype=np.float32)
@@ -197,7 +202,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
             FileNotFoundError: if something is missing.
             ValueError: if a list of files is damaged.
         """
-        self._paths(source, self._categories_of(source))
+        check_annotation_files(self._paths(source, self._categories_of(source)))
 
     def check_others(self, source: Path) -> None:
         """Say early that a task needs photos of other things.

@@ -8,7 +8,7 @@ import hashlib
 import io
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from interp_cnn.data.images import as_rgb
 MIN_AREA = 50 * 50  # pixels; smaller objects are left out, as the authors do
 TOO_SMALL = f"objects under {MIN_AREA} pixels"
 OTHER_SIDE = "copies of a photo on the other side of the split"
+OF_AN_OBJECT = "photos of other things that are an object's as well"
+HOW_TO_SKIP = "--config.data.skip_damaged (of interp-cnn data, --skip_damaged)"
 
 # Where the authors' photos of other things are: in a folder of their own, or in the repository.
 _OTHERS = ("neg", "interpretableCNN*/data/neg")
@@ -126,7 +128,7 @@ class Photos:
                 return None
             raise FileNotFoundError(
                 f"The image {path} is missing: copy it there, or leave such images out,"
-                " --config.data.skip_damaged."
+                f" {HOW_TO_SKIP}."
             )
         data = path.read_bytes()
         try:
@@ -139,8 +141,8 @@ class Photos:
                 _leave_out("damaged", path, error, counts)
                 return None
             raise ValueError(
-                f"The image {path} is damaged ({error}): copy it again, or leave such images out, "
-                "--config.data.skip_damaged."
+                f"The image {path} is damaged ({error}): copy it again, or leave such images out,"
+                f" {HOW_TO_SKIP}."
             ) from error
         # One photo of several objects may be there once per object, under different names; the
         # bytes tell. The split hangs on them alone, so it is the same in every config.
@@ -160,16 +162,14 @@ def area(box: np.ndarray) -> float:
     return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def read_others(
-    paths: Iterable[Path], photos: Photos, sides: Mapping[str, bool] | None = None
-) -> tuple[list[Example], Counts]:
+def read_others(paths: Iterable[Path], photos: Photos) -> tuple[list[Example], Counts]:
     """The photos of other things as examples with label 0, each as a whole.
+
+    One that is a photo of an object, too, is left out: it cannot have both labels.
 
     Args:
         paths: the files.
-        photos: what opens them.
-        sides: the identifiers of photos whose side of the split is given, and whether that is the
-            test's.
+        photos: what opens them, and has opened those of the objects.
 
     Raises:
         ValueError: for a damaged one, unless such photos are left out.
@@ -184,8 +184,8 @@ def read_others(
         photo = photos.open(path, key, counts)
         if photo is None:
             continue
-        if (sides or {}).get(photo.photo_id, photo.in_test) != photo.in_test:
-            counts.leave_out(OTHER_SIDE)
+        if not photo.photo_id.startswith("neg/"):
+            counts.leave_out(OF_AN_OBJECT)
             continue
         bbox = np.array([0, 0, *photo.size], np.float32)
         examples.append(Example(key, path, photo.photo_id, photo.in_test, 0, bbox, []))
@@ -272,17 +272,28 @@ def rgb_bytes(data: bytes) -> bytes:
     return png.getvalue()
 
 
+def check_annotation_files(paths: Iterable[Path]) -> None:
+    """Say that a file is missing that is no photo.
+
+    Raises:
+        FileNotFoundError: if one is.
+    """
+    for path in paths:
+        if path.suffix not in _SUFFIXES and not path.is_file():
+            raise FileNotFoundError(f"The annotation file {path} is missing: copy it there.")
+
+
 def fingerprint(source: Path, paths: Iterable[Path], skip_damaged: bool) -> str:
     """A hash of every file that a copy is made from, to tell one source from another.
 
     Raises:
         FileNotFoundError: if one of the files is missing that is no photo.
     """
+    paths = list(paths)
+    check_annotation_files(paths)
     total = hashlib.sha256(str(skip_damaged).encode())
     for path in paths:
         total.update(os.fsencode(os.path.relpath(path, source)))
-        if path.is_file():
+        if path.is_file():  # else a link that leads nowhere: see Photos
             total.update(hashlib.sha256(path.read_bytes()).digest())
-        elif path.suffix not in _SUFFIXES:  # such as a link that leads nowhere: see Photos
-            raise FileNotFoundError(f"The annotation file {path} is missing: copy it there.")
     return total.hexdigest()
