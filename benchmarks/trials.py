@@ -193,9 +193,7 @@ def layer_term(
     counted = jnp.arange(len(values)) >= at["free"] * len(values)
     spread = (spread_of(maps) * mine).sum() / jnp.maximum(mine.sum(), 1)
     loss = weight * (values * counted).mean() - at["spread"] * spread
-    # As in the package, a layer of the weight 0 is left out.
-    held = jnp.where(weight > 0, at["growth"], 0.0)
-    return fading * loss + held * growth(peaks.mean(), first) ** 2
+    return fading * loss + at["growth"] * growth(peaks.mean(), first) ** 2
 
 
 def hidden(given: dict[str, jax.Array], seen: jax.Array) -> dict[str, jax.Array]:

@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,6 +56,8 @@ def join(timeout: float) -> None:
     names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     number, index = (_whole_number(name) for name in names)
     address = os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+    if address:
+        _check_address(address, listens=index == 0)
     who = f"{number} hosts" if number else "hosts"
     late = (
         f"not all {who} of this run came together within {timeout:g} s"
@@ -78,6 +81,26 @@ def join(timeout: float) -> None:
         _watch_each_other(address)
     else:
         _end_on_sigterm()  # which JAX holds back of a single process, too
+
+
+def _check_address(address: str, *, listens: bool) -> None:
+    """Raise a ValueError for an address that JAX would crash at: without a port, or taken."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(
+            f"JAX_COORDINATOR_ADDRESS={address!r} must be HOST:PORT with a port of 1 to 65535; set"
+            " it on every host"
+        )
+    if listens:
+        try:
+            with socket.socket() as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.bind(("", int(port)))
+        except OSError as error:
+            raise ValueError(
+                f"the port of JAX_COORDINATOR_ADDRESS={address!r} cannot be used"
+                f" ({error.strerror}); choose another on every host"
+            ) from error
 
 
 def _whole_number(name: str) -> int | None:

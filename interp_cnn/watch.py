@@ -10,10 +10,12 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from typing import Any, NoReturn
 
 _CONNECT_TIMEOUT = 20.0  # seconds
 _LONGEST = 1 << 16  # bytes of a message
+_HEARD = 5.0  # seconds for the others to end after they were told
 
 _ends: list["Server | Client"] = []
 
@@ -141,22 +143,28 @@ class Server:
             self._tell(sentence)
             end_process(sentence)
 
-    def _tell(self, sentence: str) -> None:
+    def _send_all(self, **message: Any) -> None:
         with self._lock:
             others = list(self._others.values())
         for connection in others:
-            _send(connection, sentence=sentence)
+            _send(connection, **message)
+
+    def _tell(self, sentence: str) -> None:
+        """Say to the others why they end, and let them do so first."""
+        self._send_all(sentence=sentence)
+        # JAX aborts those that see this process gone before they have read why.
+        until = time.monotonic() + _HEARD
+        while self._others and time.monotonic() < until:
+            time.sleep(0.02)
 
     def leave(self, error: str) -> None:
         """See `say_goodbye`."""
         with self._lock:
             self._leaving = True
-            others = list(self._others.values())
-        for connection in others:
-            if error:
-                _send(connection, sentence=_gone(0, self._hosts, error))
-            else:
-                _send(connection, done=True)
+        if error:
+            self._tell(_gone(0, self._hosts, error))
+        else:
+            self._send_all(done=True)
         self._socket.close()
 
 

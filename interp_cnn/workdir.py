@@ -105,10 +105,15 @@ def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> Non
     file = workdir / CONFIG
     with storage.reaching(file):
         claimed = file.exists()
-    if claimed and not begun(workdir):
-        if "train" not in _saved_config(file):
+    if not begun(workdir):
+        if claimed and "train" not in _saved_config(file):
             raise ValueError(f"{file} is of another program; choose another --workdir")
-    elif claimed:
+    elif not claimed:
+        raise ValueError(
+            f"{file} is missing, and a network has begun to train there; put it back, or choose"
+            " another --workdir, or delete that one"
+        )
+    else:
         difference = first_difference(_saved_config(file), config.to_dict())
         if difference:
             raise ValueError(
@@ -161,7 +166,7 @@ def saved_radius(workdir: epath.Path) -> float | None:
     """The radius of the regions that a run in a directory has; None without one."""
     try:
         fields = _saved_config(workdir / CONFIG).get("eval") if begun(workdir) else None
-    except FileNotFoundError:  # it is written again
+    except FileNotFoundError:  # which `claim_workdir` refuses
         return None
     radius = fields.get("radius") if isinstance(fields, dict) else None
     return radius if isinstance(radius, float) else None

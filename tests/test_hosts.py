@@ -294,11 +294,16 @@ def test_one_of_several_processes_that_has_not_joined(tmp_path, monkeypatch):
 
 
 def test_without_a_cluster():
-    command = [sys.executable, "train.py", "--distributed"]
+    command = [sys.executable, "train.py", "--distributed", "--join_timeout=5"]
+    other = socket.create_server(("127.0.0.1", 0))
+    taken = f"127.0.0.1:{other.getsockname()[1]}"
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     for given, sentence in (
         ({}, "--distributed found no cluster"),
         ({names[1]: "two"}, "JAX_NUM_PROCESSES='two' must be a whole number"),
+        ({names[0]: "localhost"}, "'localhost' must be HOST:PORT with a port of 1 to 65535"),
+        ({names[0]: "localhost:abc"}, "'localhost:abc' must be HOST:PORT with a port"),
+        ({names[0]: taken, names[1]: "2", names[2]: "0"}, "cannot be used (Address already in use"),
     ):
         environment = {k: v for k, v in os.environ.items() if k not in names} | given
         run = subprocess.run(
@@ -306,3 +311,4 @@ def test_without_a_cluster():
         )
         assert run.returncode == 1 and sentence in run.stderr, run.stderr
         assert "Traceback" not in run.stderr
+    other.close()

@@ -1,6 +1,7 @@
 """Hosts notice at once when another one is gone, without JAX."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -86,6 +87,18 @@ def test_a_host_that_fails_says_why(hosts, failing):
         code, error = ends(host)
         said = "no such folder" if number == failing else f"host {failing} of 3 stopped: no such"
         assert code == 1 and error.startswith(f"error: {said}"), error
+
+
+def test_the_first_host_goes_when_the_others_have_heard_why(hosts):
+    server, first, second = hosts
+    second.send_signal(signal.SIGSTOP)  # it hears nothing yet
+    server.stdin.write("no data\n")
+    server.stdin.flush()
+    assert first.wait(timeout=4) == 1
+    assert server.poll() is None
+    second.send_signal(signal.SIGCONT)
+    assert second.wait(timeout=4) == 1 and server.wait(timeout=2) == 1
+    assert "host 0 of 3 stopped: no data" in second.stderr.read()
 
 
 def test_a_common_end(hosts):

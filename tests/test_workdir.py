@@ -98,6 +98,9 @@ def test_a_radius_is_that_of_a_run(tmp_path):
     assert saved_radius(tmp_path) == 9.5
     (tmp_path / CONFIG).unlink()
     assert saved_radius(tmp_path) is None
+    # Nobody knows any more whether the checkpoints are of this configuration.
+    with pytest.raises(ValueError, match=r"config\.json is missing, and a network has begun to tr"):
+        claim_workdir(tmp_path, tiny_config())
 
 
 def test_the_file_of_another_program_is_kept(tmp_path):

@@ -91,8 +91,8 @@ class ConfigFlag:
 
 
 def _with_absolute_paths(config: ml_collections.ConfigDict) -> None:
-    """Let the folders of the data be found from every folder, when the run is evaluated later."""
-    for name in ("data_dir", "manual_dir"):
+    """Let the data be found from every folder, when the run is evaluated later."""
+    for name in ("data_dir", "manual_dir", "annotations"):
         path = config.data[name]
         if path and ":/" not in path:  # no address
             config.data[name] = os.path.abspath(os.path.expanduser(path))

@@ -27,7 +27,11 @@ def define_distributed() -> Distributed:
     return Distributed(
         flags.DEFINE_bool("distributed", False, "Join the other hosts of this run."),
         flags.DEFINE_float(
-            "join_timeout", _JOIN_TIMEOUT, "Seconds to wait for the other hosts.", lower_bound=1.0
+            "join_timeout",
+            _JOIN_TIMEOUT,
+            "Seconds to wait for the other hosts.",
+            lower_bound=1.0,
+            upper_bound=1e6,
         ),
     )
 

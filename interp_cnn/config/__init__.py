@@ -80,9 +80,10 @@ def with_present_names(config: Mapping[str, Any]) -> ml_collections.ConfigDict:
 
 
 # Beginnings of the names of fields that may differ when a run is taken up again: they change no
-# result of training beyond rounding.
+# result of training beyond rounding. That files of data elsewhere are the same, data.json knows.
 FREE_FIELDS = (
-    *("networks", "data.data_dir", "data.manual_dir", "data.threads", "data.cache_gib"),
+    *("networks", "data.data_dir", "data.manual_dir", "data.annotations"),
+    *("data.threads", "data.cache_gib"),
     *("log_every_steps", "eval.", "checkpoint."),
 )
 

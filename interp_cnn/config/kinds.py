@@ -259,7 +259,7 @@ class Factors:
     @property
     def wanted(self) -> str:
         """See `Kind`."""
-        return f"pairs of a regular expression and {self.each.wanted}"
+        return f"pairs of a regular expression and {self.each.wanted}, no expression twice"
 
     def parse(self, text: str) -> tuple[Any, ...]:
         """See `Kind`."""
@@ -267,13 +267,14 @@ class Factors:
 
     def accepts(self, value: Any) -> bool:
         """See `Kind`."""
-        return isinstance(value, list | tuple) and all(
+        pairs = isinstance(value, list | tuple) and all(
             isinstance(pair, list | tuple)
             and len(pair) == 2
             and _is_pattern(pair[0])
             and self.each.accepts(pair[1])
             for pair in value
         )
+        return pairs and len({pattern for pattern, _ in value}) == len(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -165,7 +165,7 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     train, test = (read_split(source, split, **how) for split in ("train", "test"))
     if config["crop"] == "image" and config["name"] != EMBEDDED:
         train, test = (
-            _one_of_each_photo(split, f"the {name} split of {source.info.full_name}")
+            _one_of_each_photo(split, categories, f"the {name} split of {source.info.full_name}")
             for name, split in (("train", train), ("test", test))
         )
     _check_both_sides(source, categories, train, test)
@@ -196,7 +196,7 @@ def _check_both_sides(
                 )
 
 
-def _one_of_each_photo(split: Split, where: str) -> Split:
+def _one_of_each_photo(split: Split, categories: tuple[str, ...], where: str) -> Split:
     """One example of each photo, and none of photos with several labels.
 
     Where the whole photo is the input, its objects are the same input.
@@ -219,8 +219,9 @@ def _one_of_each_photo(split: Split, where: str) -> Split:
         return split
     result = split.take(np.array(kept, np.int64))
     if lost := set(split.labels.tolist()) - set(result.labels.tolist()):
+        name = ("other things", *categories)[min(lost)]
         raise ValueError(
-            f"{where}: all photos with the label {min(lost)} have other labels, too, and with"
+            f"{where}: all photos of {name!r} have another label, too, and with"
             " config.data.crop='image' the whole photo is the input; set it to 'object'"
         )
     logging.warning(

@@ -158,7 +158,7 @@ def fitted_field(
         inner = (line - reach > 0) & (line + reach < side)
         if len(set(index[inner])) < 2:  # of a map of few positions
             break
-        stride, offset = _line(index[inner], centers[inner])
+        stride, offset = _line(index[inner], centers[inner], side / max(size))
         off = np.sqrt(np.square(centers - offset - stride * index)[inner].mean())
         if stride < 0.5 or off > stride / 2:
             raise ValueError(
@@ -171,10 +171,25 @@ def fitted_field(
     return ReceptiveField(float(offset), float(stride), float(reached))
 
 
-def _line(index: NDArray[np.integer], centers: NDArray[np.floating]) -> tuple[float, float]:
-    """Stride, a whole number where it is close to one, and offset of the line through centres."""
-    stride, offset = np.polyfit(index, centers, 1)
-    if np.isclose(stride, round(stride), rtol=0.05):
-        stride = round(stride)
-        offset = (centers - stride * index).mean()
-    return float(stride), float(offset)
+def _line(
+    index: NDArray[np.integer], centers: NDArray[np.floating], even: float
+) -> tuple[float, float]:
+    """Stride and offset of the line through centres.
+
+    The stride is that of equal steps over the image, or a whole number, where such a line lies
+    nearly as close: centres of few positions scatter, as behind a transposed convolution.
+    """
+
+    def through(stride: float) -> tuple[float, float]:
+        offsets = centers - stride * index
+        return float(offsets.mean()), float(offsets.std())
+
+    fitted = float(np.polyfit(index, centers, 1)[0])
+    offset, off = through(fitted)
+    # Steps that are equal and whole are the likeliest; equal ones that are not, the least likely.
+    whole = float(round(fitted))
+    for stride in (even, whole) if even.is_integer() else (whole, even):
+        near, off_by = through(stride)
+        if off_by < 1.25 * off + 0.03 * stride:
+            return stride, near
+    return fitted, offset

@@ -17,8 +17,9 @@ from jax.typing import ArrayLike
 
 from interp_cnn.layers import FEATURE_MAPS, TemplateMask
 from interp_cnn.models.interface import Templates
-from interp_cnn.models.measured_fields import made_params, measured_fields
+from interp_cnn.models.measured_fields import MapsOf, made_params, measured_fields
 from interp_cnn.receptive_field import ReceptiveField
+from interp_cnn.templates import is_traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +200,10 @@ def _named_maps(variables: Mapping[str, Any]) -> dict[str, jax.Array]:
 
 
 # What others call `train`, or its opposite.
-_OTHER_NAMES = ("training", "is_training", "deterministic", "use_running_average", "inference")
+_OTHER_NAMES = (
+    *("training", "is_training", "is_train", "train_mode", "deterministic", "use_running_average"),
+    *("inference", "is_inference", "eval", "evaluate", "evaluation", "is_eval", "test", "testing"),
+)
 
 
 def _train_argument(module: nn.Module, train: bool) -> dict[str, Any]:
@@ -239,7 +243,7 @@ def traced_module(module: nn.Module, side: int) -> TracedModule:
     seen: dict[str, tuple[Templates, float]] = {}
 
     def noted(name: str, mask: TemplateMask, x: jax.Array, call: Any, own: ArrayLike) -> Any:
-        strength = float(own) if isinstance(own, float | int) else 1.0
+        strength = 1.0 if is_traced(own) else float(np.asarray(own))
         seen[name] = (_templates(mask), strength * mask.enabled)
         mask.hand_out(x)
         return x
@@ -275,10 +279,14 @@ def traced_module(module: nn.Module, side: int) -> TracedModule:
 
 
 def _templates(mask: TemplateMask) -> Templates:
-    beta: Any = mask.beta
-    if not isinstance(beta, float | int):
-        beta = tuple(np.asarray(beta).tolist())
-    return Templates(mask.norm, beta, mask.position)
+    if is_traced(mask.beta):
+        raise RefusedModuleError(
+            "gives a TemplateMask a beta that is computed inside of it; give a number, or a list"
+            " or NumPy array with one for each filter"
+        )
+    beta = np.asarray(mask.beta)
+    of_filters: Any = beta.item() if beta.ndim == 0 else tuple(beta.tolist())
+    return Templates(mask.norm, of_filters, mask.position)
 
 
 def _check_arguments(module: nn.Module) -> None:
@@ -471,14 +479,56 @@ def measured_layers(module: nn.Module, side: int, traced: TracedModule) -> tuple
     }
     if unknown:
         try:
-            params = made_params(shapes, positive=True)
-            fields |= measured_fields(maps_of, variables | {"params": params}, unknown, side)
+            params = jax.tree_util.tree_map_with_path(
+                _of_mean_taking, made_params(shapes, positive=True), variables["params"]
+            )
+            fields |= measured_fields(
+                _without_spatial_norms(maps_of), variables | {"params": params}, unknown, side
+            )
         except ValueError as error:
             raise RefusedModuleError(
                 f"has no receptive fields that can be measured: {error}; give it a method"
                 " receptive_fields() that returns them by layer"
             ) from error
     return tuple(OwnLayer(*layer, fields[layer[0]]) for layer in traced.layers)
+
+
+def _of_mean_taking(
+    path: tuple[Any, ...], made: np.ndarray, first: np.ndarray | jax.Array
+) -> np.ndarray:
+    """A parameter with which layers take means: a vector is what the module makes it, positive.
+
+    Such are the factors of normalisations and of residual branches, which may begin at zero.
+    """
+    if made.ndim >= 2:
+        return made
+    if getattr(path[-1], "key", "") == "bias":
+        return np.zeros_like(made)
+    size = np.abs(np.asarray(first, made.dtype))
+    return np.where(size > 0, size, np.ones_like(size))
+
+
+def _without_spatial_norms(maps_of: MapsOf) -> MapsOf:
+    """Maps of a module whose normalisations over positions do nothing.
+
+    Through their mean and deviation each position looks at all of the image, evenly, which hides
+    where it looks; and with positive maps, what is below the mean would be cut by a ReLU.
+    """
+
+    def passing(next_function: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        over_positions = isinstance(module, nn.GroupNorm | nn.InstanceNorm) or (
+            isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.reduction_axes != -1
+        )
+        if over_positions and context.method_name == "__call__":
+            return args[0] if args else kwargs["x"]
+        return next_function(*args, **kwargs)
+
+    def maps(variables: Any, images: jax.Array) -> Mapping[str, jax.Array]:
+        with nn.intercept_methods(passing):
+            return maps_of(variables, images)
+
+    return maps
 
 
 def _own_fields(module: nn.Module, names: Sequence[str]) -> dict[str, ReceptiveField]:

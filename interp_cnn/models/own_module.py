@@ -60,7 +60,7 @@ def own_network(
       ValueError: where there is no such module, or it is no network of this kind; one sentence.
     """
     kind = _imported(name)
-    given = {key: tuple(of) if isinstance(of, list) else of for key, of in options}
+    given = {key: _as_tuples(of) for key, of in options}
     attributes = {field.name for field in dataclasses.fields(kind)} - {"parent", "name"}
     if unknown := sorted(given.keys() - attributes):
         raise ValueError(
@@ -101,6 +101,11 @@ def own_network(
         masks=_factors([layer.name for layer in layers], masks, last_mask, other_masks),
         interpretable=interpretable,
     )
+
+
+def _as_tuples(value: Any) -> Any:
+    """A value without lists, which JSON makes of tuples and a module cannot be hashed with."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _imported(name: str) -> Any:
@@ -184,7 +189,16 @@ def _factors(
     other_masks: float,
 ) -> tuple[float, ...]:
     """Of each layer the factor of its mask."""
+    for what, factor in (*masks, ("last_mask", last_mask), ("other_masks", other_masks)):
+        if not 0 <= factor <= 1:
+            raise ValueError(f"{what!r} has the strength {factor}; give one in [0, 1]")
     for pattern, _ in masks:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"config.model.masks: {pattern!r} is no regular expression ({error})"
+            ) from error
         if not any(re.fullmatch(pattern, name) for name in names):
             raise ValueError(
                 f"config.model.masks: {pattern!r} matches no layer; they are"

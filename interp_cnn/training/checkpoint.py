@@ -4,9 +4,10 @@ The position in the data is the number of steps. Arrays are written without thei
 devices, so a run goes on, and is looked at, on any number of devices and hosts.
 """
 
+import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import jax
@@ -20,6 +21,7 @@ from interp_cnn.training.filter_categories import FilterActivity
 from interp_cnn.training.state import TrainState, first_other_shape, named_leaves
 
 _GIB = 2**30
+_SUMS = "checksums"  # the item of a checkpoint with the hashes of its arrays
 # In what tensorstore says of a bucket that cannot be reached: its checkpoints may be whole.
 _NO_WAY = (
     *("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED"),
@@ -61,6 +63,7 @@ class Checkpoints:
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
                 "config": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+                _SUMS: ocp.JsonCheckpointHandler(multiprocessing_options=alone),
             },
             # Saves are synchronous: when one fails, training must not go on as if it had not.
             options=ocp.CheckpointManagerOptions(
@@ -107,15 +110,15 @@ class Checkpoints:
         self.check_space(state)
         if step == self.latest_step:
             return
+        arrays = jax.tree.map(np.asarray, jax.device_get(state))
         try:
             with storage.reaching(self.folder, writing=True):
                 self._manager.save(
                     step,
                     args=ocp.args.Composite(
-                        state=ocp.args.StandardSave(
-                            jax.tree.map(np.asarray, jax.device_get(state))
-                        ),
+                        state=ocp.args.StandardSave(arrays),
                         config=ocp.args.JsonSave(config),
+                        **{_SUMS: ocp.args.JsonSave(_checksums(arrays))},
                     ),
                 )
         except (OSError, ValueError, RuntimeError) as error:  # tensorstore raises the latter two
@@ -221,11 +224,14 @@ class Checkpoints:
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
         try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
-            )
+            items: dict[str, Any] = {"state": ocp.args.StandardRestore(wanted)}
+            if (self.folder / str(step) / _SUMS).exists():  # not in those of earlier versions
+                items[_SUMS] = ocp.args.JsonRestore()
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         finally:
             logging.set_verbosity(verbosity)
+        if _SUMS in items:
+            _check_sums(restored["state"], restored[_SUMS])
         if like is None:
             return restored["state"]
         # By name: a structure may have got empty parts since it was written.
@@ -258,6 +264,21 @@ class Checkpoints:
         """Wait for what is being written."""
         if self._manager is not None:
             self._manager.close()
+
+
+def _checksums(state: Any) -> dict[str, str]:
+    """A hash of each array of a state, by its name: storage checks no more than what it packs."""
+    return {
+        name: hashlib.sha256(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data).hexdigest()
+        for name, leaf in named_leaves(state).items()
+    }
+
+
+def _check_sums(state: Any, wanted: Mapping[str, str]) -> None:
+    """Raise a ValueError where an array is not the one that was saved."""
+    for name, found in _checksums(state).items():
+        if found != wanted.get(name):
+            raise ValueError(f"{name} is not what was saved")
 
 
 class _OtherNetworkError(ValueError):

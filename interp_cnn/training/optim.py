@@ -83,14 +83,16 @@ def make_optimizer(
     Raises:
       ValueError: (at init) for an expression that matches no parameter.
     """
-    factors = dict(rate_factors or {})
+    # Whatever the expression, its group is neither of the others.
+    factors = {f"factor {pattern}": factor for pattern, factor in (rate_factors or {}).items()}
+    patterns = {label: label.removeprefix("factor ") for label in factors}
 
     def group(path: tuple[Any, ...], _: jax.Array) -> str:
         if path[0].key in frozen:
             return "frozen"
-        for pattern in factors:
+        for label, pattern in patterns.items():
             if re.fullmatch(pattern, _names(path)):
-                return pattern
+                return label
         return "trained"
 
     def groups(params: Any) -> Any:
@@ -98,7 +100,7 @@ def make_optimizer(
         unused = set(factors) - set(jax.tree.leaves(labels))
         if unused:
             raise ValueError(
-                f"rate_factors: {sorted(unused)[0]!r} matches no trained parameter;"
+                f"rate_factors: {patterns[sorted(unused)[0]]!r} matches no trained parameter;"
                 " patterns are compared with paths such as 'fc8/bias'"
             )
         return labels
@@ -118,7 +120,7 @@ def make_optimizer(
 
     partition = optax.partition(
         {"trained": sgd(1.0), "frozen": optax.set_to_zero()}
-        | {pattern: sgd(factor) for pattern, factor in factors.items()},
+        | {label: sgd(factor) for label, factor in factors.items()},
         groups,
     )
     if clip_norm is None:

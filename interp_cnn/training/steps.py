@@ -101,14 +101,17 @@ def train_step(
             mean_peak = jax.lax.stop_gradient(peaks).mean()
             scalars[f"peak/{name}"] = mean_peak
             first_peaks[name] = jnp.where(state.step == 0, mean_peak, state.first_peaks[name])
-            if not (network.interpretable and objective.weight_of(network, name)):
+            weight = objective.weight_of(network, name)
+            if not network.interpretable or not (weight or objective.growth_weight):
                 continue
-            members = labels[:, None] - 1 == categories_of(activity[name])[None]
-            values = objective.filter_loss(network, name, x, members, axis_name)
+            values = jnp.zeros(x.shape[-1])
+            if weight:
+                members = labels[:, None] - 1 == categories_of(activity[name])[None]
+                values = objective.filter_loss(network, name, x, members, axis_name)
+                scalars[f"mi/{name}"] = -jax.lax.stop_gradient(values).mean()
             total = total + objective.filter_term(
                 network, name, values, peaks=peaks, first_peak=first_peaks[name], step=state.step
             )
-            scalars[f"mi/{name}"] = -jax.lax.stop_gradient(values).mean()
         scalars = jax.tree.map(lambda x: x.astype(jnp.float32), scalars)
         # The mean inside makes the gradient that of one big batch under pmap, vmap and shard_map.
         return mean_over_devices(total), (scalars, activity, first_peaks, dict(model_state))

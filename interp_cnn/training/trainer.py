@@ -18,7 +18,7 @@ import optax
 from etils import epath
 
 from interp_cnn import hosts
-from interp_cnn.config import ORDINARY
+from interp_cnn.config import INTERPRETABLE, ORDINARY
 from interp_cnn.data.pipeline import Crop, train_batches
 from interp_cnn.data.prepare import Data
 from interp_cnn.models import AnyNetwork, Network
@@ -226,13 +226,28 @@ def train_networks(
       The name of a network, and its state after the last step.
 
     Raises:
+      ValueError: where masks and filter loss would never set in, or as `train`.
       FloatingPointError, OSError, Interrupted: as `train`.
     """
+    if INTERPRETABLE in config.networks:
+        _check_start(config, len(data.train) // config.train.batch_size)
     start = None
     if config.train.start_epochs:
         start = functools.cache(lambda: train_start(config, data, workdir / START, cache))
     for variant in config.networks:
         yield variant, train(config, variant, data, workdir / variant, cache, start=start)
+
+
+def _check_start(config: ml_collections.ConfigDict, steps_per_epoch: int) -> None:
+    """Raise a ValueError where masks and filter loss would set in after the last step."""
+    start, epochs = config.interpretable.start_epoch, config.train.epochs
+    last = epochs - 1 / max(steps_per_epoch, 1)
+    if start > last or (start == last and config.interpretable.ramp_epochs):
+        raise ValueError(
+            f"config.interpretable.start_epoch={start:g} is not before the last of the"
+            f" {steps_per_epoch} steps of epoch {epochs}: neither filter loss nor masks would ever"
+            " set in; lower it"
+        )
 
 
 def _learning_rate(config: ml_collections.ConfigDict, steps_per_epoch: int) -> optax.Schedule:

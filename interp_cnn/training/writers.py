@@ -32,7 +32,7 @@ class MetricWriter:
         self._path = self._mirror.local / TRAINING_METRICS
         kept = []
         if self._path.exists():
-            known = training_metrics(self._path.read_text())
+            known = training_metrics(self._path.read_text(errors="replace"))
             kept = [json.dumps(of) + "\n" for of in known if of["step"] <= first_step]
         write(self._path, "".join(kept))
         self._events = SummaryWriter(str(self._mirror.local / EVENTS), purge_step=first_step + 1)

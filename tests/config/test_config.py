@@ -247,6 +247,7 @@ WHOLE = "must be a whole number of at least"
         ("networks", "ordinary,ordinary", r"each at most once"),
         ("train.rate_factors", "(('(', 1),)", r"pairs of a regular expression and a finite number"),
         ("train.rate_factors", "5", r"pairs of a regular"),
+        ("train.rate_factors", "(('a', 1), ('a', 2))", r"no expression twice"),
         ("data.category", "", r"config\.data\.category= must be a category"),
         (
             "train.batchsize",

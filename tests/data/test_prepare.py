@@ -12,7 +12,7 @@ from interp_cnn.data import __main__ as command
 from interp_cnn.data.categories import named_categories
 from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 from interp_cnn.data.embedded.drawing import CATEGORIES
-from interp_cnn.data.pipeline import read_split
+from interp_cnn.data.pipeline import Split, read_split
 from interp_cnn.data.prepare import prepare
 from interp_cnn.workdir import claim_data
 
@@ -184,23 +184,25 @@ def test_other_files_are_other_data(voc, tmp_path):
     assert json.loads((tmp_path / "data.json").read_text())["data"] == first.identity
 
 
-def test_a_whole_photo_is_one_input(voc, tmp_path, caplog):
-    # A photo has two dogs, and the first cat's is a bird's, too.
-    how = data_config(voc, tmp_path, category="cat", negatives="categories")
-    objects = prepare(how, seed=0)
-    how.crop = "image"
-    whole = prepare(how, seed=0)
-    for before, after in ((objects.train, whole.train), (objects.test, whole.test)):
-        ids = [before[i]["photo_id"] for i in range(len(before))]
-        labels = {}
-        for photo, label in zip(ids, before.labels.tolist(), strict=True):
-            labels.setdefault(photo, set()).add(label)
-        kept = [after[i]["photo_id"] for i in range(len(after))]
-        assert sorted(kept) == sorted(p for p, found in labels.items() if len(found) == 1)
-        for photo, label in zip(kept, after.labels.tolist(), strict=True):
-            assert labels[photo] == {label}
-    assert len(whole.train) + len(whole.test) < len(objects.train) + len(objects.test)
-    assert "one of each photo is kept" in caplog.text
+def test_a_whole_photo_is_one_input(voc, tmp_path, monkeypatch, caplog):
+    # Of the copy every photo of a cat shows a dog, too.
+    how = data_config(voc, tmp_path, category="cat", negatives="categories", crop="image")
+    with pytest.raises(ValueError, match=r"all photos of .cat. have another label, too,"):
+        prepare(how, seed=0)
+    # As objects they are told apart, and against photos of other things there is no other label.
+    assert len(prepare(data_config(voc, tmp_path, category="cat"), seed=0).train)
+    how.negatives = "photos"
+    assert len(prepare(how, seed=0).train)
+
+    photos = [b"a", b"a", b"b", b"c", b"b", b"d"]
+    labels = np.array([1, 1, 1, 0, 0, 0])
+    source = [{"photo_id": photo} for photo in photos]
+    monkeypatch.setattr(
+        "interp_cnn.data.prepare.read_split", lambda *_, **__: Split(source, np.arange(6), labels)
+    )
+    data = prepare(how, seed=0)
+    assert data.train.indices.tolist() == [0, 3, 5] and data.train.labels.tolist() == [1, 0, 0]
+    assert "of 6 objects in 4 photos one of each photo is kept, and none of 1 photos" in caplog.text
 
 
 def test_command_prints_what_was_found(voc, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from examples.own_network import PartNet
@@ -114,6 +115,34 @@ class Sixteen(Nested):
     @nn.compact
     def __call__(self, x):
         return super().__call__(x.astype(self.dtype))
+
+
+class Normalised(nn.Module):
+    num_outputs: int = 1
+    norm: str = "group"
+    filters: tuple = ()  # any
+
+    @nn.compact
+    def __call__(self, x):
+        for number, filters in enumerate((32, 64, 64)):
+            x = self.block(x, filters, number)
+        x = TemplateMask(name="last", beta=np.float32(3))(x, strength=np.float32(0.25))
+        return nn.Dense(self.num_outputs)(x.max(axis=(1, 2)))
+
+    @nn.nowrap
+    def block(self, x, filters, number):
+        conv = nn.Conv(filters, (3, 3), strides=2)
+        y = nn.WeightNorm(conv)(x) if self.norm == "weight" else conv(x)
+        if self.norm == "group":
+            y = nn.GroupNorm(8)(y)
+        elif self.norm == "instance":
+            y = nn.InstanceNorm()(y)
+        elif self.norm == "layer":
+            y = nn.LayerNorm(reduction_axes=(1, 2, 3))(y)
+        elif self.norm == "factor":
+            factor = self.param(f"factor{number}", nn.initializers.ones, (filters,))
+            y = y * factor[None, None, None]
+        return nn.relu(y)
 
 
 # What is no network.

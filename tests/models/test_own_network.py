@@ -268,6 +268,47 @@ def test_the_grid_that_fits_centres():
     assert few.stride == 32 and few.centers(2).mean() == pytest.approx(32, abs=0.5)
 
 
+def test_strides_of_centres_that_scatter_or_are_no_whole_numbers():
+    index = np.arange(2, 6)
+    pairs = np.array([12.8, 28.3, 28.8, 44.3])  # behind a transposed convolution
+    assert fitted_field(spots([pairs, pairs]), index, index, (8, 8)).stride == 8
+    index = np.arange(31)
+    line = 1.6 + 64 / 31 * index  # of an image that was resized to 62 pixels
+    field = fitted_field(spots([line, line], spread=0.8), index, index, (31, 31))
+    assert field.stride == pytest.approx(64 / 31) and field.offset == pytest.approx(1.6, abs=0.1)
+
+
+@pytest.mark.parametrize("norm", ["group", "instance", "layer", "weight", "factor"])
+def test_normalisations_do_not_hide_where_positions_look(norm):
+    network = own_network("own_modules:Normalised", input_size=64, options=[("norm", norm)])
+    field = network.receptive_fields()["last"]
+    assert (field.stride, field.size) == (8, 15)
+    assert field.offset == pytest.approx(7.5, abs=0.2)
+    # A strength and a slope that are numbers of NumPy are those numbers.
+    assert network.mask_strengths == {"last": 0.25}
+    assert network.templates_of("last").beta == 3.0
+
+
+def test_options_come_back_from_json():
+    options = (("norm", "group"), ("filters", ((8, 2), (16,))))
+    again = json.loads(json.dumps(options))
+    first, second = (own_network("own_modules:Normalised", options=of) for of in (options, again))
+    assert first.module == second.module and hash(second.module)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"masks": [("(", 0.5)]}, r"config\.model\.masks: '\(' is no regular expression \("),
+        ({"masks": [("after", 7.0)]}, r"'after' has the strength 7\.0; give one in \[0, 1\]"),
+        ({"last_mask": -1.0}, r"'last_mask' has the strength -1\.0"),
+    ],
+)
+def test_strengths_that_are_none(changes, message):
+    with pytest.raises(ValueError, match=message):
+        own_network(NAME, input_size=16, **changes)
+
+
 @pytest.mark.parametrize(
     ("centers", "message"),
     [

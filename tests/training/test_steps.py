@@ -202,6 +202,15 @@ def test_maps_that_grow_cost_something(batch):
         assert first == scalars[f"peak/{layer}"] > 0
     twice, _ = jax.jit(step)(once, batch)
     assert twice.first_peaks == once.first_peaks
+    # Also of a layer whose maps have a mask and no filter loss.
+    grown = {layer: peak / 4 for layer, peak in once.first_peaks.items()}
+    after = []
+    for weight in (0.0, 30.0):
+        step, _ = step_of(network, Objective(weight=0.0, growth_weight=weight))
+        after.append(jax.jit(step)(once.replace(first_peaks=grown), batch))
+    assert not any(name.startswith("mi/") for name in after[1][1])
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), *(of.params for of, _ in after))
+    assert changed["new_conv"]["kernel"]
     with pytest.raises(ValueError, match="growth_weight must not be negative, got -1"):
         Objective(growth_weight=-1.0)
 
@@ -432,7 +441,7 @@ def test_clipping_is_of_the_whole_gradient():
 
 
 def test_a_pattern_without_parameters_is_refused():
-    for pattern in ("fc9/.*", "conv1/.*", "fc8"):
+    for pattern in ("fc9/.*", "conv1/.*", "fc8", "trained", "frozen"):
         optimizer = make_optimizer(
             optax.constant_schedule(0.1), frozen=("conv1",), rate_factors={pattern: 2.0}
         )

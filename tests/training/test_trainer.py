@@ -22,7 +22,13 @@ from interp_cnn.training import checkpoint, parallel, trainer
 from interp_cnn.training.build import make_network
 from interp_cnn.training.checkpoint import Checkpoints
 from interp_cnn.training.frozen_cache import FrozenCache
-from interp_cnn.training.trainer import Interrupted, check_batch_size, train, train_start
+from interp_cnn.training.trainer import (
+    Interrupted,
+    check_batch_size,
+    train,
+    train_networks,
+    train_start,
+)
 from interp_cnn.training.writers import MetricWriter
 
 NAME = "interpretable"
@@ -324,10 +330,18 @@ def damage(folder, how):
         return
     files = [file for file in (folder / "state").rglob("*") if file.is_file()]
     for file in files:
-        {"zeroed": zeroed, "truncated": truncated}[how](file)
+        {"zeroed": zeroed, "truncated": truncated, "flipped": flipped}[how](file)
 
 
-@pytest.mark.parametrize("how", ["zeroed", "truncated", "removed"])
+def flipped(file):
+    """Another bit in the middle of a large file: what unpacks it may not notice."""
+    data = bytearray(file.read_bytes())
+    if len(data) > 5_000:
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["zeroed", "truncated", "removed", "flipped"])
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(
     data, tmp_path, capfd, uninterrupted, how
 ):
@@ -350,6 +364,25 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(
     assert (folder / f"damaged-{latest}-1").exists()
     assert_same(state, tmp_path, uninterrupted)
     assert latest_step(tmp_path) == latest
+
+
+def test_a_checkpoint_of_a_release_without_checksums(data, tmp_path, uninterrupted):
+    train(tiny_config(), NAME, data, tmp_path)
+    for folder in (tmp_path / "checkpoints").glob("*/checksums"):
+        shutil.rmtree(folder)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.restore_for_evaluation()[0] == latest_step(tmp_path)
+    checkpoints.close()
+    assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
+
+
+def test_masks_that_would_set_in_after_the_last_step(data, tmp_path):
+    config = tiny_config()
+    steps = len(data.train) // config.train.batch_size
+    config.interpretable.start_epoch = config.train.epochs - 0.5 / steps
+    with pytest.raises(ValueError, match=rf"not before the last of the {steps} steps of epoch 2"):
+        next(iter(train_networks(config, data, tmp_path)))
+    assert not (tmp_path / "interpretable").exists()
 
 
 def test_no_checkpoint_can_be_read(data, tmp_path):
