@@ -107,7 +107,13 @@ FIELDS = (
         "File with pretrained weights; `download` takes the published ones of vgg16, residual and"
         " dense networks, the empty text none.",
     ),
-    Field("log_every_steps", 20, _COUNT, "Between two lines of `metrics.jsonl`.", unit="steps"),
+    Field(
+        "log_every_steps",
+        20,
+        _COUNT,
+        "Between two lines of `metrics.jsonl`, which has one at every checkpoint, too.",
+        unit="steps",
+    ),
     Field(
         "model.name",
         "vgg16",
@@ -286,7 +292,9 @@ FIELDS = (
         "data.crop",
         "object",
         Choice(("object", "image")),
-        "What becomes the input: the object's box, stretched to a square, or the whole image.",
+        "What becomes the input: the object's box, stretched to a square, or the whole image. With"
+        " whole photos each is one example, and those whose objects have several labels are left"
+        " out.",
     ),
     Field(
         "data.negatives_per_positive",
