@@ -102,7 +102,7 @@ class OwnNetwork:
 
     def in_float32(self) -> "OwnNetwork":
         """The same network, computing in float32, where its module has an attribute `dtype`."""
-        if not hasattr(self.module, "dtype"):
+        if "dtype" not in {field.name for field in dataclasses.fields(self.module)}:
             return self
         return self.clone(module=self.module.clone(dtype="float32"))
 
