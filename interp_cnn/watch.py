@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 _CONNECT_TIMEOUT = 20.0  # seconds
 _LONGEST = 1 << 16  # bytes of a message
-_HEARD = 5.0  # seconds for the others to end after they were told
+_HEARD = 2.0  # seconds for the others to end after they were told
 
 _ends: list["Server | Client"] = []
 
@@ -140,7 +140,8 @@ class Server:
             self._leaving = self._leaving or not done
         if not done:
             sentence = _gone(host, self._hosts, str(last.get("error", "")))
-            self._tell(sentence)
+            # This process's own threads may also see an end, and must not come first.
+            self._tell(sentence, _HEARD / 4)
             end_process(sentence)
 
     def _send_all(self, **message: Any) -> None:
@@ -149,11 +150,11 @@ class Server:
         for connection in others:
             _send(connection, **message)
 
-    def _tell(self, sentence: str) -> None:
-        """Say to the others why they end, and let them do so first."""
+    def _tell(self, sentence: str, seconds: float) -> None:
+        """Say to the others why they end, and let them do so first, for so long."""
         self._send_all(sentence=sentence)
         # JAX aborts those that see this process gone before they have read why.
-        until = time.monotonic() + _HEARD
+        until = time.monotonic() + seconds
         while self._others and time.monotonic() < until:
             time.sleep(0.02)
 
@@ -162,7 +163,7 @@ class Server:
         with self._lock:
             self._leaving = True
         if error:
-            self._tell(_gone(0, self._hosts, error))
+            self._tell(_gone(0, self._hosts, error), _HEARD)
         else:
             self._send_all(done=True)
         self._socket.close()

@@ -214,18 +214,34 @@ def choose_examples(
             f" again, or set negatives={CATEGORIES!r} (one category against the others of the data"
             f" set) or {NONE!r} (several categories alone)"
         )
-    if negatives_per_positive is not None:
-        wanted = round(negatives_per_positive * len(positive))
-        if not 0 < wanted <= len(negative):
-            raise ValueError(
-                f"negatives_per_positive={negatives_per_positive} asks for {wanted} other images,"
-                f" {where} has {len(negative)}; give a ratio of at most"
-                f" {len(negative) / len(positive):.3g}"
-            )
-        chosen = np.random.default_rng(seed).permutation(len(negative))[:wanted]
-        negative = np.sort(negative[chosen])
     indices = np.concatenate([positive, negative])
-    return Split(source, indices, labels[indices])
+    found = Split(source, indices, labels[indices])
+    if negatives_per_positive is None:
+        return found
+    return with_negatives_per_positive(found, negatives_per_positive, seed=seed, where=where)
+
+
+def with_negatives_per_positive(split: Split, ratio: float, *, seed: int, where: str) -> Split:
+    """The objects of a split, and so many examples with label 0 for each, chosen by the seed.
+
+    Args:
+      split: the split, its objects first.
+      ratio: that number.
+      seed: the seed.
+      where: the split in words, for messages.
+
+    Raises:
+      ValueError: where the split has too few examples with label 0, or the ratio asks for none.
+    """
+    positive, negative = np.flatnonzero(split.labels > 0), np.flatnonzero(split.labels == 0)
+    wanted = round(ratio * len(positive))
+    if not 0 < wanted <= len(negative):
+        raise ValueError(
+            f"negatives_per_positive={ratio} asks for {wanted} other images, {where} has"
+            f" {len(negative)}; give a ratio of at most {len(negative) / len(positive):.3g}"
+        )
+    chosen = np.random.default_rng(seed).permutation(len(negative))[:wanted]
+    return split.take(np.concatenate([positive, np.sort(negative[chosen])]))
 
 
 def _task_labels(

@@ -22,7 +22,15 @@ from interp_cnn.data.photos.folder import FolderPhotos
 from interp_cnn.data.photos.ilsvrc_animal_part import IlsvrcAnimalPart
 from interp_cnn.data.photos.object_builder import ObjectBuilder
 from interp_cnn.data.photos.pascal_voc_part import PascalVocPart
-from interp_cnn.data.pipeline import CATEGORIES, NONE, PHOTOS, Split, choose_examples, read_split
+from interp_cnn.data.pipeline import (
+    CATEGORIES,
+    NONE,
+    PHOTOS,
+    Split,
+    choose_examples,
+    read_split,
+    with_negatives_per_positive,
+)
 from interp_cnn.data.tfds_examples import read_tfds
 
 EMBEDDED = EmbeddedAnimals.name
@@ -156,18 +164,25 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     # Some things are known only when the data are prepared, such as the categories of "all".
     task = opened(config["category"])
     categories = task.categories or source.categories
+    # Where the whole photo is the input, its objects are the same input.
+    whole = config["crop"] == "image" and config["name"] != EMBEDDED
+    ratio = config["negatives_per_positive"]
     how: dict[str, Any] = {
         "categories": categories,
         "negatives": negatives,
-        "negatives_per_positive": config["negatives_per_positive"],
+        "negatives_per_positive": None if whole else ratio,
         "seed": seed,
     }
     train, test = (read_split(source, split, **how) for split in ("train", "test"))
-    if config["crop"] == "image" and config["name"] != EMBEDDED:
-        train, test = (
-            _one_of_each_photo(split, categories, f"the {name} split of {source.info.full_name}")
-            for name, split in (("train", train), ("test", test))
-        )
+    objects = len(train) + len(test)
+    named = f"split of {source.info.full_name}"
+    if whole:
+        train = _one_of_each_photo(train, categories, f"the train {named}")
+        test = _one_of_each_photo(test, categories, f"the test {named}")
+    fewer = len(train) + len(test) < objects
+    if whole and ratio is not None:
+        train = with_negatives_per_positive(train, ratio, seed=seed, where=f"the train {named}")
+        test = with_negatives_per_positive(test, ratio, seed=seed, where=f"the test {named}")
     _check_both_sides(source, categories, train, test)
     _check_same_everywhere(source, categories, train, test)
     return Data(
@@ -178,7 +193,7 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         landmarks=task.landmarks,
         has_masks="mask" in source.info.features["parts"],
         files=record_files(source),
-        identity=_identity(source, train, test),
+        identity=_identity(source, train, test, fewer=fewer),
     )
 
 
@@ -198,8 +213,6 @@ def _check_both_sides(
 
 def _one_of_each_photo(split: Split, categories: tuple[str, ...], where: str) -> Split:
     """One example of each photo, and none of photos with several labels.
-
-    Where the whole photo is the input, its objects are the same input.
 
     Raises:
       ValueError: where a label loses all of its photos.
@@ -271,14 +284,17 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
     )
 
 
-def _identity(builder: tfds.core.DatasetBuilder, train: Split, test: Split) -> str:
+def _identity(
+    builder: tfds.core.DatasetBuilder, train: Split, test: Split, *, fewer: bool = False
+) -> str:
     """Name and numbers of the examples, and a hash of their labels in their order.
 
     The name of a folder's data has a hash of its photos already; of published ones the hash of
     their files says whether photos, boxes and parts are the same.
     """
     if builder.name == FOLDER:
-        return str(builder.info.full_name)
+        photos = f"; whole photos, {len(train)} + {len(test)} examples" if fewer else ""
+        return f"{builder.info.full_name}{photos}"
     labels = b"".join(np.ascontiguousarray(split.labels, "<i8").data for split in (train, test))
     digest = hashlib.sha256(labels).hexdigest()[:12]
     identity = f"{builder.info.full_name}, {len(train)} + {len(test)} examples, {digest}"

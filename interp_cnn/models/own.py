@@ -102,9 +102,12 @@ class OwnNetwork:
 
     def in_float32(self) -> "OwnNetwork":
         """The same network, computing in float32, where its module has an attribute `dtype`."""
-        if "dtype" not in {field.name for field in dataclasses.fields(self.module)}:
+        fields = {field.name for field in dataclasses.fields(self.module)}
+        dtype = getattr(self.module, "dtype", None) if "dtype" in fields else None
+        if dtype is None or jnp.dtype(dtype) == jnp.float32:
             return self
-        return self.clone(module=self.module.clone(dtype="float32"))
+        wanted = "float32" if isinstance(dtype, str) else jnp.float32
+        return self.clone(module=self.module.clone(dtype=wanted))
 
     def init(self, rngs: Any, images: jax.Array) -> dict[str, Any]:
         """Fresh variables, from a random key and images [batch, height, width, 3]."""
@@ -199,10 +202,11 @@ def _named_maps(variables: Mapping[str, Any]) -> dict[str, jax.Array]:
     return {"/".join(path[:-1]): maps for path, maps in flat.items()}
 
 
-# What others call `train`, or its opposite.
-_OTHER_NAMES = (
-    *("training", "is_training", "is_train", "train_mode", "deterministic", "use_running_average"),
-    *("inference", "is_inference", "eval", "evaluate", "evaluation", "is_eval", "test", "testing"),
+# What others call `train`, or its opposite; the second ones where they are a yes or no.
+_OTHER_NAMES = ("training", "is_training", "deterministic", "use_running_average", "inference")
+_OTHER_SWITCHES = (
+    *("is_train", "train_mode", "is_inference", "eval", "is_eval", "evaluate", "evaluation"),
+    *("test", "is_test", "testing"),
 )
 
 
@@ -291,7 +295,11 @@ def _templates(mask: TemplateMask) -> Templates:
 
 def _check_arguments(module: nn.Module) -> None:
     parameters = inspect.signature(module.__call__).parameters
-    other = [name for name in _OTHER_NAMES if name in parameters]
+    other = [
+        name
+        for name, of in parameters.items()
+        if name in _OTHER_NAMES or (name in _OTHER_SWITCHES and isinstance(of.default, bool))
+    ]
     if other and "train" not in parameters:
         raise RefusedModuleError(
             f"takes {other[0]!r}, which nothing sets: dropout and batch statistics would be in"
@@ -498,14 +506,15 @@ def _of_mean_taking(
 ) -> np.ndarray:
     """A parameter with which layers take means: a vector is what the module makes it, positive.
 
-    Such are the factors of normalisations and of residual branches, which may begin at zero.
+    Such are the factors of normalisations and of residual branches, which may begin at zero, and
+    thresholds, which at something small close nothing.
     """
     if made.ndim >= 2:
         return made
     if getattr(path[-1], "key", "") == "bias":
         return np.zeros_like(made)
     size = np.abs(np.asarray(first, made.dtype))
-    return np.where(size > 0, size, np.ones_like(size))
+    return np.where(size > 0, size, np.full_like(size, 1e-3))
 
 
 def _without_spatial_norms(maps_of: MapsOf) -> MapsOf:

@@ -83,9 +83,12 @@ def make_optimizer(
     Raises:
       ValueError: (at init) for an expression that matches no parameter.
     """
-    # Whatever the expression, its group is neither of the others.
-    factors = {f"factor {pattern}": factor for pattern, factor in (rate_factors or {}).items()}
-    patterns = {label: label.removeprefix("factor ") for label in factors}
+    # Labels are in the names of a checkpoint's arrays; they must not be those of the other groups.
+    patterns = {
+        f"factor {pattern}" if pattern in ("trained", "frozen") else pattern: pattern
+        for pattern in rate_factors or {}
+    }
+    factors = {label: (rate_factors or {})[pattern] for label, pattern in patterns.items()}
 
     def group(path: tuple[Any, ...], _: jax.Array) -> str:
         if path[0].key in frozen:

@@ -241,7 +241,9 @@ def train_networks(
 def _check_start(config: ml_collections.ConfigDict, steps_per_epoch: int) -> None:
     """Raise a ValueError where masks and filter loss would set in after the last step."""
     start, epochs = config.interpretable.start_epoch, config.train.epochs
-    last = epochs - 1 / max(steps_per_epoch, 1)
+    if start <= 0 or not steps_per_epoch:  # too large a batch is said elsewhere
+        return
+    last = epochs - 1 / steps_per_epoch
     if start > last or (start == last and config.interpretable.ramp_epochs):
         raise ValueError(
             f"config.interpretable.start_epoch={start:g} is not before the last of the"

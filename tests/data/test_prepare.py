@@ -203,6 +203,9 @@ def test_a_whole_photo_is_one_input(voc, tmp_path, monkeypatch, caplog):
     data = prepare(how, seed=0)
     assert data.train.indices.tolist() == [0, 3, 5] and data.train.labels.tolist() == [1, 0, 0]
     assert "of 6 objects in 4 photos one of each photo is kept, and none of 1 photos" in caplog.text
+    # What is there of other things is chosen from the photos that are left.
+    how.negatives_per_positive = 1.0
+    assert prepare(how, seed=0).train.labels.tolist() == [1, 0]
 
 
 def test_command_prints_what_was_found(voc, tmp_path, capsys):

@@ -142,6 +142,9 @@ class Normalised(nn.Module):
         elif self.norm == "factor":
             factor = self.param(f"factor{number}", nn.initializers.ones, (filters,))
             y = y * factor[None, None, None]
+        elif self.norm == "threshold":
+            least = self.param(f"least{number}", nn.initializers.zeros, (filters,))
+            return jnp.maximum(y, least[None, None, None])
         return nn.relu(y)
 
 

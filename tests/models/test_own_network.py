@@ -1,5 +1,6 @@
 """Networks of one's own: any linen module with `TemplateMask`, from its import to the report."""
 
+import dataclasses
 import json
 import re
 
@@ -200,6 +201,10 @@ def test_a_module_gets_the_dtype_that_it_has_an_attribute_for():
     network = own_network("own_modules:Sixteen", input_size=16, dtype="bfloat16")
     assert network.module.dtype == "bfloat16"
     assert network.in_float32().module.dtype == "float32"
+    plain = own_network("own_modules:Sixteen", input_size=16)
+    assert plain.in_float32() is plain
+    typed = dataclasses.replace(plain, module=plain.module.clone(dtype=jnp.bfloat16))
+    assert typed.in_float32().module.dtype is jnp.float32
     with pytest.raises(ValueError, match=r"Nested has no attribute dtype for config.model.dtype"):
         own_network(NAME, input_size=16, dtype="bfloat16")
 
@@ -278,7 +283,7 @@ def test_strides_of_centres_that_scatter_or_are_no_whole_numbers():
     assert field.stride == pytest.approx(64 / 31) and field.offset == pytest.approx(1.6, abs=0.1)
 
 
-@pytest.mark.parametrize("norm", ["group", "instance", "layer", "weight", "factor"])
+@pytest.mark.parametrize("norm", ["group", "instance", "layer", "weight", "factor", "threshold"])
 def test_normalisations_do_not_hide_where_positions_look(norm):
     network = own_network("own_modules:Normalised", input_size=64, options=[("norm", norm)])
     field = network.receptive_fields()["last"]

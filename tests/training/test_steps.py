@@ -18,7 +18,7 @@ from interp_cnn.training.build import make_network
 from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
 from interp_cnn.training.objective import Objective, balanced_class_weights
 from interp_cnn.training.optim import learning_rate, make_optimizer, paper_schedule
-from interp_cnn.training.state import TrainState, init_state
+from interp_cnn.training.state import TrainState, init_state, named_leaves
 from interp_cnn.training.steps import predict_step
 
 FROZEN = "conv2"
@@ -432,6 +432,12 @@ def test_rate_factors_and_momentum():
     assert changes(optimizer, 1.0) == pytest.approx(expected)
     second = {name: 1.9 * value for name, value in expected.items()}
     assert changes(optimizer, 1.0, steps=2) == pytest.approx(second)
+
+
+def test_names_of_a_state_with_rate_factors_are_those_of_earlier_checkpoints():
+    optimizer = make_optimizer(optax.constant_schedule(0.1), rate_factors={"fc8/.*": 10.0})
+    names = named_leaves(init_state({"params": PARAMS}, optimizer, network_of()))
+    assert any("/inner_states/fc8/.*/" in name for name in names)
 
 
 def test_clipping_is_of_the_whole_gradient():

@@ -383,6 +383,13 @@ def test_masks_that_would_set_in_after_the_last_step(data, tmp_path):
     with pytest.raises(ValueError, match=rf"not before the last of the {steps} steps of epoch 2"):
         next(iter(train_networks(config, data, tmp_path)))
     assert not (tmp_path / "interpretable").exists()
+    # From the first step on they set in, however few there are.
+    config.interpretable.start_epoch, config.interpretable.ramp_epochs = 0.0, 0.4
+    config.train.epochs, config.train.batch_size = 1, len(data.train) // 8 * 8
+    assert len(list(train_networks(config, data, tmp_path))) == 1
+    config.train.batch_size += 8
+    with pytest.raises(ValueError, match=r"is larger than the .* training examples; lower it"):
+        next(iter(train_networks(config, data, tmp_path)))
 
 
 def test_no_checkpoint_can_be_read(data, tmp_path):
