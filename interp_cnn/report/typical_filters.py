@@ -30,6 +30,7 @@ class TypicalFilter(NamedTuple):
       text: which part it follows and its tracking ratio, or its mutual information.
       photos: the same images for all filters, each with its region, uint8 [images, side, side, 3].
       by: the figure that the filters are ranked by, and which is better.
+      category: of the filters that are ranked; "" where there is only one.
     """
 
     network: str
