@@ -62,10 +62,10 @@ def notes_on(
         images = f"the {data.location_images} test objects"
     notes = ["↑ higher is better, ↓ lower is better, — could not be measured."]
     if data.has_parts:
-        annotated = (
-            f", {results.controls.images} of which have a landmark" if data.landmarks else ""
-        )
-        notes += _location_notes(images + annotated)
+        annotated = results.controls.images
+        if annotated < data.location_images:
+            images += f", {annotated} of which have a landmark"
+        notes += _location_notes(images)
     else:
         notes += _behaviour_notes(networks, layers, images)
     if data.part_regions != "none":
