@@ -218,17 +218,13 @@ def _one_of_each_photo(split: Split, categories: tuple[str, ...], where: str) ->
       ValueError: where a label loses all of its photos.
     """
     labels: dict[bytes, set[int]] = {}
-    photos = [split[index]["photo_id"] for index in range(len(split))]
-    for photo, label in zip(photos, split.labels.tolist(), strict=True):
+    first: dict[bytes, int] = {}
+    for index, label in enumerate(split.labels.tolist()):
+        photo = split[index]["photo_id"]
         labels.setdefault(photo, set()).add(label)
-    ambiguous = sum(len(found) > 1 for found in labels.values())
-    first = {photo: index for index, photo in reversed(list(enumerate(photos)))}
-    kept = [
-        index
-        for index, photo in enumerate(photos)
-        if len(labels[photo]) == 1 and first[photo] == index
-    ]
-    if len(kept) == len(photos):
+        first.setdefault(photo, index)
+    kept = [index for photo, index in first.items() if len(labels[photo]) == 1]
+    if len(kept) == len(split):
         return split
     result = split.take(np.array(kept, np.int64))
     if lost := set(split.labels.tolist()) - set(result.labels.tolist()):
@@ -240,7 +236,7 @@ def _one_of_each_photo(split: Split, categories: tuple[str, ...], where: str) ->
     logging.warning(
         "%s: of %d objects in %d photos one of each photo is kept, and none of %d photos with"
         " several labels, for config.data.crop='image' shows the whole photo",
-        *(where, len(photos), len(labels), ambiguous),
+        *(where, len(split), len(labels), len(labels) - len(kept)),
     )
     return result
 

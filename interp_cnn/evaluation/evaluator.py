@@ -30,7 +30,7 @@ from interp_cnn.evaluation.results import (
     DataRecord,
     ExperimentRecord,
     NetworkResult,
-    known_mean,
+    mean_controls,
 )
 from interp_cnn.evaluation.sampled_images import Sample, caption, sample_images, sampled_maps
 from interp_cnn.evaluation.strongest_images import Gallery
@@ -201,11 +201,7 @@ def _controls(landmarks: np.ndarray, labels: np.ndarray, side: int) -> Controls:
         metrics.instability_controls(landmarks, image_size=(side, side), where=labels == label)
         for label in np.unique(labels)
     ]
-    return Controls(
-        center=known_mean([of.center for of in found]),
-        random=known_mean([of.random for of in found]),
-        images=sum(of.images for of in found),
-    )
+    return mean_controls(found, images=sum(of.images for of in found))
 
 
 def _on_hosts() -> str:

@@ -11,7 +11,7 @@ from interp_cnn import hosts, metrics
 from interp_cnn.data.pipeline import Split
 from interp_cnn.evaluation.gathering import GatheredLayer, Members, own_share
 from interp_cnn.evaluation.predict import Predictor
-from interp_cnn.evaluation.results import Controls, known_mean
+from interp_cnn.evaluation.results import Controls, mean_controls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,34 +67,28 @@ def measure_parts(
     side = predict.network.input_size
     found = _shares(predict, gathered, radii)
     # Of each category, as filters are measured on the objects of their own.
-    controls = {
-        str(label): metrics.PartControlCounts((side, side), radius=radius)
-        for label in np.unique(objects.labels)
-    }
+    categories = np.unique(objects.labels)
+    controls = [metrics.PartControlCounts((side, side), radius=radius) for _ in categories]
     annotated = np.zeros((), np.int64)
     done, mine = own_share(objects)
     none = {"masks": np.zeros((0, parts, side, side), bool), "weight": np.zeros(0)}
     for batch in itertools.chain([none], predict.batches(mine)):
         count = int(batch["weight"].sum())
-        labels = objects.labels[done : done + count]
-        for label, of in controls.items():
-            of.update(batch["masks"][:count][labels == int(label)])
-        annotated += batch["masks"][:count].any(axis=(1, 2, 3)).sum()
+        masks, labels = batch["masks"][:count], objects.labels[done : done + count]
+        for category, of in zip(categories, controls, strict=True):
+            of.update(masks[labels == category])
+        annotated += masks.any(axis=(1, 2, 3)).sum()
         for name, layer in gathered.items():
             where = members[name][done : done + count]
-            found[name].update(layer.valid.maps(done, count), batch["masks"][:count], where)
+            found[name].update(layer.valid.maps(done, count), masks, where)
         done += count
-    images = int(hosts.total({"annotated": annotated})["annotated"])
-    of_all = hosts.total({label: of.kept() for label, of in controls.items()})
-    ignoring = [metrics.PartControlCounts.of_counts(of_all[label]) for label in controls]
+    of_all = hosts.total({"annotated": annotated, "controls": [of.kept() for of in controls]})
+    images = int(of_all["annotated"])
+    ignoring = map(metrics.PartControlCounts.of_counts, of_all["controls"])
     counts = hosts.total({name: shares.kept() for name, shares in found.items()})
     return (
         {name: _figures(counts[name], images) for name in gathered},
-        Controls(
-            center=known_mean([of.center for of in ignoring]),
-            random=known_mean([of.random for of in ignoring]),
-            images=images,
-        ),
+        mean_controls(ignoring, images),
     )
 
 

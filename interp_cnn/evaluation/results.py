@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -426,6 +426,16 @@ def known_mean(values: ArrayLike) -> float | None:
     figures = np.asarray(values, np.float64)
     there = figures[~np.isnan(figures)]
     return float(there.mean()) if there.size else None
+
+
+def mean_controls(of_categories: Iterable[Any], images: int) -> Controls:
+    """Of the `center` and `random` of each category, NaN where one has none, the means."""
+    found = list(of_categories)
+    return Controls(
+        center=known_mean([of.center for of in found]),
+        random=known_mean([of.random for of in found]),
+        images=images,
+    )
 
 
 def _key(of: dataclasses.Field[Any]) -> str:

@@ -83,12 +83,12 @@ def make_optimizer(
     Raises:
       ValueError: (at init) for an expression that matches no parameter.
     """
+    factors = dict(rate_factors or {})
     # Labels are in the names of a checkpoint's arrays; they must not be those of the other groups.
     patterns = {
         f"factor {pattern}" if pattern in ("trained", "frozen") else pattern: pattern
-        for pattern in rate_factors or {}
+        for pattern in factors
     }
-    factors = {label: (rate_factors or {})[pattern] for label, pattern in patterns.items()}
 
     def group(path: tuple[Any, ...], _: jax.Array) -> str:
         if path[0].key in frozen:
@@ -100,7 +100,7 @@ def make_optimizer(
 
     def groups(params: Any) -> Any:
         labels = jax.tree_util.tree_map_with_path(group, params)
-        unused = set(factors) - set(jax.tree.leaves(labels))
+        unused = set(patterns) - set(jax.tree.leaves(labels))
         if unused:
             raise ValueError(
                 f"rate_factors: {patterns[sorted(unused)[0]]!r} matches no trained parameter;"
@@ -123,7 +123,7 @@ def make_optimizer(
 
     partition = optax.partition(
         {"trained": sgd(1.0), "frozen": optax.set_to_zero()}
-        | {label: sgd(factor) for label, factor in factors.items()},
+        | {label: sgd(factors[pattern]) for label, pattern in patterns.items()},
         groups,
     )
     if clip_norm is None:
