@@ -4,12 +4,15 @@
         ordinary default mask=0.5 weight=5
     python benchmarks/trials.py --config ilsvrc_animal_part --categories cat,fox --seeds 0,1 \
         --manual_dir DIR --weights FILE.h5 ordinary default spread=0.3
+    python benchmarks/trials.py --config ilsvrc_animal_part --categories cat+elephant+fox \
+        --task softmax --manual_dir DIR --weights FILE.h5 ordinary default weight=3
 
 A trial is `ordinary`, `default`, or some of the settings below as NAME=NUMBER,NAME=NUMBER. Data,
-network, task and optimiser are those of `train.py` with one category. A seed is that of the order
-of the images, their flips and dropout; data and first weights are those of seed 0. Accuracy is that
-of the test images; where filters look is measured on all annotated objects. All trials share one
-compiled step, and the data stay on the device.
+network, task and optimiser are those of `train.py` with each of the categories, or with several,
+joined by "+", in one network. A seed is that of the order of the images, their flips and dropout;
+data and first weights are those of seed 0. Accuracy and log loss are those of the test images;
+where filters look is measured on all annotated objects, of each filter on those of its category.
+All trials of as many categories share one compiled step, and the data stay on the device.
 
 Settings of the configuration: weight, top_weight and growth (`filter_loss.*weight`), ramp and fade
 (their epochs, as a share of the training), mask (strength of the new conv's mask), members (1 for
@@ -34,6 +37,7 @@ import datetime
 import functools
 import importlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,8 +54,10 @@ from interp_cnn.data import prepare
 from interp_cnn.data.pipeline import CropWithParts
 from interp_cnn.models import NEW_CONV, TOP_CONV, Network
 from interp_cnn.training import build
+from interp_cnn.training.filter_categories import categories_of, update_activity
 from interp_cnn.training.objective import Objective, growth
 from interp_cnn.training.optim import NEW_LAYERS, learning_rate, make_optimizer
+from interp_cnn.training.state import no_activities
 from interp_cnn.training.steps import normalise
 
 LAYERS = (TOP_CONV, NEW_CONV)
@@ -63,7 +69,7 @@ Settings = dict[str, float]
 
 
 class Task(NamedTuple):
-    """One category: data on the device, and what trains on them."""
+    """One category, or several in one network: data on the device, and what trains on them."""
 
     config: ml_collections.ConfigDict
     network: Network
@@ -94,11 +100,10 @@ class Task(NamedTuple):
 
 
 def load(config: ml_collections.ConfigDict, rows: int) -> Task:
-    """The data of a configuration with one category, padded to so many rows."""
+    """The data of a configuration, padded to so many rows."""
     data = prepare.prepare(config.data, seed=config.seed)
-    if len(data.categories) != 1:
-        raise SystemExit(f"{config.data.category} are several categories; give one at a time")
-    network = build.make_network(config, "interpretable", 1)
+    categories = len(data.categories)
+    network = build.make_network(config, "interpretable", categories)
     assert isinstance(network, Network)
     side = network.input_size
     crop = CropWithParts(side, config.data.crop, landmarks=tuple(data.landmarks))
@@ -126,7 +131,9 @@ def load(config: ml_collections.ConfigDict, rows: int) -> Task:
     if more < 0:
         raise SystemExit(f"--rows={rows} has no room for {len(inputs)} images; give more")
     inputs = jnp.pad(jnp.asarray(inputs), ((0, more), (0, 0), (0, 0), (0, 0)))
-    objective = build.make_objective(config, data.train.labels, categories=1, steps_per_epoch=1)
+    objective = build.make_objective(
+        config, data.train.labels, categories=categories, steps_per_epoch=1
+    )
     return Task(
         *(config, network, objective, inputs, jnp.pad(jnp.asarray(labels), (0, more))),
         *(n, len(data.test), landmarks),
@@ -180,17 +187,20 @@ def spread_of(maps: jax.Array) -> jax.Array:
 
 
 def layer_term(
-    maps: jax.Array, mine: jax.Array, first: jax.Array, weight: Any, fading: Any, at: Any
+    maps: jax.Array, members: jax.Array, first: jax.Array, weight: Any, fading: Any, at: Any
 ) -> jax.Array:
-    """What a layer adds to the loss: filter loss, growth, and the idea `spread`."""
+    """What a layer adds to the loss: filter loss, growth, and the idea `spread`.
+
+    `members` [batch, filters] says which images are of a filter's category.
+    """
     peaks = maps.max(axis=(1, 2)).mean(axis=0)
     sizes = jax.lax.stop_gradient(peaks) + 1e-6
     common = (maps / sizes).mean(axis=-1, keepdims=True)
     seen = jnp.maximum(maps - at["relative"] * sizes * common, 0.0)
-    members = jnp.broadcast_to(mine[:, None], (len(mine), maps.shape[-1]))
     where = members | (at["members"] == 0)
     values = filter_loss(seen, target=members, sharpness=60.0, where=where)
     counted = jnp.arange(len(values)) >= at["free"] * len(values)
+    mine = members.any(axis=1)
     spread = (spread_of(maps) * mine).sum() / jnp.maximum(mine.sum(), 1)
     loss = weight * (values * counted).mean() - at["spread"] * spread
     return fading * loss + at["growth"] * growth(peaks.mean(), first) ** 2
@@ -229,7 +239,7 @@ def network_input(task: Task, rows: jax.Array) -> dict[str, jax.Array]:
 
 
 def make_training(like: Task) -> Callable[..., Any]:
-    """`(task, params, at, seed) -> params`; all trials share two compiled programs."""
+    """`(task, params, at, seed) -> params`; all trials of a network share a compiled program."""
     # The mask's strength is a setting: its strength in the network is 1.
     network = like.network.clone(top_conv_mask=0.0, new_conv_mask=1.0)
     config = like.config.train
@@ -247,7 +257,7 @@ def make_training(like: Task) -> Callable[..., Any]:
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: Any, inputs: Any, labels: Any, rows: Any, number: Any, done: Any, at: Any):
-        params, opt_state, first, key = state
+        params, opt_state, first, activity, key = state
         strength = jnp.clip(done / jnp.maximum(at["ramp"], 1e-3), 0.0, 1.0)
         fading = jnp.clip((1.0 - done) / jnp.maximum(at["fade"], 1e-3), 0.0, 1.0)
         late = jnp.maximum(done - at["mask_from"], 0.0) / (1.0 - at["mask_from"])
@@ -272,19 +282,25 @@ def make_training(like: Task) -> Callable[..., Any]:
                 rngs={"dropout": jax.random.fold_in(key, number)},
             )
             total = like.objective.task_loss(logits, answers)
+            rule = like.objective.category_rule
+            seen = {
+                name: update_activity(activity[name], x, answers, rule=rule)
+                for name, x in maps.items()
+            }
             peaks = {name: x.max(axis=(1, 2)).mean() for name, x in maps.items()}
             now = jax.tree.map(
                 lambda peak, old: jnp.where(number == 0, jax.lax.stop_gradient(peak), old),
                 *(peaks, first),
             )
             for name, weight in zip(LAYERS, ("top_weight", "weight"), strict=True):
-                term = layer_term(maps[name], answers > 0, now[name], at[weight], fading, at)
+                members = answers[:, None] - 1 == categories_of(seen[name])
+                term = layer_term(maps[name], members, now[name], at[weight], fading, at)
                 total = total + at["interpretable"] * strength * term
-            return total, now
+            return total, (now, seen)
 
-        gradient, first = jax.grad(loss, has_aux=True)(params)
+        gradient, (first, activity) = jax.grad(loss, has_aux=True)(params)
         updates, opt_state = optimizer(at["rate"]).update(gradient, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, first, key
+        return optax.apply_updates(params, updates), opt_state, first, activity, key
 
     def run(task: Task, params: Any, epochs: float, at: Settings, seed: int) -> Any:
         steps = task.steps(epochs)
@@ -302,7 +318,8 @@ def make_training(like: Task) -> Callable[..., Any]:
         params = jax.tree.map(jnp.copy, params)
         first = {name: jnp.zeros(()) for name in LAYERS}
         key = jax.random.key(seed)
-        state = (params, optimizer(0.0).init(params), first, key)
+        activity = no_activities(task.network)
+        state = (params, optimizer(0.0).init(params), first, activity, key)
         for number, rows in enumerate(task.batches(steps, seed)):
             traced["rate"] = jnp.float32(schedule(number))
             state = step(state, task.inputs, task.labels, rows, number, number / steps, traced)
@@ -312,7 +329,7 @@ def make_training(like: Task) -> Callable[..., Any]:
 
 
 def make_prediction(like: Task) -> Callable[..., Any]:
-    """`(params, inputs, rows, mask) -> ` logits, and positions and values of the peaks."""
+    """`(params, inputs, rows, mask) -> ` logits; positions, values of peaks, sums of maps."""
     network = like.network.clone(top_conv_mask=0.0, new_conv_mask=1.0)
     fields = network.receptive_fields()
 
@@ -322,39 +339,64 @@ def make_prediction(like: Task) -> Callable[..., Any]:
         found = {}
         for name, x in maps.items():
             centers = fields[name].centers(x.shape[1])
-            found[name] = metrics.peaks(x, centers_y=centers, centers_x=centers)
-        return logits[:, 0], found
+            found[name] = (
+                *metrics.peaks(x, centers_y=centers, centers_x=centers),
+                x.sum(axis=(1, 2)),
+            )
+        return logits, found
 
     return jax.jit(predict)
 
 
 def figures(task: Task, predicted: Iterator[Any]) -> dict[str, Any]:
-    """Accuracy on the test images, and where the filters of each layer look."""
+    """Accuracy and log loss of the test images, and where the filters of each layer look."""
     rows = task.rows
-    joined = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *predicted)
-    logits, peaks = joined
-    answers = np.asarray(task.labels)[rows] > 0
+    logits, layers = jax.tree.map(
+        lambda *parts: np.concatenate(parts)[: len(rows)], *map(jax.device_get, predicted)
+    )
+    labels = np.asarray(task.labels)[rows]
     test = np.arange(len(rows)) >= task.train
-    right = (logits > 0) == answers
+    accuracy, loss = task.objective.accuracy, task.objective.task_loss
     found: dict[str, Any] = {
-        "accuracy": 100 * float(right[test].mean()),
-        "training accuracy": 100 * float(right[~test].mean()),
+        "accuracy": 100 * float(accuracy(logits[test], labels[test])),
+        "log loss": float(loss(logits[test], labels[test])),
+        "training accuracy": 100 * float(accuracy(logits[~test], labels[~test])),
     }
-    for name in LAYERS:
-        positions, values = (array[answers] for array in peaks[name])
-        landmarks = task.landmarks[answers]
-        summary = metrics.summarize_location(
-            positions, values, landmarks, image_size=(task.network.input_size,) * 2
-        )
-        followed = metrics.parts_followed(metrics.tracking_ratio(positions, values, landmarks))
-        found[name] = {
-            "tracking": float(summary.tracking_ratio),
-            "below 0.8": float(summary.below_08),
-            "instability": float(summary.instability),
-            "dead": int(summary.dead),
-            "followed": followed.filters.tolist(),
-        }
-    return found
+    return found | {name: looks(task, labels, *layer) for name, layer in layers.items()}
+
+
+def looks(
+    task: Task, labels: np.ndarray, positions: np.ndarray, values: np.ndarray, sums: np.ndarray
+) -> dict[str, Any]:
+    """Where the filters of a layer look on the objects of their categories: means over filters."""
+    categories = range(1, task.network.num_outputs + 1)
+    of = np.argmax([sums[labels == label].mean(axis=0) for label in categories], axis=0) + 1
+    filters = [int((of == label).sum()) for label in categories]
+    side = (task.network.input_size,) * 2
+    followed = np.zeros(task.landmarks.shape[1], int)
+    means = []
+    for label, number in zip(categories, filters, strict=True):
+        if not number:
+            continue
+        at, peaks = (array[labels == label][:, of == label] for array in (positions, values))
+        landmarks = task.landmarks[labels == label]
+        summary = metrics.summarize_location(at, peaks, landmarks, image_size=side)
+        ratios = metrics.tracking_ratio(at, peaks, landmarks)
+        followed += metrics.parts_followed(ratios).filters
+        means.append((summary.tracking_ratio, summary.below_08, summary.instability, number))
+    *values_of, weights = np.array(means, float).T
+    tracking, below, instability = (
+        float(np.average(of_each[known], weights=weights[known])) if known.any() else math.nan
+        for of_each, known in ((each, ~np.isnan(each)) for each in values_of)
+    )
+    return {
+        "tracking": tracking,
+        "below 0.8": below,
+        "instability": instability,
+        "dead": int((values.max(axis=0) <= 0).sum()),
+        "filters": filters,
+        "followed": followed.tolist(),
+    }
 
 
 def _mean(runs: list[dict[str, Any]], value: Callable[[Any], float]) -> float:
@@ -368,7 +410,7 @@ def _tracking(layer: str) -> Callable[[Any], float]:
 def table(runs: list[dict[str, Any]]) -> str:
     """Means over the runs of each trial, as Markdown."""
     categories = list(dict.fromkeys(run["category"] for run in runs))
-    head = ["trial", *(f"accuracy of {name}, %" for name in categories)]
+    head = ["trial", *(f"accuracy of {name}, %" for name in categories), "log loss"]
     head += [f"tracking ratio, {layer}" for layer in LAYERS] + ["dead, top conv", "runs"]
     lines = [head, ["---"] * len(head)]
     for trial in dict.fromkeys(run["trial"] for run in runs):
@@ -376,12 +418,13 @@ def table(runs: list[dict[str, Any]]) -> str:
 
         of_each = [[run for run in of if run["category"] == name] for name in categories]
         accuracies = [f"{_mean(runs, lambda run: run['accuracy']):.1f}" for runs in of_each]
+        losses = ", ".join(f"{_mean(runs, lambda run: run['log loss']):.3f}" for runs in of_each)
         top, new = (
             ", ".join(f"{_mean(runs, tracking):.2f}" for runs in of_each)
             for tracking in map(_tracking, LAYERS)
         )
         dead = f"{_mean(of, lambda run: run[TOP_CONV]['dead']):.0f}"
-        lines.append([trial, *accuracies, top, new, dead, str(len(of))])
+        lines.append([trial, *accuracies, losses, top, new, dead, str(len(of))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -390,47 +433,54 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", default="embedded", help="a configuration of the package")
-    parser.add_argument("--categories", default="cat")
+    parser.add_argument("--categories", default="cat", help='as in "cat,deer" or "cat+deer"')
+    parser.add_argument("--task", default="logistic", choices=("logistic", "softmax"))
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--manual_dir", default="", help="see config.data.manual_dir")
     parser.add_argument("--weights", default=None, help="see config.weights")
     parser.add_argument("--rows", type=int, default=5120, help="room for images, mirrored too")
     parser.add_argument("trials", nargs="+", metavar="TRIAL")
     options = parser.parse_args()
-    tasks = {}
     get_config = importlib.import_module(f"interp_cnn.configs.{options.config}").get_config
-    for category in options.categories.split(","):
-        config = get_config(f"category={category}")
+    names, seeds = options.categories.split(","), list(map(int, options.seeds.split(",")))
+    configs = {name: get_config(f"category={name},task={options.task}") for name in names}
+    trials = {
+        (trial, name): parse(trial, config)
+        for trial in options.trials
+        for name, config in configs.items()
+    }
+    tasks = {}
+    for name, config in configs.items():
         config.data.manual_dir = options.manual_dir
         if options.weights is not None:
             config.weights = options.weights
-        tasks[category] = load(config, options.rows)
-    like = next(iter(tasks.values()))
-    trials = {trial: parse(trial, like.config) for trial in options.trials}
-    training, prediction = make_training(like), make_prediction(like)
+        tasks[name] = load(config, options.rows)
+    # One of as many categories stands for all.
+    like = {task.network: task for task in reversed(tasks.values())}
+    training = {network: make_training(task) for network, task in like.items()}
+    prediction = {network: make_prediction(task) for network, task in like.items()}
 
     def predicted(task: Task, params: Any, mask: float) -> Iterator[Any]:
         for first in range(0, len(task.rows), EVALUATED):
             rows = task.rows[first : first + EVALUATED]
             rows = np.pad(rows, (0, EVALUATED - len(rows)), mode="edge")
-            yield prediction(params, task.inputs, jnp.asarray(rows), mask)
+            yield prediction[task.network](params, task.inputs, jnp.asarray(rows), mask)
 
     print(f"{datetime.date.today()}, {jax.devices()[0].device_kind}, jax {jax.__version__}\n")
-    ordinary = parse("ordinary", like.config)
     runs, starts = [], {}
-    for category, task in tasks.items():
+    for name, task in tasks.items():
         variables = build.starting_variables(task.config, task.network)
-        for seed in map(int, options.seeds.split(",")):
-            epochs = task.config.train.start_epochs
+        ordinary, epochs = parse("ordinary", task.config), task.config.train.start_epochs
+        for seed in seeds:
             # Other images than those of the trainings that begin from it.
-            starts[category, seed] = training(
+            starts[name, seed] = training[task.network](
                 task, variables["params"], epochs, ordinary, ~seed % 997
             )
-    for trial, at in trials.items():
-        for (category, seed), start in starts.items():
-            task = tasks[category]
-            params = training(task, start, at["epochs"], at, seed)
-            run = {"trial": trial, "category": category, "seed": seed}
+    for trial in options.trials:
+        for (name, seed), start in starts.items():
+            task, at = tasks[name], trials[trial, name]
+            params = training[task.network](task, start, at["epochs"], at, seed)
+            run = {"trial": trial, "category": name, "seed": seed}
             runs.append(run | figures(task, predicted(task, params, at["mask"])))
             print(json.dumps(runs[-1]), flush=True)
     print(f"\n{table(runs)}")
