@@ -46,6 +46,7 @@ def check_run(
     network = networks[config.networks[-1]]  # any: their parameters are alike
     _check_weights(config, network, read_weights)
     if training:
+        _check_frozen(config)
         if INTERPRETABLE in networks:
             _check_interpretable(config, networks[INTERPRETABLE])
         _check_rate_factors(config, network)
@@ -184,6 +185,17 @@ def _check_weights(config: ml_collections.ConfigDict, network: AnyNetwork, read:
         )
     if read or config.weights == "download":
         build.check_weights(config, network)
+
+
+def _check_frozen(config: ml_collections.ConfigDict) -> None:
+    """Layers that are not trained have weights."""
+    frozen = config.model.frozen_through
+    if frozen is not None and not config.weights:
+        raise ValueError(
+            f"config.model.frozen_through={frozen!r} freezes layers without weights, as"
+            " config.weights is empty: name a file there, or train all layers from scratch,"
+            " --config.model.frozen_through=none --config.model.new_init_std=none"
+        )
 
 
 def _check_interpretable(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:

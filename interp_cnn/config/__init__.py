@@ -109,8 +109,14 @@ def parse_arguments(text: str | None, **defaults: Any) -> Any:
     values = {
         name: None if isinstance(default, type) else default for name, default in defaults.items()
     }
+    given: set[str] = set()
     for item in filter(None, (text or "").split(",")):
         name, separator, value = item.partition("=")
+        if name in given:
+            raise ValueError(
+                f"config argument {name!r} is given twice; several categories are joined by +"
+            )
+        given.add(name)
         if not separator or name not in defaults:
             raise ValueError(
                 f"config argument {item!r} is unknown; write name=value with one of"

@@ -31,7 +31,7 @@ from interp_cnn.data.pipeline import (
     read_split,
     with_negatives_per_positive,
 )
-from interp_cnn.data.tfds_examples import read_tfds
+from interp_cnn.data.tfds_examples import TfdsExamples, read_tfds
 
 EMBEDDED = EmbeddedAnimals.name
 FOLDER, TFDS = FolderPhotos.name, "tfds"
@@ -164,27 +164,21 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
     # Some things are known only when the data are prepared, such as the categories of "all".
     task = opened(config["category"])
     categories = task.categories or source.categories
-    # Where the whole photo is the input, its objects are the same input.
     whole = config["crop"] == "image" and config["name"] != EMBEDDED
-    ratio = config["negatives_per_positive"]
-    how: dict[str, Any] = {
-        "categories": categories,
-        "negatives": negatives,
-        "negatives_per_positive": None if whole else ratio,
-        "seed": seed,
-    }
-    train, test = (read_split(source, split, **how) for split in ("train", "test"))
-    objects = len(train) + len(test)
-    named = f"split of {source.info.full_name}"
-    if whole:
-        train = _one_of_each_photo(train, categories, f"the train {named}")
-        test = _one_of_each_photo(test, categories, f"the test {named}")
-    fewer = len(train) + len(test) < objects
-    if whole and ratio is not None:
-        train = with_negatives_per_positive(train, ratio, seed=seed, where=f"the train {named}")
-        test = with_negatives_per_positive(test, ratio, seed=seed, where=f"the test {named}")
+
+    def read(split: str, ratio: float | None) -> Split:
+        return read_split(
+            source,
+            split,
+            categories=categories,
+            negatives=negatives,
+            negatives_per_positive=ratio,
+            seed=seed,
+        )
+
+    train, test, fewer = _splits(read, config, categories, source, whole=whole, seed=seed)
     _check_both_sides(source, categories, train, test)
-    _check_same_everywhere(source, categories, train, test)
+    content = _content(source, categories, train, test)
     return Data(
         train=train,
         test=test,
@@ -193,8 +187,43 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
         landmarks=task.landmarks,
         has_masks="mask" in source.info.features["parts"],
         files=record_files(source),
-        identity=_identity(source, train, test, fewer=fewer),
+        identity=_identity(source, train, test, content, fewer=fewer),
     )
+
+
+def _splits(
+    read: Callable[[str, float | None], Split],
+    config: Mapping[str, Any],
+    categories: tuple[str, ...],
+    builder: tfds.core.DatasetBuilder,
+    *,
+    whole: bool,
+    seed: int,
+) -> tuple[Split, Split, bool]:
+    """The training and test examples; where the whole photo is the input, one of each photo.
+
+    Args:
+      read: makes a split with so many negatives for each positive, None for all.
+      config: the fields of `config.data`.
+      categories: the names of the labels 1, 2, ...
+      builder: the data set.
+      whole: whether the whole photo is the input, and its objects so the same input.
+      seed: the seed of the choice of negatives.
+
+    Returns:
+      Both, and whether some objects are left out for that.
+    """
+    ratio, fewer, chosen = config["negatives_per_positive"], False, []
+    for name in ("train", "test"):
+        split = read(name, None if whole else ratio)
+        if whole:
+            where = f"the {name} split of {builder.info.full_name}"
+            every, split = split, _one_of_each_photo(split, categories, where)
+            fewer = fewer or len(split) < len(every)
+            if ratio is not None:
+                split = with_negatives_per_positive(split, ratio, seed=seed, where=where)
+        chosen.append(split)
+    return chosen[0], chosen[1], fewer
 
 
 def _check_both_sides(
@@ -220,7 +249,7 @@ def _one_of_each_photo(split: Split, categories: tuple[str, ...], where: str) ->
     labels: dict[bytes, set[int]] = {}
     first: dict[bytes, int] = {}
     for index, label in enumerate(split.labels.tolist()):
-        photo = split[index]["photo_id"]
+        photo = hashlib.sha256(split[index]["image"]).digest()
         labels.setdefault(photo, set()).add(label)
         first.setdefault(photo, index)
     kept = [index for photo, index in first.items() if len(labels[photo]) == 1]
@@ -252,8 +281,11 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
             " config.data.negatives=%r the classes are told from them, too",
             *(found.builder.info.full_name, others["train"], others["test"], PHOTOS),
         )
-    train, test = (
-        choose_examples(
+    if config["category"] == ALL:
+        categories = _on_both_sides(found, categories)
+
+    def read(split: str, ratio: float | None) -> Split:
+        return choose_examples(
             found.splits[split].source,
             found.splits[split].labels,
             known=found.categories,
@@ -261,13 +293,14 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
             split=split,
             categories=categories,
             negatives=config["negatives"],
-            negatives_per_positive=config["negatives_per_positive"],
+            negatives_per_positive=ratio,
             seed=seed,
         )
-        for split in ("train", "test")
-    )
+
+    whole = config["crop"] == "image" and "bbox" in (found.builder.info.features or ())
+    train, test, _ = _splits(read, config, categories, found.builder, whole=whole, seed=seed)
     _check_both_sides(found.builder, categories, train, test)
-    _check_same_everywhere(found.builder, categories, train, test)
+    content = _content(found.builder, categories, train, test)
     return Data(
         train=train,
         test=test,
@@ -276,38 +309,65 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
         landmarks=found.landmarks,
         has_masks=found.has_masks,
         files=record_files(found.builder),
-        identity=_identity(found.builder, train, test),
+        identity=_identity(found.builder, train, test, content),
     )
 
 
-def _identity(
-    builder: tfds.core.DatasetBuilder, train: Split, test: Split, *, fewer: bool = False
-) -> str:
-    """Name and numbers of the examples, and a hash of their labels in their order.
+def _on_both_sides(found: TfdsExamples, categories: tuple[str, ...]) -> tuple[str, ...]:
+    """The categories with images for training and for the test; names of others are said."""
+    there = [set(np.unique(split.labels).tolist()) for split in found.splits.values()]
+    kept = tuple(
+        name for label, name in enumerate(categories, start=1) if all(label in of for of in there)
+    )
+    if missing := [name for name in categories if name not in kept]:
+        logging.warning(
+            "%s: left out the categories without images for training or without images for the"
+            " test: %s",
+            *(found.builder.info.full_name, ", ".join(missing)),
+        )
+    return kept or categories
 
-    The name of a folder's data has a hash of its photos already; of published ones the hash of
-    their files says whether photos, boxes and parts are the same.
+
+def _identity(
+    builder: tfds.core.DatasetBuilder,
+    train: Split,
+    test: Split,
+    content: str,
+    *,
+    fewer: bool = False,
+) -> str:
+    """Name and numbers of the examples, a hash of their labels in order, and one of their content.
+
+    The name of a folder's data has a hash of its photos already.
     """
+    numbers = f"{len(train)} + {len(test)} examples"
     if builder.name == FOLDER:
-        photos = f"; whole photos, {len(train)} + {len(test)} examples" if fewer else ""
-        return f"{builder.info.full_name}{photos}"
+        return f"{builder.info.full_name}{f'; whole photos, {numbers}' if fewer else ''}"
     labels = b"".join(np.ascontiguousarray(split.labels, "<i8").data for split in (train, test))
     digest = hashlib.sha256(labels).hexdigest()[:12]
-    identity = f"{builder.info.full_name}, {len(train)} + {len(test)} examples, {digest}"
-    files = dict((builder.info.metadata or {}).items()).get("source")
-    return f"{identity}, files {files[:12]}" if files else identity
+    identity = f"{builder.info.full_name}, {numbers}, {digest}"
+    return f"{identity}, content {content[:12]}" if builder.name in PUBLISHED else identity
 
 
-def _check_same_everywhere(
+def _content(
     builder: tfds.core.DatasetBuilder, categories: tuple[str, ...], train: Split, test: Split
-) -> None:
-    """Raise a ValueError where another host has other data."""
-    if jax.process_count() > 1:
+) -> str:
+    """A hash of all examples, "" where nobody asks: it reads all of them.
+
+    Raises:
+      ValueError: where another host has other data.
+    """
+    several = jax.process_count() > 1
+    if not several and builder.name not in PUBLISHED:
+        return ""
+    content = hashlib.sha256("".join(map(_fingerprint, (train, test))).encode()).hexdigest()
+    if several:
         hosts.same_everywhere(
             f"the data set {builder.info.full_name}",
-            "\n".join([*categories, _fingerprint(train), _fingerprint(test)]),
+            "\n".join([*categories, content]),
             lambda first, other: f"host 0 has it in {builder.data_dir}, or its own such folder",
         )
+    return content
 
 
 def record_files(builder: tfds.core.DatasetBuilder) -> tuple[Path, ...]:

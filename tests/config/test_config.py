@@ -60,6 +60,7 @@ def test_arguments():
         ("epochs", "'epochs' is unknown"),
         ("epochs=many", "epochs='many' must be of the type int"),
         ("steps=many", "steps='many' must be of the type int"),
+        ("category=cat,category=dog", "'category' is given twice; several .* are joined by [+]"),
         ("fast=perhaps", "fast='perhaps' must be of the type bool"),
     ],
 )

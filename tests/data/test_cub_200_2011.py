@@ -7,6 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 from cub_folder import CLASSES, HEIGHT, PART_NAMES, WIDTH, write_published
+from PIL import Image
 from prepared import prepared
 
 from interp_cnn.data.photos import archives, cub_200_2011, cub_files
@@ -100,6 +101,12 @@ def test_many_species_have_a_short_name(tmp_path):
     assert builder.builder_config.name.startswith("12_categories_")
     other = Cub2002011(config="+".join(many[::-1]), data_dir=tmp_path)
     assert other.builder_config.name != builder.builder_config.name
+
+
+def test_other_things_that_are_no_jpeg_are_counted(copy):
+    Image.new("RGB", (60, 60)).save(copy / "neg" / "other.png")
+    _, summary = cub_files.scan(copy, ("bird",), skip_damaged=False)
+    assert summary["other"]["left_out"]["photos that are no JPEG files"] == 1
 
 
 def test_a_bird_among_other_things_is_left_out(copy, tmp_path):
@@ -213,6 +220,7 @@ def test_copy_without_any_image(copy, tmp_path):
         ("image_class_labels.txt", "1 1\n", "1 9\n", r"labels\.txt has the class 9"),
         ("image_class_labels.txt", "1 1\n", "", r"Image 1 of .* is not in the other text files"),
         ("train_test_split.txt", "4 1\n", "", r"Image 4 of .* is not in the other text files"),
+        ("train_test_split.txt", "4 1\n", "4 2\n", r"split\.txt has '2' where 0 or 1 says"),
         ("bounding_boxes.txt", "1 30.0", "1 left", r"bounding_boxes\.txt has .* not numbers"),
         ("bounding_boxes.txt", "1 30.0", "1 180.0", r"Bird_0001\.jpg has 120 x 180 .* the box"),
         ("parts/part_locs.txt", "1 1 50.0", "1 16 50.0", r"part_locs\.txt has the part 16"),

@@ -271,6 +271,10 @@ def test_a_link_to_a_folder_above_leads_nowhere(tmp_path):
     write_photos(tmp_path, number=2)
     (tmp_path / "cat" / "up").symlink_to(tmp_path)
     assert len(read_folder(tmp_path).photos) == 4
+    for side in ("train", "test"):
+        write_photos(tmp_path / "split" / side, number=2)
+    (tmp_path / "split" / "train" / "dog" / "up").symlink_to(tmp_path / "split" / "train")
+    assert len(read_folder(tmp_path / "split").photos) == 8
 
 
 def test_names_of_files_that_are_no_text_stay_different(tmp_path):
@@ -525,7 +529,7 @@ def test_the_command_prints_what_was_left_out(tmp_path, capsys):
         ("", r"has the header ''"),
         ("file,part,x,y\n", r"has no annotation that can be read: give a CSV with"),
         ("file,part,x,y\ncat/0.png,head,a,1\n", r"can be read \(rows that cannot be read: row 2"),
-        ("file,part,x,y\nfish/0.png,head,1,2\n", r"names none of the photos .*'fish/0\.png'\)"),
+        ("file,part,x,y\nfish/0.png,head,1,2\n", r"names none of the photos .*'fish/0\.png', is none"),
         (b"\xff\xfe\x00file", r"is no text in UTF-8"),
         ('{"images": []}', r"is no COCO JSON with images, annotations and categories \(KeyError"),
         ("{", r"is no COCO JSON .*JSONDecodeError"),
@@ -624,6 +628,44 @@ def test_coco_masks_where_the_file_does_not_say_the_size_of_images(tmp_path, mon
 
     assert heads(said)["cat/0.png#2"] == heads(unsaid)["cat/0.png#2"] is not None
     assert heads(said)["dog/1.png"] == heads(unsaid)["dog/1.png"] is not None
+
+
+def test_annotations_of_photos_that_are_left_out(tmp_path):
+    root = tmp_path / "photos"
+    write_photos(root / "train", number=3)
+    write_photos(root / "test", number=3, first=10)
+    for photo in (root / "test").rglob("*.png"):
+        photo.rename(photo.with_name(photo.name[1:]))
+    shutil.copy(root / "train" / "cat" / "0.png", root / "test" / "cat" / "copy.png")
+    rows = [(f"train/cat/{i}.png", "head", 3, 4, "", "") for i in range(3)]
+    csv = write_csv(tmp_path / "parts.csv", [*rows, ("test/cat/copy.png", "head", 3, 4, "", "")])
+    assert scanned(root, csv).wrong.lines() == [
+        "annotations of photos that are left out 1: row 5 (test/cat/copy.png)"
+    ]
+    # A name that is on both sides says which it may be.
+    csv = write_csv(tmp_path / "short.csv", [("cat/1.png", "head", 3, 4, "", "")])
+    either = "may be 'test/cat/1.png' or 'train/cat/1.png'"
+    with pytest.raises(ValueError, match=rf"'cat/1.png', {either}\): .* such as 'test/cat/0.png'"):
+        scanned(root, csv)
+
+
+def test_coco_objects_that_are_given_again(tmp_path):
+    root = write_photos(tmp_path / "photos", number=4)
+    annotations = [
+        {
+            **{"id": i, "category_id": 1, "image_id": image, "bbox": [5, 5, 30, 40]},
+            "keypoints": [10, 12, 2, 0, 0, 0],
+        }
+        for i, image in enumerate([7, 7, 8], start=1)
+    ]
+    images = [{"id": 7, "file_name": "cat/0.png"}, {"id": 8, "file_name": "cat/1.png"}]
+    found = scanned(root, coco(tmp_path, images=images, annotations=annotations))
+    assert len(found.examples) == 8  # one of each photo
+    parts = {example.key: [part["name"] for part in example.parts] for example in found.examples}
+    assert parts["cat/0.png"] == parts["cat/1.png"] == ["nose"]
+    assert found.wrong.lines() == [
+        "objects given again with the same box 1: annotation 2 (cat/0.png)"
+    ]
 
 
 def test_coco_ids_without_an_image(tmp_path):

@@ -179,9 +179,27 @@ def test_other_files_are_other_data(voc, tmp_path):
     photo = next((copy / "neg").iterdir())
     photo.write_bytes(photo.read_bytes() + b"0")
     assert prepare(how, seed=0).identity != first.identity
-    claim_data(tmp_path, first.identity.partition(", files")[0])  # as an earlier release noted it
-    claim_data(tmp_path, first.identity)
-    assert json.loads((tmp_path / "data.json").read_text())["data"] == first.identity
+    # As earlier releases noted it.
+    noted = first.identity.partition(", content")[0]
+    for run, known in enumerate((noted, f"{noted}, files 0123456789ab")):
+        folder = tmp_path / str(run)
+        claim_data(folder, known)
+        (folder / "ordinary").mkdir()
+        (folder / "ordinary" / "metrics.jsonl").touch()
+        claim_data(folder, first.identity)
+        assert json.loads((folder / "data.json").read_text())["data"] == first.identity
+        with pytest.raises(ValueError, match="belongs to a run with other data"):
+            claim_data(folder, noted)
+
+
+def test_files_that_a_task_does_not_use_are_no_other_data(voc, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(voc, copy)
+    how = data_config(copy, tmp_path / "tfds", category="cat+dog", negatives="none")
+    first = prepare(how, seed=0).identity
+    other = next((copy / "neg").iterdir())
+    other.rename(other.with_name("another.jpg"))
+    assert prepare(how, seed=0).identity == first
 
 
 def test_a_whole_photo_is_one_input(voc, tmp_path, monkeypatch, caplog):
@@ -196,7 +214,7 @@ def test_a_whole_photo_is_one_input(voc, tmp_path, monkeypatch, caplog):
 
     photos = [b"a", b"a", b"b", b"c", b"b", b"d"]
     labels = np.array([1, 1, 1, 0, 0, 0])
-    source = [{"photo_id": photo} for photo in photos]
+    source = [{"image": photo} for photo in photos]
     monkeypatch.setattr(
         "interp_cnn.data.prepare.read_split", lambda *_, **__: Split(source, np.arange(6), labels)
     )

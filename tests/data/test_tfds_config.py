@@ -92,6 +92,26 @@ class TinyObjects(TinyShapes):
         }
 
 
+class TinyScenes(TinyObjects):
+    """Photos that show two objects each, some of two classes; nothing of the third is there."""
+
+    splits = (("train", 12), ("test", 6))
+
+    def features(self):
+        features = dict(super().features().items())
+        return tfds.features.FeaturesDict(
+            features | {"label": tfds.features.ClassLabel(names=["cat", "dog", "fish"])}
+        )
+
+    def example(self, split, i):
+        found = super().example(split, i)
+        # Of every third photo the second object is another one; names may be the same.
+        photo, second = divmod(i, 2)
+        label = (photo + (second and photo % 3 == 2)) % 2
+        image = png(200 + photo + 50 * (split != "train"), 3)
+        return found | {"image": image, "file_name": "x.png", "label": label}
+
+
 class TinyText(TinyShapes):
     """No images."""
 
@@ -127,7 +147,7 @@ class TinyArrays(TinyFilms):
 def prepared(tmp_path_factory):
     """The folder with both data sets."""
     folder = tmp_path_factory.mktemp("tfds")
-    for builder in (TinyShapes, TinyObjects):
+    for builder in (TinyShapes, TinyObjects, TinyScenes):
         builder(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
@@ -170,6 +190,27 @@ def test_a_class_of_other_things_is_left_out_with_a_word(prepared, caplog):
     data = prepare(data_of(prepared, "tiny_shapes"), seed=0)
     assert len(data.train) + len(data.test) == 20  # of 30
     assert "images of other things; with config.data.negatives='photos'" in caplog.text
+
+
+def test_whole_photos_of_a_tfds_data_set_are_one_input_each(prepared, caplog):
+    both = data_of(prepared, "tiny_scenes", category="cat+dog")
+    assert len(prepare(both, seed=0).train) == 12
+    both.crop = "image"
+    data = prepare(both, seed=0)
+    images = [data.train[i]["image"] for i in range(len(data.train))]
+    assert len(images) == len(set(images)) == 4 and len(data.test) == 2
+    assert "of 12 objects in 6 photos one of each photo is kept" in caplog.text
+    # A data set of images alone has no objects in them: two of the same pixels are two.
+    assert len(prepare(data_of(prepared, "tiny_shapes", crop="image"), seed=0).train) == len(
+        prepare(data_of(prepared, "tiny_shapes"), seed=0).train
+    )
+
+
+def test_classes_without_images_are_left_out_of_all(prepared, caplog):
+    assert prepare(data_of(prepared, "tiny_scenes"), seed=0).categories == ("cat", "dog")
+    assert "without images for training or without images for the test: fish" in caplog.text
+    with pytest.raises(ValueError, match=r"the train split of .* has no object of .* 'fish'"):
+        prepare(data_of(prepared, "tiny_scenes", category="cat+fish"), seed=0)
 
 
 def test_one_category_against_the_others(prepared):

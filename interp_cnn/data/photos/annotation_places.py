@@ -36,6 +36,7 @@ IN_NONE = "parts in no object"
 OF_NONE = "keypoints of objects that are left out"
 OTHER_CLASS = "objects of another class than the photo's"
 OTHER_SIZE = "annotations of a photo of another size"
+LEFT_OUT = "annotations of photos that are left out"
 
 
 class Wrong:
@@ -115,6 +116,9 @@ def place(
         ]
         kept = [mark for mark in checked if mark is not None]
         objects[name] = _objects(kept, sizes[name], wrong)
+    for name in sorted(marks.keys() - categories.keys()):
+        for mark in marks[name]:
+            wrong.add(LEFT_OUT, f"{mark.where} ({name})")
     return Placed(_without_single_parts(objects, wrong), wrong)
 
 
@@ -124,7 +128,9 @@ class _Names:
     def __init__(self, names: Iterable[str]) -> None:
         self._names: dict[str, list[str]] = {}
         self._last: dict[str, list[str]] = {}
-        for name in set(names):
+        every = set(names)
+        self.example = min(every, default="CLASS/PHOTO.jpg")  # the path of a photo
+        for name in every:
             self._names.setdefault(composed(name), []).append(name)
             self._last.setdefault(composed(PurePosixPath(name).name), []).append(name)
 
@@ -150,9 +156,14 @@ def _by_photo(annotations: Annotations, names: _Names, wrong: Wrong) -> dict[str
         else:
             wrong.add(SEVERAL if of else NOT_THERE, f"{mark.where} ({mark.file})")
     if annotations.marks and not found:
+        first = annotations.marks[0].file
+        of = names.find(first)
+        why = "is none of them"
+        if of:
+            why = f"may be {' or '.join(map(repr, sorted(of)[:_SHOWN]))}"
         raise ValueError(
-            f"{annotations.path} names none of the photos (its first one is"
-            f" {annotations.marks[0].file!r}): give paths in the folder, such as CLASS/PHOTO.jpg."
+            f"{annotations.path} names none of the photos (its first one, {first!r}, {why}): give"
+            f" paths in the folder, such as {names.example!r}."
         )
     return found
 
@@ -222,11 +233,13 @@ def _center(mark: Mark) -> tuple[float, float]:
 def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list[PlacedObject]:
     """The objects of a photo with their parts."""
     boxes: list[Mark] = []
+    again = set()
     for mark in marks:
         if mark.part:
             continue
-        if any(mark.box == other.box and mark.group == other.group for other in boxes):
+        if any(mark.box == other.box for other in boxes):
             wrong.add(SAME_OBJECT, f"{mark.where} ({mark.file})")
+            again.add(mark.group)
         else:
             boxes.append(mark)
     whole = np.array([0, 0, *size], np.float32)
@@ -234,7 +247,8 @@ def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list
         boxes = [Mark("", "", "", box=(0, 0, *size))]
     of: list[list[Mark]] = [[] for _ in boxes]
     for mark in marks:
-        if not mark.part:
+        # Keypoints come with the object that is given again; parts of none are their own.
+        if not mark.part or (mark.group is not None and mark.group in again):
             continue
         index = _object_of(mark, boxes)
         if index is None:

@@ -72,13 +72,22 @@ def read_tables(source: Path) -> Tables:
             )
         if seen:
             points.setdefault(image, []).append((names[part], across, down))
-    boxes = root / "bounding_boxes.txt"
+    boxes, sides = root / "bounding_boxes.txt", root / "train_test_split.txt"
+    in_test = {}
+    for image, side in _rows(sides, 2):
+        (for_training,) = _numbers([side], sides)
+        if for_training not in (0, 1):
+            raise ValueError(
+                f"{sides} has {side!r} where 0 or 1 says whether an image is for training: copy it"
+                " again."
+            )
+        in_test[image] = not for_training
     return Tables(
         images={image: name for image, name in _rows(root / "images.txt", 2)},
         species=species,
         classes=tuple(classes.values()),
         boxes={image: _numbers(box, boxes) for image, *box in _rows(boxes, 5)},
-        in_test={image: side == "0" for image, side in _rows(root / "train_test_split.txt", 2)},
+        in_test=in_test,
         points=points,
         part_names=tuple(names.values()),
     )

@@ -210,7 +210,9 @@ def _is_photo(name: str) -> bool:
 
 def _photos(root: Path, folder: Path, other_files: dict[str, int]) -> Iterator[Path]:
     """The photos in a class's folder and in the folders in it; counts other files."""
-    seen = {os.path.realpath(root)}
+    # The folders above it, up to that of the data set.
+    above = [root, *(path for path in folder.parents if path.is_relative_to(root))]
+    seen = {os.path.realpath(path) for path in above}
     for where, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         # A link may lead back to a folder above it; of two to one folder the first by name counts.
         real = os.path.realpath(where)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from interp_cnn.data.images import as_rgb
 
+_FORMAT = 2  # of what is prepared: another number prepares anew
 MIN_AREA = 50 * 50  # pixels; smaller objects are left out, as the authors do
 TOO_SMALL = f"objects under {MIN_AREA} pixels"
 OTHER_SIDE = "copies of a photo on the other side of the split"
@@ -26,6 +27,7 @@ HOW_TO_SKIP = "--config.data.skip_damaged (of interp-cnn data, --skip_damaged)"
 
 # Where the authors' photos of other things are: in a folder of their own, or in the repository.
 _OTHERS = ("neg", "interpretableCNN*/data/neg")
+_NO_JPEG = (".bmp", ".gif", ".heic", ".png", ".tif", ".tiff", ".webp")
 _SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".Jpg", ".Jpeg")
 
 
@@ -174,7 +176,12 @@ def read_others(paths: Iterable[Path], photos: Photos) -> tuple[list[Example], C
     Raises:
         ValueError: for a damaged one, unless such photos are left out.
     """
+    paths = list(paths)
     examples, counts = [], Counts()
+    for parent in sorted({path.parent for path in paths}):
+        for path in parent.iterdir():
+            if path.suffix.lower() in _NO_JPEG and not path.name.startswith("."):
+                counts.leave_out("photos that are no JPEG files")
     keys: set[str] = set()
     for path in paths:
         key = f"neg/{path.stem}"
@@ -291,7 +298,7 @@ def fingerprint(source: Path, paths: Iterable[Path], skip_damaged: bool) -> str:
     """
     paths = list(paths)
     check_annotation_files(paths)
-    total = hashlib.sha256(str(skip_damaged).encode())
+    total = hashlib.sha256(f"{_FORMAT} {skip_damaged}".encode())
     for path in paths:
         total.update(os.fsencode(os.path.relpath(path, source)))
         if path.is_file():  # else a link that leads nowhere: see Photos

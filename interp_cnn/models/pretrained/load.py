@@ -79,7 +79,7 @@ def check_download(backbone: Backbone) -> None:
     if backbone.name not in ("vgg16", *TORCHVISION_FILES):
         raise ValueError(
             "only the weights of vgg16 and of residual and dense networks can be downloaded; set"
-            f' config.weights to a file of {backbone.name}, or to ""'
+            f" config.weights to a file of {backbone.name}"
         )
 
 
