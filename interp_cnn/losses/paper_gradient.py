@@ -60,6 +60,9 @@ def assigned_template(
 
 def _at(number: jax.Array, values: jax.Array) -> jax.Array:
     """`values[number[b, f], b, f]` of values [templates, batch, filters], [batch, filters]."""
+    # A gather has to be told how its result is sharded where arrays are by their types.
+    if jax.sharding.AxisType.Explicit in jax.typeof(values).sharding.mesh.axis_types:
+        return _at_by_sum(number, values)
     return jax.lax.platform_dependent(number, values, tpu=_at_by_sum, default=_at_by_gather)
 
 

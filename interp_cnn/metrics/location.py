@@ -72,7 +72,14 @@ def _peaks(x: jax.Array, centers_y: jax.Array, centers_x: jax.Array) -> tuple[ja
     check_real("maps", x)
     x = x.astype(jnp.float32)
     row, column = argmax_position(x)
-    return jnp.stack([y_of[row], x_of[column]], axis=-1), x.max(axis=(1, 2))
+    return jnp.stack([_at(y_of, row), _at(x_of, column)], axis=-1), x.max(axis=(1, 2))
+
+
+def _at(centers: jax.Array, index: jax.Array) -> jax.Array:
+    """`centers[index]`, also of an index that is sharded by its type, which a gather refuses."""
+    last = (*(1,) * index.ndim, -1)
+    there = index[..., None] == jnp.arange(len(centers)).reshape(last)
+    return jnp.where(there, centers.reshape(last), 0.0).sum(axis=-1)
 
 
 def check_peaks(

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from interp_cnn import losses
+from interp_cnn import losses, metrics
 
 AXIS = "devices"
 DEVICES, EACH = 8, 2
@@ -234,3 +234,30 @@ def test_categories_diagnostics_and_scale(mapping, batch, weights):
 
 def test_eight_devices_are_there():
     assert jax.device_count() == DEVICES
+
+
+@pytest.mark.parametrize("gradient", ["paper", "exact"])
+def test_arrays_that_are_sharded_by_their_types(gradient):
+    # Those of a plain `jax.make_mesh`.
+    shards = NamedSharding(jax.make_mesh((DEVICES,), (AXIS,)), PartitionSpec(AXIS))
+    random = np.random.default_rng(0)
+    x = random.random(SHAPE, np.float32)
+    labels = random.integers(0, 2, SHAPE[0])
+    target = labels[:, None] == 0 if gradient == "paper" else None
+
+    def value(x, target):
+        return losses.filter_loss(x, target=target, gradient=gradient, sharpness=60.0).sum()
+
+    slope = jax.jit(jax.value_and_grad(value))
+    expected = slope(x, target)
+    sharded = jax.device_put(x, shards)
+    found = slope(sharded, None if target is None else jax.device_put(target, shards))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    of = losses.filter_categories(sharded, jax.device_put(labels, shards), num_categories=2)
+    np.testing.assert_array_equal(of, losses.filter_categories(x, labels, num_categories=2))
+    centers = {"centers_y": np.arange(3.0), "centers_x": np.arange(4.0)}
+    for one, other in zip(
+        metrics.peaks(sharded, **centers), metrics.peaks(x, **centers), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
