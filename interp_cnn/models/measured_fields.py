@@ -177,7 +177,9 @@ def _line(
     """Stride and offset of the line through centres.
 
     The stride is that of equal steps over the image, or a whole number, where such a line lies
-    nearly as close: centres of few positions scatter, as behind a transposed convolution.
+    nearly as close: centres of few positions scatter, as behind a transposed convolution. One that
+    is both need not lie as close: means over the whole map, as in squeeze-and-excitation blocks,
+    draw all centres to the middle.
     """
 
     def through(stride: float) -> tuple[float, float]:
@@ -188,8 +190,9 @@ def _line(
     offset, off = through(fitted)
     # Steps that are equal and whole are the likeliest; equal ones that are not, the least likely.
     whole = float(round(fitted))
+    likely = whole == even and abs(fitted - whole) < 0.05 * whole
     for stride in (even, whole) if even.is_integer() else (whole, even):
         near, off_by = through(stride)
-        if off_by < 1.25 * off + 0.03 * stride:
+        if likely or off_by < 1.25 * off + 0.03 * stride:
             return stride, near
     return fitted, offset

@@ -224,22 +224,39 @@ class Checkpoints:
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
         try:
-            items: dict[str, Any] = {"state": ocp.args.StandardRestore(wanted)}
-            if (self.folder / str(step) / _SUMS).exists():  # not in those of earlier versions
-                items[_SUMS] = ocp.args.JsonRestore()
-            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
+            restored = self._manager.restore(step, args=args)["state"]
+            sums = self._sums(step)
         finally:
             logging.set_verbosity(verbosity)
-        if _SUMS in items:
-            _check_sums(restored["state"], restored[_SUMS])
+        if sums is not None:
+            _check_sums(restored, sums)
         if like is None:
-            return restored["state"]
+            return restored
         # By name: a structure may have got empty parts since it was written.
-        by_name = named_leaves(restored["state"])
+        by_name = named_leaves(restored)
         return jax.tree.unflatten(
             jax.tree.structure(like),
             [by_name.get(name, leaf) for name, leaf in named_leaves(like).items()],
         )
+
+    def _sums(self, step: int) -> Mapping[str, str] | None:
+        """The hashes of the arrays of a checkpoint; None where there are none that can be read."""
+        assert self._manager is not None
+        if not (self.folder / str(step) / _SUMS).exists():  # not in those of earlier versions
+            return None
+        args = ocp.args.Composite(**{_SUMS: ocp.args.JsonRestore()})
+        try:
+            sums = self._manager.restore(step, args=args)[_SUMS]
+        except (ValueError, FileNotFoundError):
+            sums = None
+        if not isinstance(sums, Mapping):
+            hosts.say(
+                f"the hashes of the checkpoint of step {step} in {self.folder} are damaged: its"
+                " arrays are taken unchecked"
+            )
+            return None
+        return sums
 
     def _check_shapes(self, step: int, found: Any, wanted: Any) -> None:
         if difference := first_other_shape(found, wanted):

@@ -277,6 +277,9 @@ def test_strides_of_centres_that_scatter_or_are_no_whole_numbers():
     index = np.arange(2, 6)
     pairs = np.array([12.8, 28.3, 28.8, 44.3])  # behind a transposed convolution
     assert fitted_field(spots([pairs, pairs]), index, index, (8, 8)).stride == 8
+    index = np.arange(8)
+    drawn = 32 + 7.76 * (index - 3.5)  # to the middle, by a mean over the whole map
+    assert fitted_field(spots([drawn, drawn]), index, index, (8, 8)).stride == 8
     index = np.arange(31)
     line = 1.6 + 64 / 31 * index  # of an image that was resized to 62 pixels
     field = fitted_field(spots([line, line], spread=0.8), index, index, (31, 31))

@@ -376,6 +376,18 @@ def test_a_checkpoint_of_a_release_without_checksums(data, tmp_path, uninterrupt
     assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
 
 
+@pytest.mark.parametrize("content", ["", "[]"])
+def test_damaged_checksums_condemn_no_checkpoint(data, tmp_path, capfd, uninterrupted, content):
+    train(tiny_config(), NAME, data, tmp_path)
+    latest = latest_step(tmp_path)
+    (tmp_path / "checkpoints" / str(latest) / "checksums" / "metadata").write_text(content)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.restore_for_evaluation()[0] == latest
+    checkpoints.close()
+    assert f"the hashes of the checkpoint of step {latest}" in "".join(capfd.readouterr())
+    assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
+
+
 def test_masks_that_would_set_in_after_the_last_step(data, tmp_path):
     config = tiny_config()
     steps = len(data.train) // config.train.batch_size
