@@ -50,7 +50,7 @@ def read_curves(folders: Mapping[str, epath.Path]) -> dict[str, list[dict[str, f
     for network, folder in folders.items():
         file = folder / TRAINING_METRICS
         if file.is_file():
-            curves[network] = training_metrics(file.read_text())
+            curves[network] = training_metrics(file.read_bytes().decode(errors="replace"))
     return curves
 
 

@@ -92,7 +92,7 @@ def explanation_figure(
         text(left, y, f"share of each part in what speaks {side} it")
     for name, share in shown.items():
         y += _LINE
-        text(left, y, textwrap.shorten(name, _NAME_CHARACTERS, placeholder=" …"))
+        text(left, y, _shortened(name))
         bar = figure.add_axes(box(left + _NAME, y - 0.09, _BAR, 0.18), xlim=(0, 1), ylim=(0, 1))
         bar.fill_between([0, share], 0, 1, color=part_colour(order.get(name, -1)), linewidth=0)
         bar.set_axis_off()
@@ -106,8 +106,12 @@ def explanation_figure(
         text(left, y, "■", color=part_colour(one.part))
         text(left + 0.25, y, f"filter {one.unit}")
         text(left + 1.9, y, f"{one.value:+.2f}", ha="right")
-        text(left + 2.1, y, textwrap.shorten(part, _NAME_CHARACTERS, placeholder=" …"))
+        text(left + 2.1, y, _shortened(part))
     return figure
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME_CHARACTERS else f"{name[: _NAME_CHARACTERS - 1].rstrip()}…"
 
 
 def draw_explanation(

@@ -58,7 +58,8 @@ def photo_groups(
             disc,
             _middle(layer.sampled.peaks[:, unit], sampled),
             title="From the middle of the ranking",
-            text=f"of {len(sampled)} images of {category}, evenly chosen from the test images",
+            text=f"of {len(sampled)} images of {category} on which it is active, evenly chosen from"
+            " the test images",
             room=_MIDDLE,
         ),
         _far(network, layer, unit, disc, sampled, landmark),
@@ -89,7 +90,7 @@ def _strongest(
         (network.captions[image], f"peak {peak:.3f}")
         for image, peak in zip(top.image[unit][there], top.peaks[unit][there], strict=True)
     ]
-    text = f"of all images of {layer.categories[unit].replace('_', ' ')}, strongest first"
+    text = f"of all measured images of {layer.categories[unit].replace('_', ' ')}, strongest first"
     return PhotoGroup("Strongest", text, photos, ROOMS[0], captions)
 
 

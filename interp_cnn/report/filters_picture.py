@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from interp_cnn.report.typical_filters import TypicalFilter
 
 _DPI = 100
+_LEAST_COLUMNS = 3  # which the longest label needs
 # Lengths in inches. Every panel has its exact place, so that nothing can overlap or shift.
 _PANEL, _GAP, _BETWEEN_NETWORKS, _MARGIN = 1.5, 0.05, 0.35, 0.15
 _TITLE_LINE, _HEADING, _LABEL, _BETWEEN_ROWS, _GUTTER = 0.28, 0.4, 0.26, 0.1, 0.75
@@ -45,7 +46,7 @@ def draw_filters(
     networks = [[one.network for one in row] for row in rows]
     if any(row != networks[0] for row in networks):
         raise ValueError(f"rows are of the networks {networks}; give all rows the same ones.")
-    columns = max(1, *(len(one.photos) for row in rows for one in row))
+    columns = max(_LEAST_COLUMNS, *(len(one.photos) for row in rows for one in row))
     block = columns * (_PANEL + _GAP) - _GAP
     lefts = [_GUTTER + i * (block + _BETWEEN_NETWORKS) for i in range(len(rows[0]))]
     width = lefts[-1] + block + _MARGIN

@@ -18,7 +18,7 @@ from interp_cnn.evaluation.results import Results
 from interp_cnn.evaluation.strongest_images import TopMaps
 from interp_cnn.report import pictures
 from interp_cnn.report.curves import STYLES, Curves, draw_curves
-from interp_cnn.report.filter_photos import ROOMS, PhotoGroup, photo_groups
+from interp_cnn.report.filter_photos import ROOMS, photo_groups
 from interp_cnn.report.opening import opening, terms
 from interp_cnn.report.site import environment, writing_to
 from interp_cnn.report.spread import information_histogram, part_bars, tracking_histogram
@@ -303,13 +303,13 @@ def _write_filters(
     disc = layer_discs(layer, gallery.pictures.shape[1])
     template = templates.get_template("filter.html.j2")
     for unit, card in enumerate(cards):
-        groups: list[PhotoGroup] = []
-        strips = []
-        if card.drawn and card.images:
-            groups = photo_groups(network, layer, unit, disc)
+        groups = photo_groups(network, layer, unit, disc) if card.drawn else []
+        if any(len(group.photos) for group in groups):
             tiles = pictures.tile_row([(group.photos, group.room) for group in groups])
             pictures.save_photo(tiles, folder / f"{card.page}.jpg")
-            strips = _map_strips(layer, top, unit)
+        else:
+            groups = []
+        strips = _map_strips(layer, top, unit) if groups and card.images else []
         page = template.render(
             card=card,
             has_parts=has_parts,

@@ -13,7 +13,7 @@ from interp_cnn.metrics.followed_parts import FOLLOWS_BELOW, parts_followed
 from interp_cnn.report.curves import STYLES, svg_of
 
 _BINS = np.linspace(0, 1.5, 31)  # what lies above counts in the last one
-_NO_PART = "no part"
+_NO_PART, _UNKNOWN = "no part", "not known"
 
 
 class PartBar(NamedTuple):
@@ -24,7 +24,7 @@ class PartBar(NamedTuple):
 
 
 def part_bars(layers: Mapping[str, LayerFilters]) -> list[PartBar]:
-    """How many filters of each network follow each part, and how many none.
+    """How many filters of each network follow each part, how many none, how many are unknown.
 
     Landmarks that no object has are left out; those that no filter follows share one bar.
 
@@ -50,7 +50,11 @@ def part_bars(layers: Mapping[str, LayerFilters]) -> list[PartBar]:
             without.append(landmark)
     if without:
         bars.append(bar(", ".join(without), dict.fromkeys(counts, 0)))
-    return [*bars, bar(_NO_PART, {name: of.none for name, of in counts.items()})] if bars else []
+    if not bars:
+        return []
+    unknown = {name: int(np.isnan(of.tracking).all(axis=1).sum()) for name, of in layers.items()}
+    bars.append(bar(_NO_PART, {name: of.none - unknown[name] for name, of in counts.items()}))
+    return [*bars, bar(_UNKNOWN, unknown)] if any(unknown.values()) else bars
 
 
 class Histogram(NamedTuple):

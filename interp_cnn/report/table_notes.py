@@ -87,9 +87,10 @@ def notes_on(
             "interpretability."
         )
     if len(data.categories) > 1:
+        controls = "; so are the controls, whose rows are the means over the categories"
         notes.append(
             "Each filter is measured on the objects of its own category, the one that it is most "
-            "active on; so are the controls, whose rows are the means over the categories."
+            f"active on{controls if data.has_parts else ''}."
         )
     notes.append(
         "Dead filters fire on no image of their category; the peaks of collapsed ones hardly vary "
@@ -209,13 +210,20 @@ def _paper_notes(results: Results) -> list[str]:
     scopes = list(dict.fromkeys(figure.scope for figure in figures if figure is not None))
     if not scopes:
         return ["The paper has no figures for this network and data set."]
+    category = experiment.category
     means = [scope for scope in scopes if scope.startswith("mean of")]
+    whole = [scope for scope in scopes if scope.startswith("all ")]
     notes = []
     if means:
-        marked, category = " and ".join(means), experiment.category
+        marked = " and ".join(means)
         notes.append(
             f"The paper's figures (ordinary → interpretable) marked '{marked}' are means over that "
             f"many categories; ours are those of {category}."
+        )
+    if whole and category not in ("all", "bird"):
+        notes.append(
+            f"The paper's figures marked '{' and '.join(whole)}' are those of the whole data set; "
+            f"ours are those of {category}."
         )
     notes.append(
         "The paper gives one figure per network, which stands beside every layer here. The "

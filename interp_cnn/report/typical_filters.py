@@ -108,9 +108,7 @@ def typical_filters(
     for network, of in zip(networks, layers, strict=True):
         units = np.flatnonzero([category in (None, name) for name in of.categories])
         disc = layer_discs(of, network.sample.pictures.shape[1])
-        best = of.best_landmarks()[1][units]
-        if ranked_by_information(of):
-            best = -np.asarray(of.terms[_INFORMATION], np.float64)[units]
+        best = _ranked_by(of)[units]
         chosen.append(
             [
                 _typical(network, of, int(units[place]), quantile, images, disc, among)
@@ -129,13 +127,26 @@ def _common_category(
 ) -> str | None:
     """The category of which the layers have most filters, counted where there are fewest.
 
-    Of categories that are in the sample: filters of another have no figures either.
+    Of categories that are in the sample, and of filters that can be ranked, if there are any: the
+    others have no figures.
     """
     shown = {name for network in networks for name in network.sample.categories}
     names = dict.fromkeys(name for layer in layers for name in layer.categories if name in shown)
-    counts = {name: min(list(layer.categories).count(name) for layer in layers) for name in names}
+
+    def filters(layer: LayerFilters, name: str) -> tuple[int, int]:
+        of = np.array([category == name for category in layer.categories])
+        return int((of & ~np.isnan(_ranked_by(layer))).sum()), int(of.sum())
+
+    counts = {name: min(filters(layer, name) for layer in layers) for name in names}
     best = max(counts, key=lambda name: counts[name], default=None)
-    return best if best is not None and counts[best] else None
+    return best if best is not None and counts[best][1] else None
+
+
+def _ranked_by(layer: LayerFilters) -> NDArray[np.floating]:
+    """What the filters of a layer are ranked by, the best lowest; NaN where unknown."""
+    if ranked_by_information(layer):
+        return -np.asarray(layer.terms[_INFORMATION], np.float64)
+    return np.asarray(layer.best_landmarks()[1], np.float64)
 
 
 def _typical(

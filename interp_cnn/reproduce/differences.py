@@ -4,20 +4,31 @@ from pathlib import Path
 
 import ml_collections
 
-from interp_cnn.config import is_interpretable
+from interp_cnn.config import default_config, flatten, is_interpretable
 from interp_cnn.evaluation.results import DataRecord, Results
 from interp_cnn.reproduce.plan import Run, weights_facts
-from interp_cnn.reproduce.tables import ACCURACY, CATEGORIES, CUB, EMBEDDED, SINGLE
+from interp_cnn.reproduce.tables import (
+    ACCURACY,
+    BATCH_AND_FACTOR,
+    CATEGORIES,
+    CUB,
+    EMBEDDED,
+    SINGLE,
+)
 
 _CUB_TEST_BIRDS = 5794
-# Epochs, and of each network the batch and the factor k of the learning rate.
 _EPOCHS = {True: 50, False: 80}
-_BATCH_AND_FACTOR = {
-    "alexnet": (512, 30.0),
-    "vgg_m": (196, 30.0),
-    "vgg_s": (128, 10.0),
-    "vgg16": (32, 1.0),
-}
+_DROPOUT = (0.5, 0.9)  # "0.5 to 0.9"
+_NEW_INIT_STD = 0.01
+# Fields whose defaults are the paper's, without words of their own below.
+_AS_BY_DEFAULT = (
+    *("data.crop", "data.std", "model.input_size", "model.head", "model.second_layer"),
+    *("train.class_weights", "train.momentum", "train.weight_decay", "train.rate_factors"),
+)
+_OF_FILTERS = (
+    *("model.norm", "model.beta", "model.position"),
+    *("filter_loss.category_rule", "filter_loss.images", "filter_loss.alpha"),
+)
 
 
 def differences(run: Run, results: Results, metric: str, variant: str) -> list[str]:
@@ -35,7 +46,8 @@ def differences(run: Run, results: Results, metric: str, variant: str) -> list[s
     found = [
         _weights(config),
         *_training(run),
-        *(_loss(config) if is_interpretable(variant) else ()),
+        *_others(config, _AS_BY_DEFAULT),
+        *((*_loss(config), *_others(config, _OF_FILTERS)) if is_interpretable(variant) else ()),
         _split(run),
         _objects(run, data),
         "" if metric == ACCURACY else _measured_on(run, data),
@@ -59,12 +71,17 @@ def _weights(config: ml_collections.ConfigDict) -> str:
 def _training(run: Run) -> list[str]:
     model, train = run.config.model, run.config.train
     epochs = _EPOCHS[run.experiment.task == SINGLE]
-    batch, factor = _BATCH_AND_FACTOR[run.experiment.network]
+    batch, factor = BATCH_AND_FACTOR[run.experiment.network]
     found = []
     if model.frozen_through:
         found.append(f"layers up to {model.frozen_through} not trained; the paper trains all")
     if model.width != 1:
         found.append(f"all layers at {model.width:g} of the paper's width")
+    if not _DROPOUT[0] <= model.dropout <= _DROPOUT[1]:
+        found.append(f"dropout of {model.dropout:g}; the paper has .5 to .9")
+    if model.new_init_std != _NEW_INIT_STD:
+        std = "He initialisation" if model.new_init_std is None else f"{model.new_init_std:g}"
+        found.append(f"new layers begin with {std}; the paper's with a deviation of .01")
     if train.epochs != epochs:
         found.append(f"{train.epochs} epochs; the paper has {epochs}")
     paper_rate = train.schedule == "paper" and train.paper_factor == factor
@@ -73,7 +90,10 @@ def _training(run: Run) -> list[str]:
         rate = f"{train.learning_rate:g}, {train.schedule}"
         if train.schedule == "paper":
             rate = f"the paper's for one category, k = {train.paper_factor:g}"
-        found.append(f"learning rate {rate}; the paper's falls from k 1e-4 to k 1e-5")
+        times = "" if run.experiment.task == SINGLE else " times the number of categories"
+        found.append(
+            f"learning rate {rate}; the paper's falls from k 1e-4 to k 1e-5, k = {factor:g}{times}"
+        )
     if train.start_epochs:
         found.append(
             f"both networks begin from an ordinary one, trained for {train.start_epochs} epochs;"
@@ -86,6 +106,16 @@ def _training(run: Run) -> list[str]:
     if train.batch_size != batch:
         found.append(f"batches of {train.batch_size}; the paper has {batch}")
     return found
+
+
+def _others(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> list[str]:
+    """Which of these fields differ from their defaults, the paper's."""
+    ours, paper = flatten(config.to_dict()), flatten(default_config().to_dict())
+    return [
+        f"config.{name} is {ours[name]!r}; the paper's: {paper[name]!r}"
+        for name in names
+        if ours[name] != paper[name]
+    ]
 
 
 def _loss(config: ml_collections.ConfigDict) -> list[str]:

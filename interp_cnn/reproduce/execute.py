@@ -16,6 +16,7 @@ from tqdm import tqdm
 from interp_cnn import commands, storage
 from interp_cnn.config import FREE_FIELDS, first_difference
 from interp_cnn.evaluation.results import Results, read_results
+from interp_cnn.preflight import check_run
 from interp_cnn.reproduce.plan import Run
 from interp_cnn.reproduce.processes import in_processes
 from interp_cnn.reproduce.tables import Experiment
@@ -206,6 +207,7 @@ def _train(run: Run, workdir: epath.Path, *, timed: bool) -> Results:
     if anew:
         # Left by a run that had no data or weights, perhaps damaged.
         (folder / CONFIG).unlink(missing_ok=True)
+    check_run(run.config, read_weights=False)  # nothing is lost where it cannot be done
     # They would be taken for those of this configuration after a stop in between.
     for former in (folder / RESULTS, folder / REPORT / PAGE):
         former.unlink(missing_ok=True)

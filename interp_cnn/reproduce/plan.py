@@ -12,6 +12,7 @@ from interp_cnn.models import BACKBONES
 from interp_cnn.models.pretrained import load_weights
 from interp_cnn.reproduce.request import Request
 from interp_cnn.reproduce.tables import (
+    BATCH_AND_FACTOR,
     EMBEDDED,
     SINGLE,
     SOFTMAX,
@@ -68,6 +69,10 @@ def config_of(experiment: Experiment, seed: int, request: Request) -> ml_collect
     if experiment.dataset != EMBEDDED:
         config.data.manual_dir = request.manual_dir
         config.model.name = experiment.network
+        if config.train.schedule == "paper":
+            config.train.batch_size, config.train.paper_factor = BATCH_AND_FACTOR[
+                experiment.network
+            ]
         if config.model.frozen_through not in BACKBONES[experiment.network].layer_names:
             config.model.frozen_through = None
         file = request.weights.get(experiment.network)

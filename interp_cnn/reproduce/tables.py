@@ -17,6 +17,13 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     CUB: ("bird",),
     EMBEDDED: drawing.CATEGORIES,
 }
+# Of each network of the paper its batch and the factor k of its learning rate.
+BATCH_AND_FACTOR = {
+    "alexnet": (512, 30.0),
+    "vgg_m": (196, 30.0),
+    "vgg_s": (128, 10.0),
+    "vgg16": (32, 1.0),
+}
 SINGLE, LOGISTIC, SOFTMAX = "single", "multi_logistic", "multi_softmax"
 _TASK_TITLES = {SINGLE: "single", LOGISTIC: "multi, logistic", SOFTMAX: "multi, softmax"}
 

@@ -314,6 +314,12 @@ def test_several_categories(results):
     assert sections["new_conv"]["- filters of fox"][:2] == ["200", "200"]
     assert "Each filter is measured on the objects of its own category" in prose(text)
     assert "→" not in text  # the paper has no such figures of VGG-16 on this data set
+    results["experiment"].update(dataset="pascal_voc_part", task="multi_softmax")
+    results["data"]["categories"] = ["cat", "dog"]
+    note = "marked 'all categories' are those of the whole data set; ours are those of cat+fox."
+    assert note in prose(text_of(results))
+    results["experiment"].update(category="all")
+    assert "of the whole data set" not in prose(text_of(results))
 
 
 def test_notes(results):
@@ -490,6 +496,17 @@ def test_typical_filters_are_of_one_category_on_the_same_images():
     ]
     left, right = typical_filters(wide, "new_conv", quantiles=(0.5,))[0]
     np.testing.assert_array_equal(left.photos, right.photos)
+
+
+def test_typical_filters_are_of_a_category_with_figures():
+    network = made_network(filters=9)
+    layer = network.layers[1]
+    larger, smaller = layer.categories[2], layer.categories[3]
+    unknown = np.array([name == larger for name in layer.categories])[:, None]
+    layer = dataclasses.replace(layer, tracking=np.where(unknown, np.nan, layer.tracking))
+    rows = typical_filters([dataclasses.replace(network, layers=[layer])], "new_conv")
+    assert {row[0].category for row in rows} == {smaller}
+    assert all("tracking ratio 0" in row[0].text or "1." in row[0].text for row in rows)
 
 
 def test_typical_filters_without_a_common_category():

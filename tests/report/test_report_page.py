@@ -307,10 +307,14 @@ def test_filters_of_each_part():
             b=np.array([[0.5, 0.9, 1.0, nan], [nan, nan, nan, nan]]),
         )
     )
-    assert [bar.part for bar in found] == ["head", "left leg, tail", "no part"]  # wings: on none
+    # Wings are on no object.
+    assert [bar.part for bar in found] == ["head", "left leg, tail", "no part", "not known"]
     assert found[0].filters == [("a", 2, 2 / 3), ("b", 1, 0.5)]
     assert found[1].filters == [("a", 0, 0), ("b", 0, 0)]
-    assert found[2].filters == [("a", 1, 1 / 3), ("b", 1, 0.5)]
+    assert found[2].filters == [("a", 1, 1 / 3), ("b", 0, 0)]
+    assert found[3].filters == [("a", 0, 0), ("b", 1, 0.5)]
+    every = part_bars(layers(a=np.array([[0.1, 0.9, 1.0, nan]])))
+    assert [bar.part for bar in every] == ["head", "left leg, tail", "no part"]
     assert part_bars({}) == [] and tracking_histogram({}) is None
     assert part_bars(layers(a=np.full((2, 4), nan))) == []
 

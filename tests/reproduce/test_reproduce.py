@@ -131,6 +131,22 @@ def test_frozen_layers_of_vgg16_are_not_asked_of_another_network():
     assert all(by_name[name].model.frozen_through is None for name in by_name if name != "vgg16")
 
 
+def test_batch_and_rate_of_each_network_with_the_papers_schedule():
+    request = {"categories": ["cat"], "seeds": 1, "nets": ["alexnet", "vgg16"]}
+    for settings, batches in (
+        (["train.schedule=paper"], {"alexnet": (512, 30.0), "vgg16": (32, 1.0)}),
+        (
+            ["train.schedule=paper", "train.batch_size=8"],
+            {"alexnet": (8, 30.0), "vgg16": (8, 1.0)},
+        ),
+    ):
+        found = {
+            run.experiment.network: (run.config.train.batch_size, run.config.train.paper_factor)
+            for run in plan(request_of("ilsvrc", settings=settings, **request))
+        }
+        assert found == batches
+
+
 def test_columns():
     titles = [c.title for c in columns(TABLES["1"][0], ["dog", "cat"])]
     assert titles == ["cat", "dog", "mean"]
@@ -341,7 +357,7 @@ def test_marks_of_the_two_core_configuration():
         "Keras' ImageNet weights",
         "layers up to conv4_3 not trained",
         "8 epochs; the paper has 50",
-        "learning rate 0.005, cosine; the paper's falls",
+        "learning rate 0.005, cosine; the paper's falls from k 1e-4 to k 1e-5, k = 1",
         "gradients clipped to a norm of 5;",
         "the filter loss sets in after 0 epochs, over 3.2;",
         "masks of the strength 0 (top conv) and 0 (new conv); the paper has 1",
@@ -382,6 +398,15 @@ def test_nothing_but_the_split_differs_where_all_is_as_in_the_paper(monkeypatch)
     assert "measured on test images; the authors took all annotated images" in found
     assert "all layers at 0.5 of the paper's width" in found
     assert "measured on" not in differences_of(metric="accuracy", table="7", **settings)
+    for setting, difference in (
+        ("data.crop=image", "config.data.crop is 'image'; the paper's: 'object'"),
+        ("model.position=centroid", "config.model.position is 'centroid'; the paper's: 'argmax'"),
+        ("model.dropout=0.1", "dropout of 0.1; the paper has .5 to .9"),
+        ("model.new_init_std=none", "new layers begin with He initialisation; the paper's with"),
+        ("train.momentum=0", "config.train.momentum is 0.0; the paper's: 0.9"),
+    ):
+        found = differences_of(**settings | {"settings": (*settings["settings"], setting)})
+        assert difference in found
     negatives = (*settings["settings"], "data.negatives_per_positive=1")
     found = differences_of(**settings | {"settings": negatives})
     assert "other images: photos, 1 for each object; the paper has: photos" in found

@@ -91,6 +91,21 @@ def test_another_evaluation_is_done_anew_and_another_training_refused(trained, t
     assert len(trained) == 2
 
 
+def test_figures_are_kept_where_another_evaluation_cannot_be_done(trained, tmp_path, monkeypatch):
+    planned = plan(read_request(**REQUEST))
+    execute.execute(planned, tmp_path)
+    other = plan(read_request(**REQUEST, settings=["eval.top=7"]))
+
+    def refused(config, **_):
+        raise ValueError("there are no data")
+
+    monkeypatch.setattr(execute, "check_run", refused)
+    outcomes = execute.execute(other, tmp_path)
+    assert {outcome.reason for outcome in outcomes.values()} == {"there are no data"}
+    monkeypatch.undo()
+    assert all(execute.finished(run, tmp_path) for run in planned)
+
+
 def test_a_run_that_was_stopped_in_its_start_has_begun(tmp_path):
     (run, _) = plan(read_request(**REQUEST))
     folder = execute.folder_of(run, tmp_path)
