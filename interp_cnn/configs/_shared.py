@@ -7,6 +7,7 @@ import ml_collections
 
 from interp_cnn.config import default_config, parse_arguments
 from interp_cnn.configs._networks import set_network, set_rates
+from interp_cnn.data.categories import ALL, SEPARATOR
 
 _LEAST_EPOCHS = 8  # of one's own data, however many images there are
 
@@ -16,7 +17,9 @@ def default_negatives(task: str) -> str:
     return "none" if task == "softmax" else "photos"
 
 
-def begin_from_ordinary(config: ml_collections.ConfigDict, epochs: int) -> None:
+def begin_from_ordinary(
+    config: ml_collections.ConfigDict, epochs: int, *, several_of_photos: bool = False
+) -> None:
     """Let both networks begin from an ordinary one, and leave the masks out.
 
     From scratch, the masks hide what the filters have not learned yet. From a trained network, the
@@ -28,11 +31,14 @@ def begin_from_ordinary(config: ml_collections.ConfigDict, epochs: int) -> None:
     Args:
       config: the configuration that is changed.
       epochs: the length of the training of that ordinary network.
+      several_of_photos: whether several categories of photos are told from each other: there it is
+        the new conv's loss that costs accuracy, and a third of it does where the top conv has more.
     """
     config.train.start_epochs = epochs
     config.model.top_conv_mask = 0.0
     config.model.new_conv_mask = 0.0
-    config.filter_loss.weight = 10.0
+    config.filter_loss.weight = 3.0 if several_of_photos else 10.0
+    config.filter_loss.top_conv_weight = 30.0 if several_of_photos else None
     config.filter_loss.growth_weight = 3.0
     config.interpretable.ramp_epochs = 0.4 * config.train.epochs
     config.filter_loss.fade_epochs = 0.4 * config.train.epochs
@@ -73,7 +79,11 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
     config.train.schedule = arguments.schedule
     if arguments.schedule != "paper":
         set_rates(config, start)
-        begin_from_ordinary(config, epochs=math.ceil(0.5 * arguments.epochs))
+        begin_from_ordinary(
+            config,
+            epochs=math.ceil(0.5 * arguments.epochs),
+            several_of_photos=_names_several(arguments.category),
+        )
     else:
         config.interpretable.ramp_epochs = 1.0
     config.train.warmup_steps = 10
@@ -114,10 +124,18 @@ def own_config(
     config.train.schedule = "cosine"
     set_rates(config, start)
     config.train.warmup_steps = 10
-    begin_from_ordinary(config, epochs=math.ceil(0.5 * epochs))
+    begin_from_ordinary(
+        config,
+        epochs=math.ceil(0.5 * epochs),
+        several_of_photos=_names_several(arguments.category),
+    )
     config.checkpoint.every_steps = 50
     config.log_every_steps = 5
     return config
+
+
+def _names_several(category: str) -> bool:
+    return category == ALL or SEPARATOR in category
 
 
 def _batch_size(images: int) -> int:

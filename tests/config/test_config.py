@@ -69,6 +69,19 @@ def test_bad_arguments(text, message):
         parse_arguments(text, epochs=8, category="cat", fast=False, steps=int)
 
 
+def test_several_categories_of_photos_weigh_the_layers_otherwise():
+    for arguments, weights in (
+        ("category=cat", (10.0, None)),
+        ("category=cat+fox,task=softmax", (3.0, 30.0)),
+        ("category=all", (3.0, 30.0)),
+        ("category=all,schedule=paper", (3.0, None)),  # of another weighting
+    ):
+        loss = configs.get_config("ilsvrc_animal_part", arguments).filter_loss
+        assert (loss.weight, loss.top_conv_weight) == weights
+    loss = configs.get_config("embedded", "category=all").filter_loss
+    assert (loss.weight, loss.top_conv_weight) == (10.0, None)
+
+
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_config_files(file):
     config = load(file).get_config("category=rabbit,epochs=3,seed=5")

@@ -529,7 +529,7 @@ def test_the_command_prints_what_was_left_out(tmp_path, capsys):
         ("", r"has the header ''"),
         ("file,part,x,y\n", r"has no annotation that can be read: give a CSV with"),
         ("file,part,x,y\ncat/0.png,head,a,1\n", r"can be read \(rows that cannot be read: row 2"),
-        ("file,part,x,y\nfish/0.png,head,1,2\n", r"names none of the photos .*'fish/0\.png', is none"),
+        ("file,part,x,y\nfish/0.png,head,1,2\n", r"none of the photos .*'fish/0\.png', is none"),
         (b"\xff\xfe\x00file", r"is no text in UTF-8"),
         ('{"images": []}', r"is no COCO JSON with images, annotations and categories \(KeyError"),
         ("{", r"is no COCO JSON .*JSONDecodeError"),
