@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from PIL import Image
 
 from interp_cnn import hosts
 from interp_cnn.data.categories import ALL, named_categories
@@ -33,6 +35,7 @@ from interp_cnn.data.pipeline import (
 )
 from interp_cnn.data.tfds_examples import TfdsExamples, read_tfds
 
+_PNG = b"\x89PNG"
 EMBEDDED = EmbeddedAnimals.name
 FOLDER, TFDS = FolderPhotos.name, "tfds"
 PUBLISHED = {b.name: b for b in (IlsvrcAnimalPart, PascalVocPart, Cub2002011)}
@@ -49,9 +52,9 @@ class Data:
       parts: names of the parts for part interpretability; empty where parts are points.
       landmarks: names of the parts whose centres the location metrics use.
       has_masks: whether the parts have masks, else boxes.
-      files: the record files that all examples are read from.
-      identity: what tells the data from others that a configuration may mean another time, such as
-        a folder before a photo was added; "" where nobody asks.
+      name: name and numbers of the examples, and a hash of what tells them apart that is known
+        without reading them; "" where nobody asks.
+      by_content: whether that does not tell them from others of the same name.
     """
 
     train: Split
@@ -60,17 +63,22 @@ class Data:
     parts: tuple[str, ...]
     landmarks: tuple[str, ...]
     has_masks: bool
-    files: tuple[Path, ...] = ()
-    identity: str = ""
+    name: str = ""
+    by_content: bool = False
 
     @functools.cached_property
-    def fingerprint(self) -> str:
-        """A hash of the record files, so of every image; other files have another one."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-        return digest.hexdigest()
+    def content(self) -> str:
+        """A hash of all examples, which are read for it: images, labels, boxes, parts."""
+        splits = "".join(map(_fingerprint, (self.train, self.test)))
+        return hashlib.sha256(splits.encode()).hexdigest()
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """What tells the data from others that a configuration may mean another time.
+
+        Such as a folder before a photo was added; "" where nobody asks.
+        """
+        return f"{self.name}, content {self.content[:12]}" if self.by_content else self.name
 
 
 def open_builder(
@@ -178,16 +186,18 @@ def prepare(config: Mapping[str, Any], *, seed: int) -> Data:
 
     train, test, fewer = _splits(read, config, categories, source, whole=whole, seed=seed)
     _check_both_sides(source, categories, train, test)
-    content = _content(source, categories, train, test)
-    return Data(
-        train=train,
-        test=test,
-        categories=categories,
-        parts=task.parts,
-        landmarks=task.landmarks,
-        has_masks="mask" in source.info.features["parts"],
-        files=record_files(source),
-        identity=_identity(source, train, test, content, fewer=fewer),
+    return _same_everywhere(
+        source,
+        Data(
+            train=train,
+            test=test,
+            categories=categories,
+            parts=task.parts,
+            landmarks=task.landmarks,
+            has_masks="mask" in source.info.features["parts"],
+            name=_name(source, train, test, fewer=fewer),
+            by_content=source.name in PUBLISHED,
+        ),
     )
 
 
@@ -282,7 +292,10 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
             *(found.builder.info.full_name, others["train"], others["test"], PHOTOS),
         )
     if config["category"] == ALL:
-        categories = _on_both_sides(found, categories)
+        there = _on_both_sides(found, categories)
+        # One alone is no task without other images: then the missing one is named.
+        if len(there) > (config["negatives"] == NONE):
+            categories = there
 
     def read(split: str, ratio: float | None) -> Split:
         return choose_examples(
@@ -300,16 +313,17 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
     whole = config["crop"] == "image" and "bbox" in (found.builder.info.features or ())
     train, test, _ = _splits(read, config, categories, found.builder, whole=whole, seed=seed)
     _check_both_sides(found.builder, categories, train, test)
-    content = _content(found.builder, categories, train, test)
-    return Data(
-        train=train,
-        test=test,
-        categories=categories,
-        parts=found.parts,
-        landmarks=found.landmarks,
-        has_masks=found.has_masks,
-        files=record_files(found.builder),
-        identity=_identity(found.builder, train, test, content),
+    return _same_everywhere(
+        found.builder,
+        Data(
+            train=train,
+            test=test,
+            categories=categories,
+            parts=found.parts,
+            landmarks=found.landmarks,
+            has_masks=found.has_masks,
+            name=_name(found.builder, train, test),
+        ),
     )
 
 
@@ -325,18 +339,13 @@ def _on_both_sides(found: TfdsExamples, categories: tuple[str, ...]) -> tuple[st
             " test: %s",
             *(found.builder.info.full_name, ", ".join(missing)),
         )
-    return kept or categories
+    return kept
 
 
-def _identity(
-    builder: tfds.core.DatasetBuilder,
-    train: Split,
-    test: Split,
-    content: str,
-    *,
-    fewer: bool = False,
+def _name(
+    builder: tfds.core.DatasetBuilder, train: Split, test: Split, *, fewer: bool = False
 ) -> str:
-    """Name and numbers of the examples, a hash of their labels in order, and one of their content.
+    """Name and numbers of the examples, and a hash of their labels in order.
 
     The name of a folder's data has a hash of its photos already.
     """
@@ -345,36 +354,18 @@ def _identity(
         return f"{builder.info.full_name}{f'; whole photos, {numbers}' if fewer else ''}"
     labels = b"".join(np.ascontiguousarray(split.labels, "<i8").data for split in (train, test))
     digest = hashlib.sha256(labels).hexdigest()[:12]
-    identity = f"{builder.info.full_name}, {numbers}, {digest}"
-    return f"{identity}, content {content[:12]}" if builder.name in PUBLISHED else identity
+    return f"{builder.info.full_name}, {numbers}, {digest}"
 
 
-def _content(
-    builder: tfds.core.DatasetBuilder, categories: tuple[str, ...], train: Split, test: Split
-) -> str:
-    """A hash of all examples, "" where nobody asks: it reads all of them.
-
-    Raises:
-      ValueError: where another host has other data.
-    """
-    several = jax.process_count() > 1
-    if not several and builder.name not in PUBLISHED:
-        return ""
-    content = hashlib.sha256("".join(map(_fingerprint, (train, test))).encode()).hexdigest()
-    if several:
+def _same_everywhere(builder: tfds.core.DatasetBuilder, data: Data) -> Data:
+    """The data; raises a ValueError where another host has others."""
+    if jax.process_count() > 1:
         hosts.same_everywhere(
             f"the data set {builder.info.full_name}",
-            "\n".join([*categories, content]),
+            "\n".join([*data.categories, data.content]),
             lambda first, other: f"host 0 has it in {builder.data_dir}, or its own such folder",
         )
-    return content
-
-
-def record_files(builder: tfds.core.DatasetBuilder) -> tuple[Path, ...]:
-    """The files with the examples of a prepared data set, in the order of their names."""
-    return tuple(
-        sorted(Path(file) for split in builder.info.splits.values() for file in split.filepaths)
-    )
+    return data
 
 
 def _prepare_once(
@@ -404,6 +395,13 @@ def _fingerprint(split: Split) -> str:
             # Encoded images and names are objects, whose own bytes are addresses.
             items = values.ravel() if values.dtype == object else [values.tobytes()]
             for item in items:
-                digest.update(len(item).to_bytes(8, "little"))
-                digest.update(item)
+                content = _pixels(item) if item.startswith(_PNG) else item
+                digest.update(len(content).to_bytes(8, "little"))
+                digest.update(content)
     return digest.hexdigest()
+
+
+def _pixels(png: bytes) -> bytes:
+    """What a PNG shows: the same image is packed otherwise by another version of a library."""
+    with Image.open(io.BytesIO(png)) as image:
+        return f"{image.mode} {image.size}".encode() + image.tobytes()

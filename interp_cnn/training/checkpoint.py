@@ -7,7 +7,7 @@ devices, so a run goes on, and is looked at, on any number of devices and hosts.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import jax
@@ -226,7 +226,7 @@ class Checkpoints:
         try:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
             restored = self._manager.restore(step, args=args)["state"]
-            sums = self._sums(step)
+            sums = self._sums(step, named_leaves(restored))
         finally:
             logging.set_verbosity(verbosity)
         if sums is not None:
@@ -240,8 +240,8 @@ class Checkpoints:
             [by_name.get(name, leaf) for name, leaf in named_leaves(like).items()],
         )
 
-    def _sums(self, step: int) -> Mapping[str, str] | None:
-        """The hashes of the arrays of a checkpoint; None where there are none that can be read."""
+    def _sums(self, step: int, names: Iterable[str]) -> Mapping[str, str] | None:
+        """The hashes of these arrays of a checkpoint; None where there are none or damaged ones."""
         assert self._manager is not None
         if not (self.folder / str(step) / _SUMS).exists():  # not in those of earlier versions
             return None
@@ -250,7 +250,7 @@ class Checkpoints:
             sums = self._manager.restore(step, args=args)[_SUMS]
         except (ValueError, FileNotFoundError):
             sums = None
-        if not isinstance(sums, Mapping):
+        if not isinstance(sums, Mapping) or not set(names) <= sums.keys():
             hosts.say(
                 f"the hashes of the checkpoint of step {step} in {self.folder} are damaged: its"
                 " arrays are taken unchecked"
@@ -294,7 +294,7 @@ def _checksums(state: Any) -> dict[str, str]:
 def _check_sums(state: Any, wanted: Mapping[str, str]) -> None:
     """Raise a ValueError where an array is not the one that was saved."""
     for name, found in _checksums(state).items():
-        if found != wanted.get(name):
+        if found != wanted[name]:
             raise ValueError(f"{name} is not what was saved")
 
 

@@ -149,7 +149,7 @@ class FrozenCache:
         fields = self.config.data
         what = (
             (checksum(_by_layer(frozen)), network.architecture, one.shape, one.dtype.name),
-            (data.fingerprint, fields.name, fields.category),
+            (data.content, fields.name, fields.category),
             (fields.crop, *build.normalisation(self.config).values()),
         )
         digest = hashlib.sha256(repr(what).encode())

@@ -69,6 +69,16 @@ def test_bad_arguments(text, message):
         parse_arguments(text, epochs=8, category="cat", fast=False, steps=int)
 
 
+def test_layers_that_are_frozen_have_weights():
+    config = configs.get_config("ilsvrc_animal_part", "category=cat")
+    config.weights = ""
+    with pytest.raises(ValueError, match="frozen_through='conv4_3' freezes layers without weights"):
+        check_run(config)
+    check_run(config, training=False)
+    config.model.frozen_through = None
+    check_run(config)
+
+
 def test_several_categories_of_photos_weigh_the_layers_otherwise():
     for arguments, weights in (
         ("category=cat", (10.0, None)),

@@ -666,6 +666,15 @@ def test_coco_objects_that_are_given_again(tmp_path):
     assert found.wrong.lines() == [
         "objects given again with the same box 1: annotation 2 (cat/0.png)"
     ]
+    # Where objects and keypoints were files of their own, the second alone has the parts.
+    del annotations[0]["keypoints"]
+    found = scanned(root, coco(tmp_path, images=images, annotations=annotations))
+    parts = {example.key: [part["name"] for part in example.parts] for example in found.examples}
+    assert len(found.examples) == 8 and parts["cat/0.png"] == ["nose"]
+    # Which of two places is meant is not known.
+    annotations[0]["keypoints"] = [20, 12, 2, 0, 0, 0]
+    found = scanned(root, coco(tmp_path, images=images, annotations=annotations))
+    assert any(line.startswith("parts given twice 2: ") for line in found.wrong.lines())
 
 
 def test_coco_ids_without_an_image(tmp_path):

@@ -1,10 +1,13 @@
 """Tasks from prepared data: categories, negatives, and the command that prepares."""
 
+import dataclasses
+import io
 import json
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from voc_part_folder import write_published
 
 from interp_cnn.config import default_config
@@ -183,6 +186,7 @@ def test_other_files_are_other_data(voc, tmp_path):
     noted = first.identity.partition(", content")[0]
     for run, known in enumerate((noted, f"{noted}, files 0123456789ab")):
         folder = tmp_path / str(run)
+        folder.mkdir()
         claim_data(folder, known)
         (folder / "ordinary").mkdir()
         (folder / "ordinary" / "metrics.jsonl").touch()
@@ -190,6 +194,20 @@ def test_other_files_are_other_data(voc, tmp_path):
         assert json.loads((folder / "data.json").read_text())["data"] == first.identity
         with pytest.raises(ValueError, match="belongs to a run with other data"):
             claim_data(folder, noted)
+
+
+def test_images_that_are_packed_otherwise_are_no_other_data(voc, tmp_path):
+    data = prepare(data_config(voc, tmp_path, category="cat"), seed=0)
+
+    def packed(level, value=0):
+        file = io.BytesIO()
+        Image.fromarray(np.full((40, 40), value, np.uint8)).save(file, "PNG", compress_level=level)
+        examples = [data.test[i] for i in range(len(data.test))]
+        examples[0] = examples[0] | {"image": file.getvalue()}
+        test = Split(examples, np.arange(len(examples)), data.test.labels)
+        return dataclasses.replace(data, test=test).identity
+
+    assert packed(0) == packed(9) != packed(9, value=1)
 
 
 def test_files_that_a_task_does_not_use_are_no_other_data(voc, tmp_path):

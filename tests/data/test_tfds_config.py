@@ -167,7 +167,6 @@ def test_labels_and_a_split_by_content(prepared):
     data = prepare(data_of(prepared, "tiny_shapes", negatives="photos"), seed=0)
     assert data.categories == ("circle", "square")  # "other" has label 0
     assert (data.parts, data.landmarks, data.has_masks) == ((), (), False)
-    assert {file.suffix for file in data.files} and all(file.is_file() for file in data.files)
     labels = np.concatenate([data.train.labels, data.test.labels])
     np.testing.assert_array_equal(np.bincount(labels), [10, 10, 10])
     sides = [{split[i]["image"] for i in range(len(split))} for split in (data.train, data.test)]

@@ -7,7 +7,7 @@ import numpy as np
 from interp_cnn.config import default_config
 from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 from interp_cnn.data.pipeline import read_split
-from interp_cnn.data.prepare import Data, record_files
+from interp_cnn.data.prepare import Data
 
 
 def tiny_builder(folder, categories=("cat",)) -> EmbeddedAnimals:
@@ -26,7 +26,6 @@ def tiny_data(folder, categories=("cat",)) -> Data:
         parts=builder.parts,
         landmarks=builder.landmarks,
         has_masks=True,
-        files=record_files(builder),
     )
 
 

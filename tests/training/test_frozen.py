@@ -168,18 +168,19 @@ def test_a_half_written_file_and_one_of_other_parameters_are_made_anew(data, tmp
 
 
 def test_other_images_under_the_same_names_are_computed_anew(data, tmp_path):
-    copies = tuple(tmp_path / file.name for file in data.files)
-    for file, copy in zip(data.files, copies, strict=True):
-        shutil.copy(file, copy)
-    same = dataclasses.replace(data, files=copies)
+    def stored(*changed):
+        """The data with the images of two examples of the test exchanged, if asked for."""
+        examples = [data.test.source[i] for i in range(len(data.test.source))]
+        first, second = (examples[i]["image"] for i in changed) if changed else (None, None)
+        for i, image in zip(changed, (second, first), strict=False):
+            examples[i] = examples[i] | {"image": image}
+        return dataclasses.replace(data, test=dataclasses.replace(data.test, source=examples))
+
     cache = FrozenCache(frozen_config(), tmp_path / "cache")
     cache.attach(data, *start())
+    same, drawn_anew = stored(), stored(*data.test.indices[:2])
     assert cache.attach(same, *start(), fill=False).train.features is not None
-    content = bytearray(copies[-1].read_bytes())
-    content[len(content) // 2] ^= 1
-    copies[-1].write_bytes(content)
-    drawn_anew = dataclasses.replace(data, files=copies)
-    assert len(data.files) >= 2 and drawn_anew.fingerprint != same.fingerprint == data.fingerprint
+    assert drawn_anew.content != same.content == data.content
     assert cache.attach(drawn_anew, *start(), fill=False) is drawn_anew
 
 

@@ -376,7 +376,7 @@ def test_a_checkpoint_of_a_release_without_checksums(data, tmp_path, uninterrupt
     assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("content", ["", "[]"])
+@pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}'])
 def test_damaged_checksums_condemn_no_checkpoint(data, tmp_path, capfd, uninterrupted, content):
     train(tiny_config(), NAME, data, tmp_path)
     latest = latest_step(tmp_path)

@@ -233,22 +233,27 @@ def _center(mark: Mark) -> tuple[float, float]:
 def _objects(marks: Sequence[Mark], size: tuple[int, int], wrong: Wrong) -> list[PlacedObject]:
     """The objects of a photo with their parts."""
     boxes: list[Mark] = []
-    again = set()
+    again: dict[int | None, int] = {}  # group of an object that is there already -> its place
     for mark in marks:
         if mark.part:
             continue
-        if any(mark.box == other.box for other in boxes):
-            wrong.add(SAME_OBJECT, f"{mark.where} ({mark.file})")
-            again.add(mark.group)
-        else:
+        same = next((i for i, other in enumerate(boxes) if other.box == mark.box), None)
+        if same is None:
             boxes.append(mark)
+        else:
+            wrong.add(SAME_OBJECT, f"{mark.where} ({mark.file})")
+            again[mark.group] = same
     whole = np.array([0, 0, *size], np.float32)
     if not boxes:
         boxes = [Mark("", "", "", box=(0, 0, *size))]
     of: list[list[Mark]] = [[] for _ in boxes]
     for mark in marks:
-        # Keypoints come with the object that is given again; parts of none are their own.
-        if not mark.part or (mark.group is not None and mark.group in again):
+        if not mark.part:
+            continue
+        if mark.group is not None and mark.group in again:
+            own = of[again[mark.group]]
+            if all(mark.part != one.part or _center(mark) != _center(one) for one in own):
+                own.append(mark)
             continue
         index = _object_of(mark, boxes)
         if index is None:

@@ -186,7 +186,10 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
             source = Path(download_config.manual_dir).expanduser()
             wanted = self._fingerprint(source)
             if self.data_path.exists() and dict(self.info.metadata.items()).get("source") != wanted:
-                logging.warning("%s was made from other files: making it anew.", self.data_dir)
+                logging.warning(
+                    "%s was made from other files or by an older release: making it anew.",
+                    self.data_dir,
+                )
                 self.data_path.rmtree()
                 self.__init__(**self._arguments)  # type: ignore[misc]  # forget the old copy
         self._source = source
