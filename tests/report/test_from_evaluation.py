@@ -48,6 +48,9 @@ def test_the_same_images_for_all_networks(measured):
             highest = layer.sampled.maps.max(axis=(1, 2))
             np.testing.assert_array_equal(highest, layer.sampled.peaks)
             assert (layer.masks is not None) == one.network.interpretable
+            if layer.masks is not None:  # there is none of an image that is not there
+                there = network.gallery.layers[layer.name].image >= 0
+                assert layer.masks[there].any() and not layer.masks[~there].any()
 
 
 def test_predictions_of_all_networks_one_of_them_wrong(measured):

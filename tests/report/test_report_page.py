@@ -131,6 +131,19 @@ def test_a_filter_that_never_fires_has_a_page(report):
     assert "—" in page.texts
 
 
+def test_a_filter_that_fires_on_other_things_alone_shows_these(tmp_path):
+    network = made_network()
+    layer = network.layers[1]
+    other = np.array([name != layer.categories[0] for name in network.sample.categories])
+    peaks = layer.sampled.peaks.copy()
+    peaks[:, 0] = other
+    layer = dataclasses.replace(layer, sampled=dataclasses.replace(layer.sampled, peaks=peaks))
+    write(tmp_path, [dataclasses.replace(network, layers=[network.layers[0], layer])])
+    page = Page(tmp_path / "filters" / "interpretable-new_conv-000.html")
+    assert any("This filter fires on no image of " in text for text in page.texts)
+    assert any("Strongest without " in text for text in page.texts) and len(page.all("img")) == 1
+
+
 def test_contributions_link_to_filters_that_have_a_page(report):
     index = Page(report / "index.html")
     assert index.all("a", href="filters/interpretable-new_conv-003.html")
