@@ -83,7 +83,9 @@ def _train(config: ml_collections.ConfigDict, workdir: epath.Path) -> Results:
         claim_data(workdir, data.identity)
     networks: dict[str, Restored] = {}
     here = hosts.is_first() and not storage.is_remote(workdir)
-    with FrozenCache(config, frozen_features_folder(workdir), beside_checkpoints=here) as cache:
+    with FrozenCache(
+        config, frozen_features_folder(workdir, tidy=True), beside_checkpoints=here
+    ) as cache:
         for variant, state in train_networks(config, data, workdir, cache):
             network = build.make_network(config, variant, len(data.categories))
             networks[variant] = Restored(network, state.variables, int(state.step), state.activity)

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -79,8 +80,17 @@ def join(timeout: float) -> None:
         ) from error
     if jax.process_count() > 1:
         _watch_each_other(address)
+        _check_devices()
     else:
         _end_on_sigterm()  # which JAX holds back of a single process, too
+
+
+def _check_devices() -> None:
+    """Raise a ValueError where hosts have different numbers of devices: shares would differ."""
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        each = ", ".join(f"host {host} {number}" for host, number in sorted(counts.items()))
+        raise ValueError(f"all hosts need the same number of devices, here they have: {each}")
 
 
 def _check_address(address: str, *, listens: bool) -> None:

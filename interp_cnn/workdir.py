@@ -61,14 +61,15 @@ _FROZEN_FEATURES = "frozen_features"
 _LOCK = ".lock"
 
 
-def frozen_features_folder(workdir: epath.Path) -> Path:
+def frozen_features_folder(workdir: epath.Path, *, tidy: bool = False) -> Path:
     """The folder on disk for the output of the frozen layers while a run lasts.
 
-    Of several hosts each has its own, on its own disk. What a run with another number of hosts left
-    is removed.
+    Of several hosts each has its own, on its own disk.
 
     Args:
       workdir: the work directory of the run, on disk or in a bucket.
+      tidy: whether to remove what a run with another number of hosts left; not where another
+        process may train.
     """
     name, number = _FROZEN_FEATURES, jax.process_count()
     alone, several = storage.local_scratch(workdir), storage.temporary(workdir)
@@ -79,7 +80,8 @@ def frozen_features_folder(workdir: epath.Path) -> Path:
             if not folder.name.endswith(ending):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    hosts.in_turn(clear)
+    if tidy:
+        hosts.in_turn(clear)
     return alone / name if number == 1 else several / f"{name}_{jax.process_index()}{ending}"
 
 
@@ -126,22 +128,22 @@ def claim_workdir(workdir: epath.Path, config: ml_collections.ConfigDict) -> Non
 
 @contextlib.contextmanager
 def alone_in(workdir: epath.Path) -> Iterator[None]:
-    """Keep other processes of this machine from training in the same directory on disk.
+    """Keep other processes of this machine from training in the same directory.
 
     Raises:
       ValueError: where one does already.
     """
-    if storage.is_remote(workdir):
-        yield
-        return
-    storage.make_folder(workdir)
-    lock = filelock.FileLock(workdir / _LOCK)
+    # Of a bucket, what other processes would write to is the copy on this machine.
+    folder = storage.temporary(workdir) if storage.is_remote(workdir) else workdir
+    storage.make_folder(folder)
+    file = Path(folder / _LOCK)
+    lock = filelock.FileLock(file)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise ValueError(
             f"another process trains in {workdir}; wait for it, or choose another --workdir"
-            f" (if there is none, delete {workdir / _LOCK})"
+            f" (if there is none, delete {file})"
         ) from None
     except (OSError, NotImplementedError):
         pass  # a disk without locks, or one that cannot be written, which is said elsewhere
@@ -149,6 +151,10 @@ def alone_in(workdir: epath.Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if folder != workdir:
+            with contextlib.suppress(OSError):  # the rest of it is for a run that goes on
+                file.unlink(missing_ok=True)
+                file.parent.rmdir()
 
 
 def training_metrics(text: str) -> list[dict[str, Any]]:

@@ -62,6 +62,18 @@ def test_one_process_trains_in_a_directory(tmp_path):
         pass
 
 
+def test_one_process_of_a_machine_trains_in_a_bucket(tmp_path, monkeypatch):
+    monkeypatch.setattr(workdir.storage.tempfile, "gettempdir", lambda: str(tmp_path))
+    bucket = workdir.storage.as_path("gs://bucket/run")
+    with alone_in(bucket):
+        with pytest.raises(ValueError, match="another process trains in gs://bucket/run; wait"):
+            with alone_in(bucket):
+                pass
+        with alone_in(workdir.storage.as_path("gs://bucket/other")):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError]
 )
@@ -167,5 +179,6 @@ def test_what_another_number_of_hosts_left_of_the_frozen_layers_is_removed(tmp_p
     (tmp_path / "frozen_features_0_of_2").mkdir()
     folder = frozen_features_folder(tmp_path)
     folder.mkdir()
-    assert frozen_features_folder(tmp_path) == folder == tmp_path / "frozen_features"
+    assert len(list(tmp_path.iterdir())) == 2  # not by an evaluation, beside which one may train
+    assert frozen_features_folder(tmp_path, tidy=True) == folder == tmp_path / "frozen_features"
     assert [entry.name for entry in tmp_path.iterdir()] == ["frozen_features"]

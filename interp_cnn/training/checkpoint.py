@@ -171,12 +171,16 @@ class Checkpoints:
         """The latest state that can be read, and the steps of later ones that cannot."""
         assert self._manager is not None
         damaged: list[int] = []
+        gone = False
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 found = read(step)
             except (_OtherNetworkError, MemoryError):
                 raise
             except Exception as error:  # orbax and tensorstore raise all kinds
+                if not (self.folder / str(step)).exists():
+                    gone = True  # removed by a training that has saved later ones meanwhile
+                    continue
                 why = _first_line(error)
                 if _is_passing(error) or self._cannot_be_opened(step, error):
                     raise OSError(
@@ -190,6 +194,10 @@ class Checkpoints:
             if damaged:
                 hosts.say(f"the checkpoint before it, of step {step}, is taken instead")
             return found, damaged
+        if gone:
+            self._manager.reload()
+            if self._manager.all_steps():
+                return self._latest_readable(read)
         raise ValueError(
             f"no checkpoint in {self.folder} can be read; delete that folder and train again"
         )

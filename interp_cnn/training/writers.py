@@ -3,9 +3,12 @@
 import json
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from etils import epath
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from interp_cnn.storage import Mirror, write
@@ -35,7 +38,13 @@ class MetricWriter:
             known = training_metrics(self._path.read_text(errors="replace"))
             kept = [json.dumps(of) + "\n" for of in known if of["step"] <= first_step]
         write(self._path, "".join(kept))
-        self._events = SummaryWriter(str(self._mirror.local / EVENTS), purge_step=first_step + 1)
+        # The thread of tensorboardX's SummaryWriter dies of a full disk, and is then waited for.
+        folder_of_events = self._mirror.local / EVENTS
+        folder_of_events.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(folder_of_events / "events"))
+        # TensorBoard drops what an interrupted run wrote about later steps.
+        purge = SessionLog(status=SessionLog.START)
+        self._event(first_step + 1, session_log=purge)
         self._mirror.send()
         self._sent = time.monotonic()
         self._bar = tqdm(
@@ -46,12 +55,19 @@ class MetricWriter:
         """One step is done."""
         self._bar.update()
 
+    def _event(self, step: int, **content: Any) -> None:
+        self._events.write_event(Event(step=step, wall_time=time.time(), **content))
+
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of a step."""
+        """Metrics of a step.
+
+        Raises:
+          OSError: where they cannot be written.
+        """
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
         for name, value in metrics.items():
-            self._events.add_scalar(name, value, step)
+            self._event(step, summary=scalar(name, value))
         shown = {name: f"{metrics[name]:.3f}" for name in ("loss", "accuracy") if name in metrics}
         self._bar.set_postfix(shown)
         if time.monotonic() - self._sent > _SECONDS:

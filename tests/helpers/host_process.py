@@ -27,6 +27,7 @@ def get_config():
 
 
 def _tiny_data():
+    from interp_cnn import preflight
     from interp_cnn.data import prepare
     from interp_cnn.data.embedded.builder import EmbeddedAnimals, EmbeddedConfig
 
@@ -39,6 +40,8 @@ def _tiny_data():
         return EmbeddedAnimals(config=what, data_dir=data_dir)
 
     prepare.open_builder = builder
+    # Its frozen layer has no weights of a file.
+    preflight._check_frozen = lambda config: None
 
 
 def _signalled(number, at_step):

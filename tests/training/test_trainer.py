@@ -1,5 +1,6 @@
 """Runs that are interrupted, killed or go wrong."""
 
+import errno
 import gc
 import itertools
 import json
@@ -10,7 +11,9 @@ import types
 
 import numpy as np
 import pytest
+from etils import epath
 from jax.experimental import multihost_utils
+from tensorboardX.record_writer import RecordWriter
 from tiny import (
     Killed,
     killed_in_call,
@@ -374,6 +377,40 @@ def test_a_checkpoint_of_a_release_without_checksums(data, tmp_path, uninterrupt
     assert checkpoints.restore_for_evaluation()[0] == latest_step(tmp_path)
     checkpoints.close()
     assert_same(train(tiny_config(), NAME, data, tmp_path), tmp_path, uninterrupted)
+
+
+def test_checkpoints_that_a_training_removes_while_they_are_looked_at(data, tmp_path, monkeypatch):
+    train(tiny_config(), NAME, data, tmp_path)
+    folder = tmp_path / "checkpoints"
+    latest = latest_step(tmp_path)
+    checkpoints, read = Checkpoints(folder), Checkpoints._read
+
+    def read_late(self, step, like=None):
+        if (folder / str(latest)).exists():  # meanwhile a later one has been saved
+            for old in list(folder.iterdir()):
+                if old.name != str(latest):
+                    shutil.rmtree(old)
+            (folder / str(latest)).rename(folder / str(latest + 1))
+        return read(self, step, like)
+
+    monkeypatch.setattr(Checkpoints, "_read", read_late)
+    assert checkpoints.restore_for_evaluation()[0] == latest
+    assert [path.name for path in folder.iterdir()] == [str(latest + 1)]
+    checkpoints.close()
+
+
+def test_a_full_disk_ends_the_writing_of_metrics(tmp_path, monkeypatch):
+    writer = MetricWriter(epath.Path(tmp_path), name="a", first_step=0, total_steps=3)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    for _ in range(2):  # and does not wait for anybody
+        with pytest.raises(OSError, match="No space left on device"):
+            writer.write(1, {"loss": 1.0})
+    monkeypatch.undo()
+    writer.close()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}'])
