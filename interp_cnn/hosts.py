@@ -79,8 +79,8 @@ def join(timeout: float) -> None:
             f" {names[0]} and {names[1]} on every host"
         ) from error
     if jax.process_count() > 1:
+        _check_devices()  # before anything is exchanged
         _watch_each_other(address)
-        _check_devices()
     else:
         _end_on_sigterm()  # which JAX holds back of a single process, too
 

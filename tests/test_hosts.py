@@ -258,6 +258,13 @@ def test_a_batch_that_the_hosts_do_not_divide(hosts, tmp_path):
     )
 
 
+def test_hosts_with_other_numbers_of_devices(hosts, tmp_path):
+    said_by_both(
+        *hosts(2, tmp_path, each={1: ([], {"XLA_FLAGS": quick_xla_flags(2)})}),
+        "all hosts need the same number of devices, here they have: host 0 1, host 1 2",
+    )
+
+
 @pytest.mark.thorough
 def test_an_error_of_one_host_ends_the_others(hosts, tmp_path):
     (tmp_path / "data").write_text("")
