@@ -201,7 +201,7 @@ def layer_filters(
         centers_x=field.centers(top.maps.shape[3]),
         radius=layer.radius,
         image_size=layer.network.input_size,
-        masks=_masks(layer.network, layer.name, top),
+        masks=_masks(layer.network, layer.name, top.maps, there=top.image >= 0),
         sampled=sampled,
     )
 
@@ -216,16 +216,18 @@ def mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return mean
 
 
-def _masks(network: AnyNetwork, layer: str, top: TopMaps) -> NDArray[np.floating] | None:
-    """Masks of the strongest images, [filters, images, height, width], zero where there is none.
+def _masks(
+    network: AnyNetwork, layer: str, maps: NDArray[np.floating], *, there: NDArray[np.bool_]
+) -> NDArray[np.floating] | None:
+    """Masks of maps [filters, images, height, width]; None for a layer that has no mask.
 
-    None for a layer that has no mask.
+    Those of images that are not `there` [filters, images] are zero.
     """
     strength = network.mask_strengths[layer]
     if not strength:
         return None
     masks = template_mask(
-        jnp.asarray(np.moveaxis(top.maps, 0, -1)), **network.templates_of(layer)._asdict()
+        jnp.asarray(np.moveaxis(maps, 0, -1)), **network.templates_of(layer)._asdict()
     )
-    there = (top.image >= 0)[:, :, None, None]
-    return np.where(there, np.moveaxis(np.asarray(1 - strength * (1 - masks)), -1, 0), 0)
+    found = np.moveaxis(np.asarray(1 - strength * (1 - masks)), -1, 0)
+    return np.where(there[:, :, None, None], found, 0)

@@ -125,7 +125,7 @@ def test_masks_of_a_configuration():
 def test_masks_of_the_report_have_a_slope_for_each_filter():
     network = own_network("own_modules:Slopes", input_size=16)
     maps = np.random.default_rng(0).random((3, 2, 8, 8), np.float32)  # [filters, images, ...]
-    masks = _masks(network, "mask", maps)
+    masks = _masks(network, "mask", maps, there=np.ones((3, 2), bool))
     for filter, beta in enumerate(own_modules.Slopes.beta):
         expected = interp_cnn.template_mask(maps[filter][..., None], beta=beta)
         np.testing.assert_allclose(masks[filter], np.asarray(expected)[..., 0], rtol=1e-6)

@@ -18,7 +18,7 @@ from tiny import (
     tiny_config,
 )
 
-from interp_cnn import commands
+from interp_cnn import commands, preflight
 from interp_cnn.data import prepare
 from interp_cnn.data.pipeline import Crop
 from interp_cnn.training import build, parallel
@@ -248,6 +248,7 @@ def test_networks_without_frozen_layers_have_none(data, tmp_path):
 def test_a_whole_run_sees_every_image_once_in_each_orientation(tmp_path, monkeypatch):
     builder = tiny_builder(tmp_path / "data")
     monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
+    monkeypatch.setattr(preflight, "_check_frozen", lambda config: None)  # there is no file
     config = frozen_config()
     config.networks = ("ordinary", "interpretable")
     config.eval.images = "all"
