@@ -71,8 +71,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: epath.Path) -
     check_run(config, read_weights=hosts.is_first())
     check_batch_size(config)
     _same_config(config)
-    with alone_in(workdir) if hosts.is_first() else contextlib.nullcontext():
-        return _train(config, workdir)
+    try:
+        with alone_in(workdir) if hosts.is_first() else contextlib.nullcontext():
+            return _train(config, workdir)
+    finally:
+        storage.leave_temporary(workdir)  # where frozen layers of several hosts have been
 
 
 def _train(config: ml_collections.ConfigDict, workdir: epath.Path) -> Results:

@@ -93,6 +93,12 @@ def temporary(workdir: os.PathLike[str]) -> Path:
     return Path(tempfile.gettempdir()) / f"interp_cnn-{key}"
 
 
+def leave_temporary(workdir: os.PathLike[str]) -> None:
+    """Remove the folder of `temporary`, unless it holds something for a run that goes on."""
+    with contextlib.suppress(OSError):
+        temporary(workdir).rmdir()
+
+
 @contextlib.contextmanager
 def reaching(path: os.PathLike[str], *, writing: bool = False) -> Iterator[None]:
     """What the client of a bucket raises inside becomes an OSError of one sentence.

@@ -152,9 +152,9 @@ def alone_in(workdir: epath.Path) -> Iterator[None]:
     finally:
         lock.release()
         if folder != workdir:
-            with contextlib.suppress(OSError):  # the rest of it is for a run that goes on
+            with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
-                file.parent.rmdir()
+            storage.leave_temporary(workdir)
 
 
 def training_metrics(text: str) -> list[dict[str, Any]]:

@@ -292,10 +292,7 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
             *(found.builder.info.full_name, others["train"], others["test"], PHOTOS),
         )
     if config["category"] == ALL:
-        there = _on_both_sides(found, categories)
-        # One alone is no task without other images: then the missing one is named.
-        if len(there) > (config["negatives"] == NONE):
-            categories = there
+        categories = _on_both_sides(found, least=2 if config["negatives"] == NONE else 1)
 
     def read(split: str, ratio: float | None) -> Split:
         return choose_examples(
@@ -327,12 +324,18 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
     )
 
 
-def _on_both_sides(found: TfdsExamples, categories: tuple[str, ...]) -> tuple[str, ...]:
-    """The categories with images for training and for the test; names of others are said."""
+def _on_both_sides(found: TfdsExamples, *, least: int) -> tuple[str, ...]:
+    """The categories with images for training and for the test; names of others are said.
+
+    All of them where fewer than `least` would be left: the missing one is then named as an error.
+    """
+    categories = found.categories
     there = [set(np.unique(split.labels).tolist()) for split in found.splits.values()]
     kept = tuple(
         name for label, name in enumerate(categories, start=1) if all(label in of for of in there)
     )
+    if len(kept) < least:
+        return categories
     if missing := [name for name in categories if name not in kept]:
         logging.warning(
             "%s: left out the categories without images for training or without images for the"

@@ -1,6 +1,5 @@
 """Output of the frozen layers, computed once for each image of a run and kept on disk meanwhile."""
 
-import contextlib
 import dataclasses
 import errno
 import functools
@@ -97,8 +96,6 @@ class FrozenCache:
         # After a loss that is not finite the run does not go on.
         if kind is None or issubclass(kind, FloatingPointError):
             shutil.rmtree(self.folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # where it holds anything else
-                self.folder.parent.rmdir()
 
     def attach(
         self, data: Data, network: AnyNetwork, variables: Mapping[str, Any], *, fill: bool = True
