@@ -56,9 +56,6 @@ def explain_images(
 ) -> list[ExplainedImage]:
     """Explain what all networks say about some test images.
 
-    The images are two objects, one without an object, and one that a network answers wrongly, the
-    last network first, where there is such an image.
-
     Args:
       config: the configuration that the networks were trained with.
       data: the data that they were evaluated on.
@@ -66,7 +63,7 @@ def explain_images(
     """
     crop = Crop(networks[0].network.input_size, config.data.crop)
     result = []
-    for place in _chosen(config, networks, data.test.labels):
+    for place in chosen_places(networks, data.test.labels, config.train.task):
         pixels = crop.map(data.test[place])["image"]
         explained = [
             explain_pixels(config, one.network, one.variables, one.parts, pixels)
@@ -78,19 +75,28 @@ def explain_images(
     return result
 
 
-def _chosen(
-    config: ml_collections.ConfigDict, networks: Sequence[MeasuredNetwork], labels: np.ndarray
-) -> list[int]:
-    """Places in the test split of the images whose predictions are explained."""
-    objects, others = np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)
+def chosen_places(networks: Sequence[MeasuredNetwork], labels: np.ndarray, task: str) -> list[int]:
+    """Places in the test split of the images whose predictions are explained.
+
+    Two objects and one without an object, or three objects where all images have one, from the
+    first category to the last; and one that a network answers wrongly, the last network first,
+    where there is such an image.
+
+    Args:
+      networks: the networks with what was measured of them.
+      labels: of the split, [images], 0 for other images.
+      task: see `config.train.task`.
+    """
+    by_label = np.argsort(labels, kind="stable")
+    objects, others = by_label[labels[by_label] > 0], by_label[labels[by_label] == 0]
     wrong = [
         place
         for one in reversed(networks)
-        for place in _wrong(labels, one.evaluation.test_logits, config.train.task)
+        for place in _wrong(labels, one.evaluation.test_logits, task)
     ]
     right = [places[~np.isin(places, wrong)] for places in (objects, others)]
     chosen = [
-        *right[0][evenly(len(right[0]), 2)].tolist(),
+        *right[0][evenly(len(right[0]), 2 if len(others) else 3)].tolist(),
         *right[1][evenly(len(right[1]), 1)].tolist(),
         *wrong[:1],
     ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from interp_cnn.evaluation.results import DataRecord, NetworkResult, Results
 from interp_cnn.report.paper_numbers import NETWORKS
+from interp_cnn.report.table_notes import dataset_name
 
 _WHAT = {
     "ordinary": "as usual (ordinary)",
@@ -30,7 +31,6 @@ def opening(results: Results, layer: str) -> str:
     network = NETWORKS.get(experiment.network, f"The network {experiment.network}")
     trained = all(found.step for found in networks.values())
     how = f"trained on {data.train_images} images" if trained else "measured without training"
-    dataset = experiment.dataset.replace("_", " ")
     kinds = [f"once {_WHAT.get(name, name)}" for name in networks]
     if len(kinds) == 1:
         kinds = [kinds[0].removeprefix("once ")]
@@ -41,6 +41,7 @@ def opening(results: Results, layer: str) -> str:
     else:
         values = [_number(found.layers[layer].mutual_information) for found in networks.values()]
         measured = f"mean mutual information {' and '.join(values)} nats"
+    dataset = dataset_name(experiment)
     return (
         f"{network} was {how} of {dataset} to recognise {_listed(_categories(data))},"
         f" {' and '.join(kinds)}: accuracy {' and '.join(accuracies)},"

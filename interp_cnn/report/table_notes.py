@@ -9,6 +9,7 @@ from interp_cnn.report.paper_numbers import NETWORKS
 from interp_cnn.report.table_figures import counts, decimal, number, paper_number_of
 
 _DATASET_NAMES = {
+    "embedded_animals": "embedded animals",
     "ilsvrc_animal_part": "ILSVRC Animal-Part",
     "pascal_voc_part": "Pascal VOC Part",
     "cub_200_2011": "CUB-200-2011",
@@ -22,8 +23,12 @@ NO_PARTS = (
 def title_of(experiment: ExperimentRecord) -> str:
     """Network, data set and category."""
     network = NETWORKS.get(experiment.network, experiment.network)
-    dataset = _DATASET_NAMES.get(experiment.dataset, experiment.dataset)
-    return f"{network} on {dataset}: {experiment.category}"
+    return f"{network} on {dataset_name(experiment)}: {experiment.category}"
+
+
+def dataset_name(experiment: ExperimentRecord) -> str:
+    """The data set as its publishers write it; others as the configuration has them."""
+    return _DATASET_NAMES.get(experiment.dataset, experiment.dataset)
 
 
 def about_run(results: Results) -> list[str]:
