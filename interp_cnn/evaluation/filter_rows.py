@@ -7,7 +7,7 @@ from interp_cnn import metrics
 from interp_cnn.attribution import part_of_filters
 from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.filter_files import FilterFigures
-from interp_cnn.evaluation.measuring import MeasuredLayer, fired_shares, mean_known
+from interp_cnn.evaluation.measuring import MeasuredLayer, fired_shares
 from interp_cnn.evaluation.results import known
 from interp_cnn.metrics.best import best_of_filters
 
@@ -20,17 +20,12 @@ def filter_rows(layer: MeasuredLayer, data: Data) -> list[FilterFigures]:
       data: it was measured on, for the names of categories, parts and landmarks.
     """
     shares = layer.at_radius(layer.parts.shares)
-    instability = mean_known(
-        metrics.location_instability(
-            *layer.located, image_size=layer.image_size, top=layer.top, where=layer.members
-        )
-    )
     stands_for = part_of_filters(shares, layer.tracking)
     names = data.parts or data.landmarks
     landmark, ratio = best_of_filters(layer.tracking, largest=False)
     peaks, where = layer.gathered.peaks, layer.members
     figures: dict[str, NDArray] = {
-        "location_instability": instability,
+        "location_instability": layer.instability,
         "tracking_ratio": ratio,
         "part_interpretability": best_of_filters(shares, largest=True)[1],
         "part_interpretability_fired": best_of_filters(

@@ -76,6 +76,16 @@ class MeasuredLayer:
         """Tracking ratio of each filter, [filters, landmarks]."""
         return metrics.tracking_ratio(*self.located, top=self.top, where=self.members)
 
+    @functools.cached_property
+    def instability(self) -> NDArray[np.floating]:
+        """Location instability, mean over the landmarks that are known, [filters]."""
+        values = metrics.location_instability(
+            *self.located, image_size=self.image_size, top=self.top, where=self.members
+        )
+        there = ~np.isnan(values)
+        total = np.where(there, values, 0).sum(axis=1)
+        return np.where(there.any(axis=1), total / np.maximum(there.sum(axis=1), 1), np.nan)
+
     def at_radius(self, shares: NDArray[np.floating]) -> NDArray[np.floating]:
         """Shares at the radius that is reported, [radii, filters, parts] -> [filters, parts]."""
         reported: NDArray[np.floating] = shares[list(self.radii).index(self.radius)]
@@ -183,9 +193,6 @@ def layer_filters(
       top: the strongest images of the filters.
       sampled: what the filters make of the sampled images.
     """
-    instability = metrics.location_instability(
-        *layer.located, image_size=layer.image_size, top=layer.top, where=layer.members
-    )
     field = layer.network.receptive_fields()[layer.name]
     return LayerFilters(
         name=layer.name,
@@ -194,7 +201,7 @@ def layer_filters(
         shares=layer.at_radius(layer.parts.shares),
         landmarks=data.landmarks,
         tracking=layer.tracking,
-        instability=mean_known(instability),
+        instability=layer.instability,
         terms=layer.gathered.terms,
         thresholds=layer.gathered.valid.threshold.result(),
         centers_y=field.centers(top.maps.shape[2]),
@@ -204,16 +211,6 @@ def layer_filters(
         masks=_masks(layer.network, layer.name, top.maps, there=top.image >= 0),
         sampled=sampled,
     )
-
-
-def mean_known(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Mean over the landmarks that are known, [filters, landmarks] -> [filters]."""
-    there = ~np.isnan(values)
-    total = np.where(there, values, 0).sum(axis=1)
-    mean: NDArray[np.floating] = np.where(
-        there.any(axis=1), total / np.maximum(there.sum(axis=1), 1), np.nan
-    )
-    return mean
 
 
 def _masks(
