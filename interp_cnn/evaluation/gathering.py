@@ -1,7 +1,7 @@
 """The first pass over the objects: what a network makes of them, gathered while they stream by."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,22 @@ def own_share(objects: Split) -> tuple[int, Split]:
     """Objects of the host at hand, and the number of the first of them among all."""
     first, stop = hosts.share(len(objects), block=INFORMATION_IMAGES)
     return first, objects.take(np.arange(first, stop))
+
+
+def part_masks(
+    predict: Predictor, objects: Split, parts: int
+) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """The part masks of this host's objects, batch by batch, each with the number of its first one.
+
+    The first batch has no image: so a host without any has arrays of the right shape, too.
+    """
+    side = predict.network.input_size
+    first, mine = own_share(objects)
+    yield first, np.zeros((0, parts, side, side), bool)
+    for batch in predict.batches(mine):
+        masks = batch["masks"][: int(batch["weight"].sum())]
+        yield first, masks
+        first += len(masks)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The second pass over the objects: how often filters cover parts."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from interp_cnn import hosts, metrics
 from interp_cnn.data.pipeline import Split
-from interp_cnn.evaluation.gathering import GatheredLayer, Members, own_share
+from interp_cnn.evaluation.gathering import GatheredLayer, Members, part_masks
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.results import Controls, mean_controls
 
@@ -70,25 +69,21 @@ def measure_parts(
     categories = np.unique(objects.labels)
     controls = [metrics.PartControlCounts((side, side), radius=radius) for _ in categories]
     annotated = np.zeros((), np.int64)
-    done, mine = own_share(objects)
-    none = {"masks": np.zeros((0, parts, side, side), bool), "weight": np.zeros(0)}
-    for batch in itertools.chain([none], predict.batches(mine)):
-        count = int(batch["weight"].sum())
-        masks, labels = batch["masks"][:count], objects.labels[done : done + count]
+    for first, masks in part_masks(predict, objects, parts):
+        images = slice(first, first + len(masks))
         for category, of in zip(categories, controls, strict=True):
-            of.update(masks[labels == category])
+            of.update(masks[objects.labels[images] == category])
         annotated += masks.any(axis=(1, 2, 3)).sum()
         for name, layer in gathered.items():
-            where = members[name][done : done + count]
-            found[name].update(layer.valid.maps(done, count), masks, where)
-        done += count
+            maps = layer.valid.maps(first, len(masks))
+            found[name].update(maps, masks, members[name][images])
     of_all = hosts.total({"annotated": annotated, "controls": [of.kept() for of in controls]})
-    images = int(of_all["annotated"])
+    number = int(of_all["annotated"])
     ignoring = map(metrics.PartControlCounts.of_counts, of_all["controls"])
     counts = hosts.total({name: shares.kept() for name, shares in found.items()})
     return (
-        {name: _figures(counts[name], images) for name in gathered},
-        mean_controls(ignoring, images),
+        {name: _figures(counts[name], number) for name in gathered},
+        mean_controls(ignoring, number),
     )
 
 

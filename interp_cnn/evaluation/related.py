@@ -1,7 +1,6 @@
 """The measures of related work, beside the paper's: purity, patterns, information of categories."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 
 import ml_collections
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from interp_cnn import hosts, metrics
 from interp_cnn.data.pipeline import Split
 from interp_cnn.data.prepare import Data
-from interp_cnn.evaluation.gathering import Gathered, GatheredLayer, Members, own_share
+from interp_cnn.evaluation.gathering import Gathered, GatheredLayer, Members, part_masks
 from interp_cnn.evaluation.predict import Predictor
 from interp_cnn.evaluation.results import (
     CategoryInformation,
@@ -103,7 +102,7 @@ def _pattern_shares(
     """`pattern_shares` of each layer, over the part masks alone; nothing without part regions."""
     if not parts:
         return {}
-    fields, side = predict.network.receptive_fields(), predict.network.input_size
+    fields = predict.network.receptive_fields()
     shares = {
         name: metrics.PatternShares(
             # The maps are 1 above the threshold of their filter.
@@ -113,15 +112,10 @@ def _pattern_shares(
         )
         for name, layer in gathered.items()
     }
-    done, mine = own_share(objects)
-    # A host without any image has sums of 0.
-    none = {"masks": np.zeros((0, parts, side, side), bool), "weight": np.zeros(0)}
-    for batch in itertools.chain([none], predict.batches(mine)):
-        count = int(batch["weight"].sum())
+    for first, masks in part_masks(predict, objects, parts):
         for name, layer in gathered.items():
-            where = members[name][done : done + count]
-            shares[name].update(layer.valid.maps(done, count), batch["masks"][:count], where)
-        done += count
+            where = members[name][first : first + len(masks)]
+            shares[name].update(layer.valid.maps(first, len(masks)), masks, where)
     sums = hosts.total({name: one.kept() for name, one in shares.items()})
     return {name: metrics.PatternShares.of_sums(sums[name]) for name in shares}
 
