@@ -1,7 +1,6 @@
 """The report: a static page with its pictures beside it, that opens from disk."""
 
 import dataclasses
-import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from etils import epath
 from numpy.typing import NDArray
 
 from interp_cnn.evaluation.network_filters import LayerFilters, NetworkFilters
-from interp_cnn.evaluation.results import Results
+from interp_cnn.evaluation.results import Results, known
 from interp_cnn.evaluation.strongest_images import TopMaps
 from interp_cnn.report import pictures
 from interp_cnn.report.curves import STYLES, Curves, draw_curves
@@ -115,7 +114,6 @@ class FilterCard(NamedTuple):
     follows: str  # both in words; without any part its mutual information
     information: float | None  # its mutual information
     images: int  # how many images it has
-    drawn: bool  # whether they were drawn
 
 
 def write_report(
@@ -127,7 +125,6 @@ def write_report(
     config: Mapping[str, Any],
     explained: Sequence[ExplainedPrediction] = (),
     figures: Sequence[ExtraFigure] = (),
-    drawn: int | None = None,
 ) -> epath.Path:
     """Write `index.html`, a page for each filter and their pictures.
 
@@ -139,9 +136,6 @@ def write_report(
       config: of the run; nested fields are shown with dotted names.
       explained: predictions to show.
       figures: more figures for the summary.
-      drawn: how many filters of each layer get pictures, those of the highest part
-        interpretability, where it is unknown the lowest tracking ratio, and without parts the
-        highest mutual information; None for all.
 
     Returns:
       The path of `index.html`.
@@ -164,7 +158,7 @@ def write_report(
         (local / "filters").mkdir()
         for network in networks:
             for of in network.layers:
-                found = _cards(network, of, drawn)
+                found = _cards(network, of)
                 cards.append(found)
                 _write_filters(
                     local / "filters", templates, network, of, found, has_parts=has_parts
@@ -240,19 +234,13 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 # Filters.
 
 
-def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> list[FilterCard]:
+def _cards(network: NetworkFilters, layer: LayerFilters) -> list[FilterCard]:
     top = network.gallery.layers[layer.name]
     filters = len(layer.instability)
     hits = _best_parts(layer)
     landmarks = [best_landmark(layer, unit) for unit in range(filters)]
-    known = any(share is not None for _, share in hits)
-    rank = [share for _, share in hits] if known else [_known(-of) for _, of in landmarks]
     by_information = ranked_by_information(layer)
     values = layer.terms.get("mutual_information", np.full(filters, np.nan))
-    if by_information:
-        rank = [_known(value) for value in values]
-    order = sorted(range(filters), key=lambda f: (rank[f] is None, -(rank[f] or 0.0)))
-    chosen = set(order[:drawn])
     prefix = "-".join(re.sub(r"[^\w-]", "-", name) for name in (network.network, layer.name))
     return [
         FilterCard(
@@ -264,26 +252,21 @@ def _cards(network: NetworkFilters, layer: LayerFilters, drawn: int | None) -> l
             several=len(set(layer.categories)) > 1,
             part=hits[unit][0],
             interpretability=hits[unit][1],
-            instability=_known(layer.instability[unit]),
+            instability=known(layer.instability[unit]),
             landmark=landmarks[unit][0],
-            tracking=_known(landmarks[unit][1]),
+            tracking=known(landmarks[unit][1]),
             follows=information(layer, unit) if by_information else follows(*landmarks[unit]),
-            information=_known(values[unit]),
+            information=known(values[unit]),
             images=int((top.image[unit] >= 0).sum()),
-            drawn=unit in chosen,
         )
         for unit in range(filters)
     ]
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
 def _best_parts(layer: LayerFilters) -> list[tuple[str, float | None]]:
     """The part that each filter hits most often and how often; "" where it hits none."""
     return [
-        (layer.parts[index].replace("_", " ") if share > 0 else "", _known(share))
+        (layer.parts[index].replace("_", " ") if share > 0 else "", known(share))
         for index, share in zip(*layer.best_parts(), strict=True)
     ]
 
@@ -303,13 +286,13 @@ def _write_filters(
     disc = layer_discs(layer, gallery.pictures.shape[1])
     template = templates.get_template("filter.html.j2")
     for unit, card in enumerate(cards):
-        groups = photo_groups(network, layer, unit, disc) if card.drawn else []
+        groups = photo_groups(network, layer, unit, disc)
         if any(len(group.photos) for group in groups):
             tiles = pictures.tile_row([(group.photos, group.room) for group in groups])
             pictures.save_photo(tiles, folder / f"{card.page}.jpg")
         else:
             groups = []
-        strips = _map_strips(layer, top, unit) if groups and card.images else []
+        strips = _map_strips(layer, top, unit) if card.images else []
         page = template.render(
             card=card,
             has_parts=has_parts,
@@ -337,10 +320,10 @@ def _known_columns(
     Of those every filter of the category lacks the value, [filters, names].
     """
     alike = np.array([name == layer.categories[unit] for name in layer.categories], bool)
-    known = ~np.isnan(values[alike]).all(axis=0)
+    annotated = ~np.isnan(values[alike]).all(axis=0)
     return [
         (name.replace("_", " "), float(value))
-        for name, value, there in zip(names, values[unit], known, strict=True)
+        for name, value, there in zip(names, values[unit], annotated, strict=True)
         if there
     ]
 

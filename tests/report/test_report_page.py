@@ -174,15 +174,6 @@ def test_pieces_that_are_missing(tmp_path):
     assert Page(tmp_path / "none" / "index.html").open == []
 
 
-def test_the_number_of_pictures_can_be_bounded(tmp_path):
-    network = made_network()
-    write(tmp_path, [network], drawn=2)
-    drawn = sorted(path.stem for path in (tmp_path / "filters").glob("*.jpg"))
-    best = np.argsort(-np.nan_to_num(network.layers[1].shares.max(axis=1)))[:2]
-    assert drawn[:2] == sorted(f"interpretable-new_conv-{unit:03d}" for unit in best)
-    assert len(drawn) == 4 and len(list((tmp_path / "filters").glob("*.html"))) == 14
-
-
 def test_an_earlier_report_is_replaced(tmp_path):
     write(tmp_path, [made_network(filters=9)])
     write(tmp_path, [made_network(filters=3)])
