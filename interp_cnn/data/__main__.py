@@ -7,15 +7,13 @@ interp-cnn data --name folder --manual_dir DIR --annotations FILE.csv
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from interp_cnn.data.categories import ALL
-from interp_cnn.data.photos.folder import FolderPhotos
 from interp_cnn.data.photos.folder_layout import OTHER
-from interp_cnn.data.prepare import EMBEDDED, FOLDER, PUBLISHED, open_builder
+from interp_cnn.data.prepare import EMBEDDED, FOLDER, PUBLISHED, open_builder, open_folder
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> None:
@@ -32,22 +30,20 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
 
 def _opened(options: argparse.Namespace) -> tfds.core.DatasetBuilder:
     """The builder that the options name, not prepared."""
-    how = {"data_dir": options.data_dir, "skip_damaged": options.skip_damaged}
     if options.name != FOLDER:
         if options.annotations or options.seed:
             raise ValueError(f"--annotations and --seed are options of --name {FOLDER}")
-        return open_builder(options.name, options.category, **how)
+        return open_builder(
+            options.name,
+            options.category,
+            data_dir=options.data_dir,
+            skip_damaged=options.skip_damaged,
+        )
     if not 0 <= options.seed < 2**31:
         raise ValueError(f"--seed={options.seed} must be a whole number of 0 to {2**31 - 1}")
     if not options.manual_dir:
         raise ValueError(f"--name {FOLDER} needs --manual_dir, the folder with the photos")
-    return FolderPhotos(
-        source=Path(options.manual_dir).expanduser(),
-        annotations=Path(options.annotations).expanduser() if options.annotations else None,
-        category=options.category,
-        seed=options.seed,
-        **how,
-    )
+    return open_folder(vars(options), options.category, seed=options.seed)
 
 
 def _parser(prog: str | None) -> argparse.ArgumentParser:
