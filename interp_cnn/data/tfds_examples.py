@@ -27,7 +27,7 @@ class TfdsSplit:
       labels: their labels: 0 for other things, else the number of the category from 1.
     """
 
-    source: Source
+    source: "_Adapted"
     labels: np.ndarray
 
 
@@ -141,7 +141,7 @@ def read_tfds(name: str, *, data_dir: str | None, seed: int) -> TfdsExamples:
         categories_of(builder),
         {"train": train, "test": test},
         landmarks,
-        parts if adapt.has_regions else (),
+        parts,
         adapt.has_masks,
     )
 
@@ -159,7 +159,6 @@ class _Adapter:
         part = features["parts"] if "parts" in features else {}
         self.has_parts = hasattr(part, "keys") and {"name", "center"} <= set(part.keys())
         self.has_masks = self.has_parts and "mask" in part
-        self.has_regions = self.has_parts and ("mask" in part or "box" in part)
 
     def label(self, stored: int) -> int:
         """The label of an example, -1 for none."""
@@ -253,7 +252,6 @@ def _labelled(
 def _drawn(split: TfdsSplit, seed: int) -> tuple[TfdsSplit, TfdsSplit]:
     """The examples of a split for training and for the test, by the content of the images."""
     source = split.source
-    assert isinstance(source, _Adapted)
     content = [
         hashlib.sha256(bytes(source.stored[int(row)]["image"])).digest() for row in source.rows
     ]
@@ -266,9 +264,7 @@ def _drawn(split: TfdsSplit, seed: int) -> tuple[TfdsSplit, TfdsSplit]:
 
 
 def _some(split: TfdsSplit, where: np.ndarray) -> TfdsSplit:
-    source = split.source
-    assert isinstance(source, _Adapted)
-    chosen = dataclasses.replace(source, rows=source.rows[where])
+    chosen = dataclasses.replace(split.source, rows=split.source.rows[where])
     return TfdsSplit(chosen, split.labels[where])
 
 
