@@ -10,7 +10,6 @@ from interp_cnn.data.categories import ALL, SEPARATOR, named_categories
 from interp_cnn.data.photos import archives
 from interp_cnn.data.photos import cub_files as files
 from interp_cnn.data.photos.object_builder import CategoryConfig, ObjectBuilder
-from interp_cnn.data.photos.photo_files import Example
 
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 SPECIES = "species"
@@ -53,6 +52,7 @@ manual_dir must hold two folders, the second for tasks against the authors' phot
 
     parts: tuple[str, ...] = ()  # no regions
     landmarks = ("forehead", "back", "tail")
+    files = files
     homepage = "https://data.caltech.edu/records/65de6-vp158"
     citation = """\
 @techreport{wah2011caltech,
@@ -83,23 +83,6 @@ manual_dir must hold two folders, the second for tasks against the authors' phot
 
     def _part_features(self) -> dict[str, Any]:
         return {}
-
-    def _found(self, source: Path) -> tuple[str, ...]:
-        return files.found(source)
-
-    def _contents(self, source: Path) -> str:
-        return files.contents(source)
-
-    def _others(self, source: Path) -> list[Path]:
-        return files.others(source)
-
-    def _paths(self, source: Path, categories: tuple[str, ...]) -> list[Path]:
-        return files.paths(source, categories)
-
-    def _scan(
-        self, source: Path, categories: tuple[str, ...]
-    ) -> tuple[list[Example], dict[str, Any]]:
-        return files.scan(source, categories, self.skip_damaged)
 
     def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
         return archives.fetch(

@@ -15,7 +15,6 @@ from interp_cnn.data.photos import animal_part_files as files
 from interp_cnn.data.photos import archives
 from interp_cnn.data.photos.animal_part_files import CATEGORIES, NAMES
 from interp_cnn.data.photos.object_builder import BOX, CategoryConfig, ObjectBuilder
-from interp_cnn.data.photos.photo_files import Example
 
 DETANIMALPART_URL = (
     "https://github.com/zqs1022/detanimalpart/archive/b06ef14dc9e26c2a4634b27363595b170588bdd6.zip"
@@ -58,6 +57,7 @@ manual_dir must hold the authors' files in three folders, the last for tasks aga
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "cat"
 
+    files = files
     homepage = "https://github.com/zqs1022/interpretableCNN"
     citation = """\
 @inproceedings{zhang2018interpretable,
@@ -95,23 +95,6 @@ manual_dir must hold the authors' files in three folders, the last for tasks aga
 
     def _part_features(self) -> dict[str, Any]:
         return {"box": BOX}
-
-    def _found(self, source: Path) -> tuple[str, ...]:
-        return files.found(source)
-
-    def _contents(self, source: Path) -> str:
-        return files.contents(source)
-
-    def _others(self, source: Path) -> list[Path]:
-        return files.others(source)
-
-    def _paths(self, source: Path, categories: tuple[str, ...]) -> list[Path]:
-        return files.paths(source, categories)
-
-    def _scan(
-        self, source: Path, categories: tuple[str, ...]
-    ) -> tuple[list[Example], dict[str, Any]]:
-        return files.scan(source, categories, self.skip_damaged)
 
     def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
         wanted = files.members(self.builder_config.categories or tuple(NAMES))

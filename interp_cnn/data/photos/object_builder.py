@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -37,6 +37,27 @@ class CategoryConfig(tfds.core.BuilderConfig):
     categories: tuple[str, ...] = ()
 
 
+class Files(Protocol):
+    """The published files in a folder: a module for each data set."""
+
+    def found(self, source: Path) -> tuple[str, ...]:
+        """All categories that the folder may hold, in their official order."""
+
+    def others(self, source: Path) -> list[Path]:
+        """The photos of other things, none where there is no folder of them."""
+
+    def contents(self, source: Path) -> str:
+        """How complete the folder is, as `"3 of 30 categories"`."""
+
+    def paths(self, source: Path, categories: tuple[str, ...]) -> list[Path]:
+        """Every file that the examples of these categories are made from."""
+
+    def scan(
+        self, source: Path, categories: tuple[str, ...], skip_damaged: bool
+    ) -> tuple[list[Example], dict[str, Any]]:
+        """All examples, and the counts by category."""
+
+
 class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
     """Objects of one category or several, each with its box and parts, and photos of other things.
 
@@ -51,6 +72,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
         **kwargs: `data_dir` and `version` of `tfds.core.DatasetBuilder`.
     """
 
+    files: Files
     homepage: str
     citation: str
     extra_parts: tuple[str, ...] = ()  # names of further features like `parts`
@@ -86,28 +108,6 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
     def shown(cls, category: str) -> str:
         """The name of a category for people."""
         return category
-
-    @abc.abstractmethod
-    def _found(self, source: Path) -> tuple[str, ...]:
-        """All categories that a source may hold, in their official order."""
-
-    @abc.abstractmethod
-    def _others(self, source: Path) -> list[Path]:
-        """The photos of other things in a source, none where it has no folder of them."""
-
-    @abc.abstractmethod
-    def _contents(self, source: Path) -> str:
-        """How complete a source is, as `"3 of 30 categories"`."""
-
-    @abc.abstractmethod
-    def _paths(self, source: Path, categories: tuple[str, ...]) -> list[Path]:
-        """Every file of a source that the examples of these categories are made from."""
-
-    @abc.abstractmethod
-    def _scan(
-        self, source: Path, categories: tuple[str, ...]
-    ) -> tuple[list[Example], dict[str, Any]]:
-        """All examples, and the counts by category."""
 
     @abc.abstractmethod
     def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
@@ -205,7 +205,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
             FileNotFoundError: if something is missing.
             ValueError: if a list of files is damaged.
         """
-        check_annotation_files(self._paths(source, self._categories_of(source)))
+        check_annotation_files(self.files.paths(source, self._categories_of(source)))
 
     def check_others(self, source: Path) -> None:
         """Say early that a task needs photos of other things.
@@ -216,7 +216,7 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
         Raises:
             FileNotFoundError: if it has none.
         """
-        if not self._others(source):
+        if not self.files.others(source):
             raise FileNotFoundError(
                 f"The folder {source / 'neg'} (photos of other things) is missing: put the authors'"
                 " there (data/neg/ of github.com/zqs1022/interpretableCNN) or other JPEG files, or"
@@ -225,17 +225,17 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
             )
 
     def _categories_of(self, source: Path) -> tuple[str, ...]:
-        return self.builder_config.categories or self._found(source)
+        return self.builder_config.categories or self.files.found(source)
 
     def _fingerprint(self, source: Path) -> str:
-        paths = self._paths(source, self._categories_of(source))
+        paths = self.files.paths(source, self._categories_of(source))
         return fingerprint(source, paths, self.skip_damaged)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         source = self._source or self._download(dl_manager)
         categories = self._categories_of(source)
         wanted = self._fingerprint(source)
-        examples, summary = self._scan(source, categories)
+        examples, summary = self.files.scan(source, categories, self.skip_damaged)
         if not self.builder_config.categories:
             kept = tuple(c for c in categories if summary[self.shown(c)]["examples"]) or categories
             examples, categories = _with_labels_of(examples, categories, kept), kept
@@ -243,11 +243,12 @@ class ObjectBuilder(tfds.core.GeneratorBasedBuilder):
             logging.warning("Prepared %s, %s: %s", self.name, name, counts)
         names = ["other", *map(self.shown, categories)]
         self.info.features["label"].names = names  # type: ignore[index]
-        self.info.metadata.update(source=wanted, summary=summary, contents=self._contents(source))
+        contents = self.files.contents(source)
+        self.info.metadata.update(source=wanted, summary=summary, contents=contents)
         for name in names[1:]:
             if not summary[name]["examples"]:
                 raise ValueError(
-                    f"{source} has no object of the category {name!r} ({self._contents(source)}):"
+                    f"{source} has no object of the category {name!r} ({contents}):"
                     " copy more of the data set there, or choose other categories."
                 )
         splits = {

@@ -9,7 +9,6 @@ from interp_cnn.data.categories import ALL, named_categories
 from interp_cnn.data.photos import archives
 from interp_cnn.data.photos import voc_part_files as files
 from interp_cnn.data.photos.object_builder import BOX, CategoryConfig, ObjectBuilder
-from interp_cnn.data.photos.photo_files import Example
 
 VOC_URL = "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar"
 PASCAL_PART_URL = "http://roozbehm.info/pascal-parts/trainval.tar.gz"
@@ -52,6 +51,7 @@ manual_dir must hold three folders, the last for tasks against the authors' phot
 
     landmarks = files.LANDMARKS
     extra_parts = ("fine_parts",)
+    files = files
     homepage = "http://roozbehm.info/pascal-parts/pascal-parts.html"
     citation = """\
 @inproceedings{chen2014detect,
@@ -77,23 +77,6 @@ manual_dir must hold three folders, the last for tasks against the authors' phot
     def _part_features(self) -> dict[str, Any]:
         mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
         return {"box": BOX, "mask": mask}
-
-    def _found(self, source: Path) -> tuple[str, ...]:
-        return files.CATEGORIES
-
-    def _contents(self, source: Path) -> str:
-        return files.contents(source)
-
-    def _others(self, source: Path) -> list[Path]:
-        return files.others(source)
-
-    def _paths(self, source: Path, categories: tuple[str, ...]) -> list[Path]:
-        return files.paths(source)
-
-    def _scan(
-        self, source: Path, categories: tuple[str, ...]
-    ) -> tuple[list[Example], dict[str, Any]]:
-        return files.scan(source, categories, self.skip_damaged)
 
     def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
         return archives.fetch(

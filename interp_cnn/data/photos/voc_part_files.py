@@ -130,13 +130,18 @@ def scan(
     return examples + rest, summary | {"other": other_counts.summary()}
 
 
+def found(source: Path) -> tuple[str, ...]:
+    """The categories that the folder may hold: its annotations alone tell which it does."""
+    return CATEGORIES
+
+
 def contents(source: Path) -> str:
     """How many annotated photos the folder has."""
     return f"{len(_annotations(source))} annotated photos"
 
 
-def paths(source: Path) -> list[Path]:
-    """Every file that examples are made from, photos as far as they are there."""
+def paths(source: Path, categories: tuple[str, ...]) -> list[Path]:
+    """Every file that examples of any category are made from, photos as far as they are there."""
     annotations = _annotations(source)
     folder = _images(source)
     images = [photo_files.image(folder, path.stem) for path in annotations]
