@@ -52,9 +52,10 @@ import optax
 from interp_cnn import filter_loss, metrics
 from interp_cnn.data import prepare
 from interp_cnn.data.pipeline import CropWithParts
+from interp_cnn.losses.categories import categories_of
 from interp_cnn.models import NEW_CONV, TOP_CONV, Network
 from interp_cnn.training import build
-from interp_cnn.training.filter_categories import categories_of, update_activity
+from interp_cnn.training.filter_categories import update_activity
 from interp_cnn.training.objective import Objective, growth
 from interp_cnn.training.optim import NEW_LAYERS, learning_rate, make_optimizer
 from interp_cnn.training.state import no_activities

@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 from interp_cnn import hosts
 from interp_cnn.data.pipeline import Split
 from interp_cnn.evaluation.predict import Predictor
-from interp_cnn.training.filter_categories import (
-    FilterActivity,
-    Rule,
-    categories_of,
-    update_activity,
-)
+from interp_cnn.losses.categories import FilterActivity, Rule, categories_of
+from interp_cnn.training.filter_categories import update_activity
 from interp_cnn.training.state import no_activities
 
 

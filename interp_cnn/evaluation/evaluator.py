@@ -34,8 +34,8 @@ from interp_cnn.evaluation.results import (
 )
 from interp_cnn.evaluation.sampled_images import Sample, caption, sample_images, sampled_maps
 from interp_cnn.evaluation.strongest_images import Gallery
+from interp_cnn.losses.categories import FilterActivity
 from interp_cnn.models import AnyNetwork
-from interp_cnn.training.filter_categories import FilterActivity
 from interp_cnn.version import version
 
 # At these multiples of the radius of the regions part interpretability is measured as well.

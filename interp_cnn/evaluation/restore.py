@@ -9,10 +9,10 @@ import ml_collections
 from etils import epath
 
 from interp_cnn import hosts
+from interp_cnn.losses.categories import FilterActivity
 from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.checkpoint import Checkpoints
-from interp_cnn.training.filter_categories import FilterActivity
 from interp_cnn.training.state import init_variables, no_activities
 from interp_cnn.workdir import CHECKPOINTS
 

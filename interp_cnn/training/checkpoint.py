@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from interp_cnn import hosts, storage
-from interp_cnn.training.filter_categories import FilterActivity
+from interp_cnn.losses.categories import FilterActivity
 from interp_cnn.training.state import TrainState, first_other_shape, named_leaves
 
 _GIB = 2**30

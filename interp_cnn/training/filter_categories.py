@@ -3,9 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from interp_cnn.losses.categories import FilterActivity, Rule, activity_of, categories_of
-
-__all__ = ["DECAY", "FilterActivity", "Rule", "categories_of", "no_activity", "update_activity"]
+from interp_cnn.losses.categories import FilterActivity, Rule, activity_of
 
 # Of what was counted so far, kept at each step: a memory of about a hundred batches.
 DECAY = 0.99

@@ -9,9 +9,9 @@ import optax
 from jax.typing import ArrayLike
 
 from interp_cnn.losses import Gradient, filter_loss
+from interp_cnn.losses.categories import Rule
 from interp_cnn.metrics import accuracy
 from interp_cnn.models import AnyNetwork
-from interp_cnn.training.filter_categories import Rule
 
 LOGISTIC, SOFTMAX = "logistic", "softmax"
 SCALE_FREE = "scale_free"

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from interp_cnn.losses.categories import FilterActivity
 from interp_cnn.models import FEATURE_MAPS, AnyNetwork
-from interp_cnn.training.filter_categories import FilterActivity, no_activity
+from interp_cnn.training.filter_categories import no_activity
 
 
 class TrainState(flax.struct.PyTreeNode):

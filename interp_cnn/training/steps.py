@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from interp_cnn.losses.categories import categories_of
 from interp_cnn.metrics import ReceptiveField, peaks
 from interp_cnn.models import AnyNetwork
-from interp_cnn.training.filter_categories import categories_of, update_activity
+from interp_cnn.training.filter_categories import update_activity
 from interp_cnn.training.objective import Objective
 from interp_cnn.training.state import TrainState
 

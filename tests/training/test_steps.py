@@ -12,10 +12,11 @@ from tiny import leaves
 
 from interp_cnn.config import default_config, set_field
 from interp_cnn.losses import filter_loss, normalize_scale
+from interp_cnn.losses.categories import categories_of
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
 from interp_cnn.training import parallel
 from interp_cnn.training.build import make_network
-from interp_cnn.training.filter_categories import categories_of, no_activity, update_activity
+from interp_cnn.training.filter_categories import no_activity, update_activity
 from interp_cnn.training.objective import Objective, balanced_class_weights
 from interp_cnn.training.optim import learning_rate, make_optimizer, paper_schedule
 from interp_cnn.training.state import TrainState, init_state, named_leaves
