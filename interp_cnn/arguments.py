@@ -113,12 +113,12 @@ def check_landmarks_in_pixels(points: NDArray[np.float64], size: tuple[int, int]
         )
 
 
-def check_centers(name: str, centers: np.ndarray, side: int, what: str) -> None:
-    """Refuse centres that lie far outside of the pixels they should count."""
+def check_centers(name: str, centers: np.ndarray, side: int) -> None:
+    """Refuse centres that lie far outside of the masks whose pixels they should count."""
     if len(centers) and not np.isfinite(centers).all():
-        raise ValueError(f"{name} holds values that are not finite; give pixels of the {what}.")
+        raise ValueError(f"{name} holds values that are not finite; give pixels of the masks.")
     if len(centers) > 1 and side and centers.max() > 2 * side:
         raise ValueError(
-            f"{name} reaches to {centers.max():g}, the {what} have {side} pixels there; centres"
-            f" count the pixels of the {what}, so give {what} of the input's size."
+            f"{name} reaches to {centers.max():g}, the masks have {side} pixels there; centres"
+            " count the pixels of the masks, so give masks of the input's size."
         )

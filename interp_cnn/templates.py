@@ -75,7 +75,7 @@ def as_maps(x: ArrayLike, name: str = "x") -> jax.Array:
     return maps
 
 
-def check_not_negative(x: jax.Array, name: str = "x") -> None:
+def check_not_negative(x: jax.Array) -> None:
     """Raise a ValueError for maps with negative values, where the values are known."""
     if isinstance(x, jax.core.Tracer) or not x.is_fully_addressable:
         return
@@ -83,18 +83,18 @@ def check_not_negative(x: jax.Array, name: str = "x") -> None:
         negative = bool((x < 0).any())
     if negative:
         raise ValueError(
-            f"{name} must not hold negative values; give the maps after ReLU, jax.nn.relu({name})"
+            "x must not hold negative values; give the maps after ReLU, jax.nn.relu(x)"
         )
 
 
-def _check_positive(name: str, value: ArrayLike) -> None:
-    """Raise a ValueError unless a number, or each of several, is above 0, where it is known."""
-    if not is_traced(value):
-        values = np.asarray(value)
+def _check_slope(beta: ArrayLike) -> None:
+    """Raise a ValueError unless a slope, or each of several, is above 0, where it is known."""
+    if not is_traced(beta):
+        values = np.asarray(beta)
         if values.dtype.kind in "OSU":
-            raise ValueError(f"{name} must be a number, got {value!r}")
+            raise ValueError(f"beta must be a number, got {beta!r}")
         if not np.all((values > 0) & np.isfinite(values)):
-            raise ValueError(f"{name} must be above 0, got {value}")
+            raise ValueError(f"beta must be above 0, got {beta}")
 
 
 def _check_strength(strength: ArrayLike) -> None:
@@ -109,7 +109,7 @@ def _check_strength(strength: ArrayLike) -> None:
 
 def as_slope(beta: ArrayLike, filters: int) -> jax.Array:
     """`beta` as float32, [] or [filters]; a ValueError for another shape or one not above 0."""
-    _check_positive("beta", beta)
+    _check_slope(beta)
     slope = jnp.asarray(beta, jnp.float32)
     if slope.shape not in ((), (filters,)):
         raise ValueError(
@@ -144,7 +144,7 @@ def template_bank(
     [[[1.0, 0.5]], [[0.5, 1.0]], [[-1.0, -1.0]]]
     """
     _check_size(height, width)
-    _check_positive("beta", beta)
+    _check_slope(beta)
     if np.ndim(beta):
         raise ValueError(f"beta must be a number, got the shape {np.shape(beta)}")
     n = max(height, width)

@@ -231,7 +231,7 @@ def as_centers(name: str, centers: ArrayLike, count: int, side: int) -> tuple[fl
     centers = np.asarray(centers, np.float64)
     if centers.shape != (count,):
         raise ValueError(f"{name} has shape {centers.shape}; the maps need ({count},).")
-    check_centers(name, centers, side, "masks")
+    check_centers(name, centers, side)
     return tuple(centers.tolist())
 
 
