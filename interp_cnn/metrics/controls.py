@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from interp_cnn.arguments import as_bools, as_where, check_landmarks_in_pixels
+from interp_cnn.arguments import check_landmarks_in_pixels
 from interp_cnn.metrics.location import Bool, Float, as_landmarks, diagonal_of
+from interp_cnn.metrics.threshold import as_where
 
 
 class InstabilityControls(NamedTuple):
@@ -42,9 +43,7 @@ def instability_controls(
     diagonal = diagonal_of(image_size)
     check_landmarks_in_pixels(points, image_size)
     height, width = image_size
-    present: Bool = np.logical_not(np.isnan(points).any(axis=-1))
-    if where is not None:
-        present &= as_where(as_bools("where", where), len(points), 1)
+    present: Bool = ~np.isnan(points).any(axis=-1) & as_where(where, len(points), 1)
     center, random = [], []
     for k in range(points.shape[1]):
         y, x = points[present[:, k], k].T
