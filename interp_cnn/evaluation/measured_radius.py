@@ -70,27 +70,25 @@ def empirical_field(
     objects: Split,
     peaks: NDArray[np.floating],
     *,
-    layer: str | None = None,
     top: int = 10,
     images: int = 100,
     stride: int = 3,
     name: str = "",
 ) -> EmpiricalField:
-    """Empirical receptive fields of a layer, with the patch of Zhou et al. scaled to the input.
+    """Those of the last interpretable layer, with the patch of Zhou et al. scaled to the input.
 
     Args:
       config: see `interp_cnn.config`.
       network: to measure.
       variables: its variables.
       objects: examples.
-      peaks: of the layer's maps on them, [objects, filters].
-      layer: name of the maps; None takes the last layer.
+      peaks: of that layer's maps on them, [objects, filters].
       top: number of images for each filter, those on which it fires most.
       images: at most so many are occluded, those that are among the best of most filters.
       stride: pixels from one place of the patch to the next.
       name: of the network, beside the progress bar.
     """
-    layer = layer or network.last_layer
+    layer = network.last_layer
     chosen = metrics.top_images(peaks, top=top)
     used = np.sort(np.argsort(-chosen.sum(axis=1), kind="stable")[:images])
     used = used[chosen[used].any(axis=1)]
