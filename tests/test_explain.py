@@ -20,7 +20,7 @@ from interp_cnn.evaluation.evaluator import Evaluator
 from interp_cnn.evaluation.restore import restore_network
 from interp_cnn.explain_command import explain_image
 from interp_cnn.models import NEW_CONV, TOP_CONV, create_model
-from interp_cnn.report.explanation_picture import Highlight, draw_explanation
+from interp_cnn.report.explanation_picture import Highlight, explanation_figure
 from interp_cnn.training import trainer
 from interp_cnn.training.build import check_variables, make_network
 from interp_cnn.training.checkpoint import Checkpoints
@@ -391,8 +391,7 @@ def test_explain_says_how_it_is_called(arguments, message):
 
 
 def test_the_picture_takes_any_name(tmp_path):
-    draw_explanation(
-        tmp_path / "picture.png",
+    picture = explanation_figure(
         np.zeros((16, 16, 3), np.uint8),
         title="cat <&> $x$",
         shares={"$head$": 0.7, "no part": 0.3, "tail": 0.0},
@@ -403,9 +402,9 @@ def test_the_picture_takes_any_name(tmp_path):
         ],
         radius=4.0,
     )
+    picture.savefig(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
-    draw_explanation(
-        tmp_path / "nothing.png",
+    nothing = explanation_figure(
         np.zeros((16, 16, 3), np.uint8),
         title="not cat",
         shares={"head": 0.0},
@@ -413,3 +412,4 @@ def test_the_picture_takes_any_name(tmp_path):
         highlights=[],
         radius=4.0,
     )
+    nothing.savefig(tmp_path / "nothing.png")

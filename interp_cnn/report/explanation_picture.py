@@ -1,6 +1,5 @@
 """One explained prediction as a picture: where filters look, the share of each part."""
 
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -112,16 +111,3 @@ def explanation_figure(
 
 def _shortened(name: str) -> str:
     return name if len(name) <= _NAME_CHARACTERS else f"{name[: _NAME_CHARACTERS - 1].rstrip()}…"
-
-
-def draw_explanation(
-    path: str | os.PathLike[str], image: NDArray[np.uint8], **content: Any
-) -> None:
-    """Writes the picture as a PNG.
-
-    Args:
-      path: file to write.
-      image: what the network saw, uint8 [S, S, 3].
-      **content: the other arguments of `explanation_figure`.
-    """
-    explanation_figure(image, **content).savefig(path, format="png")
