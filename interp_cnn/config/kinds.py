@@ -106,26 +106,18 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkName:
+class NetworkName(Choice):
     """One of some names, or `package.module:Class`."""
-
-    names: tuple[str, ...]
 
     @property
     def wanted(self) -> str:
         """See `Kind`."""
-        known = ", ".join(map(repr, self.names))
-        return f"one of {known}, or 'package.module:Class' for one of your own"
-
-    def parse(self, text: str) -> str:
-        """See `Kind`."""
-        return text
+        return f"{super().wanted}, or 'package.module:Class' for one of your own"
 
     def accepts(self, value: Any) -> bool:
         """See `Kind`."""
-        return isinstance(value, str) and (
-            value in self.names or re.fullmatch(r"\w+(\.\w+)*:\w+", value) is not None
-        )
+        own = isinstance(value, str) and re.fullmatch(r"\w+(\.\w+)*:\w+", value)
+        return bool(own) or super().accepts(value)
 
 
 @dataclasses.dataclass(frozen=True)
