@@ -62,12 +62,11 @@ def _check_source_fields(data: ml_collections.ConfigDict) -> None:
                 f"config.data.{field} is empty; give {asks[field]}, --config"
                 f" {name}:{'path' if name == FOLDER else 'name'}=..."
             )
-    uses = {"dataset": (TFDS,), "annotations": (FOLDER,)}
-    for field, names in uses.items():
-        if data[field] and data.name not in names:
+    for field, name in {"dataset": TFDS, "annotations": FOLDER}.items():
+        if data[field] and data.name != name:
             raise ValueError(
                 f"config.data.{field}={data[field]!r} has no use with {data.name}; leave it out, or"
-                f" set config.data.name={names[0]!r}"
+                f" set config.data.name={name!r}"
             )
 
 
