@@ -255,8 +255,7 @@ def from_first(make: Callable[[], str]) -> str:
     """A text that the first host makes; the others only learn it."""
     if jax.process_count() == 1:
         return make()
-    mine = make().encode() if is_first() else b""
-    return _gather_bytes(np.frombuffer(mine, np.uint8))[0].tobytes().decode()
+    return _gather_texts(make() if is_first() else "")[0]
 
 
 def same_everywhere(what: str, text: str, compare: Callable[[str, str], str | None]) -> None:
@@ -270,9 +269,7 @@ def same_everywhere(what: str, text: str, compare: Callable[[str, str], str | No
     """
     if jax.process_count() == 1:
         return
-    texts = [
-        data.tobytes().decode() for data in _gather_bytes(np.frombuffer(text.encode(), np.uint8))
-    ]
+    texts = _gather_texts(text)
     for number, other in enumerate(texts[1:], 1):
         difference = None if other == texts[0] else compare(texts[0], other)
         if difference:
@@ -288,12 +285,9 @@ def in_turn(work: Callable[[], Any]) -> Any:
     Returns:
       What it returned here.
     """
-    if is_first():
-        result = work()
-        wait("first host is done")
-        return result
+    result = work() if is_first() else None
     wait("first host is done")
-    return work()
+    return result if is_first() else work()
 
 
 def _packed(leaves: list[Any]) -> np.ndarray:
@@ -305,6 +299,13 @@ def _packed(leaves: list[Any]) -> np.ndarray:
 def _unpacked(data: np.ndarray, number: int) -> list[np.ndarray]:
     with np.load(io.BytesIO(data.tobytes()), allow_pickle=False) as stored:
         return [stored[f"arr_{k}"] for k in range(number)]
+
+
+def _gather_texts(text: str) -> list[str]:
+    """A text of each host."""
+    return [
+        data.tobytes().decode() for data in _gather_bytes(np.frombuffer(text.encode(), np.uint8))
+    ]
 
 
 def _gather_bytes(data: np.ndarray) -> list[np.ndarray]:

@@ -64,13 +64,10 @@ def _lines(connection: socket.socket) -> Any:
         while True:
             try:
                 line = file.readline(_LONGEST)
-            except OSError:
-                return
-            if not line.endswith(b"\n"):
-                return
-            try:
+                if not line.endswith(b"\n"):
+                    return
                 message = json.loads(line)
-            except ValueError:
+            except (OSError, ValueError):
                 return
             if isinstance(message, dict):
                 yield message
