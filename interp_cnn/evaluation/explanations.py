@@ -28,11 +28,7 @@ from interp_cnn.evaluation.filter_files import FilterParts
 from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
 from interp_cnn.training.objective import SOFTMAX
-from interp_cnn.training.steps import normalise, predict_step
-
-# Compiled once for all images of a network.
-_predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
-
+from interp_cnn.training.steps import compiled_predict_step, normalise
 
 _NAMED = 3  # filters in a sentence
 
@@ -95,7 +91,8 @@ def explain_pixels(
       filters: at most so many filters are named.
     """
     scale = build.normalisation(config)
-    found = jax.device_get(_predict(variables, {"image": pixels[None]}, network=network, **scale))
+    batch = {"image": pixels[None]}
+    found = jax.device_get(compiled_predict_step(variables, batch, network=network, **scale))
     output = int(found["logits"][0].argmax())
     logit = float(found["logits"][0, output])
     image = normalise(jnp.asarray(pixels)[None], **scale)

@@ -14,7 +14,7 @@ from interp_cnn.data.prepare import Data
 from interp_cnn.evaluation.strongest_images import SIDE, resized
 from interp_cnn.models import AnyNetwork
 from interp_cnn.training import build
-from interp_cnn.training.steps import predict_step
+from interp_cnn.training.steps import compiled_predict_step
 
 _OBJECTS = 32  # of each category
 _MOST = 96  # of all categories together
@@ -103,10 +103,6 @@ def label_name(categories: Sequence[str], label: int) -> str:
     return f"no {categories[0].replace('_', ' ')}" if len(categories) == 1 else "another image"
 
 
-# Compiled once for all batches of a network.
-_predict = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
-
-
 def sampled_maps(
     config: ml_collections.ConfigDict, network: AnyNetwork, variables: Any, sample: Sample
 ) -> Mapping[str, SampledMaps]:
@@ -116,8 +112,8 @@ def sampled_maps(
     # Whole batches, so that one program does for all.
     padded = np.pad(sample.images, ((0, -count % _BATCH), (0, 0), (0, 0), (0, 0)))
     found = [
-        jax.device_get(_predict(variables, {"image": padded[first : first + _BATCH]}, **how))
-        for first in range(0, len(padded), _BATCH)
+        jax.device_get(compiled_predict_step(variables, {"image": images}, **how))
+        for images in np.split(padded, len(padded) // _BATCH)
     ]
     return {
         name: SampledMaps(

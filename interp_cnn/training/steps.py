@@ -165,6 +165,10 @@ def predict_step(
     return result
 
 
+# Compiled once for all images of a network.
+compiled_predict_step = jax.jit(predict_step, static_argnames=("network", "mean", "std"))
+
+
 def frozen_step(
     variables: Any,
     batch: Batch,
