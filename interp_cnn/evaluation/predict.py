@@ -33,7 +33,7 @@ class Predictor:
         devices = jax.local_device_count()
         # Rounded up: evaluation pads its batches anyway.
         self._batch_size = -(-config.eval.batch_size // devices) * devices
-        self._config, self._data, self._params = config, data, variables
+        self._config, self._data, self._variables = config, data, variables
         self._apply = parallel.parallel_map(
             functools.partial(
                 predict_step,
@@ -87,7 +87,7 @@ class Predictor:
     def padded(self, batch: Mapping[str, np.ndarray], *names: str) -> dict[str, Any]:
         """The same of all of a batch, padding too."""
         kind = "features" if "features" in batch else "image"
-        output = self._apply(self._params, parallel.shard({kind: batch[kind]}))
+        output = self._apply(self._variables, parallel.shard({kind: batch[kind]}))
         found: dict[str, Any] = parallel.unshard({name: output[name] for name in names or output})
         return found
 
@@ -96,7 +96,7 @@ class Predictor:
         side = self.network.input_size
         image = {"image": jax.ShapeDtypeStruct((1, side, side, 3), np.uint8)}
         predict = functools.partial(predict_step, network=self.network, mean=(0.0,) * 3)
-        one = jax.eval_shape(predict, self._params, image)
+        one = jax.eval_shape(predict, self._variables, image)
         none: dict[str, Any] = jax.tree.map(
             lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), one
         )

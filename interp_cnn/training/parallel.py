@@ -39,7 +39,7 @@ def parallel_step(
 def parallel_map(
     function: Callable[..., Any], *, devices: Sequence[jax.Device] | None = None
 ) -> Callable[..., Any]:
-    """`function(params, batch)` on every local device; results keep the device axis.
+    """`function(variables, batch)` on every local device; results keep the device axis.
 
     Hosts call it independently of each other, also a different number of times.
 
