@@ -339,18 +339,17 @@ class _Loop:
 
     def _write(self, step: int, pending: Sequence[dict[str, jax.Array]]) -> None:
         """Refuse metrics that are not finite, and write the mean of those up to a step."""
-        fetched = jax.device_get(list(pending))
+        fetched = jax.device_get(pending)
         for at, metrics in enumerate(fetched, step - len(fetched) + 1):
             for name, value in metrics.items():
                 if not math.isfinite(value):
                     raise self._not_finite(f"{name} is {value} at step {at}")
-        if fetched:
-            means = {
-                name: float(sum(metrics[name] for metrics in fetched) / len(fetched))
-                for name in fetched[0]
-            }
-            rate = float(self.rate(step - 1))
-            self.writer.write(step, means | {"learning_rate": rate})
+        means = {
+            name: float(sum(metrics[name] for metrics in fetched) / len(fetched))
+            for name in fetched[0]
+        }
+        rate = float(self.rate(step - 1))
+        self.writer.write(step, means | {"learning_rate": rate})
 
     def _check_finite(self, state: TrainState) -> None:
         """Keep parameters that the last update spoiled out of the checkpoints."""
