@@ -9,9 +9,9 @@ from pathlib import Path
 import jinja2
 from etils import epath
 
+from interp_cnn.report.table_figures import DASH, number
 from interp_cnn.storage import staged_folder
 
-_DASH = "—"
 _ASSETS = ("style.css", "report.js")
 
 
@@ -51,16 +51,12 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    result.filters |= {"figure": _figure, "percent": _percent, "spaced": _spaced}
+    result.filters |= {"figure": number, "percent": _percent, "spaced": _spaced}
     return result
 
 
-def _figure(value: float | None) -> str:
-    return _DASH if value is None or math.isnan(value) else f"{value:.3f}"
-
-
 def _percent(value: float | None) -> str:
-    return _DASH if value is None or math.isnan(value) else f"{100 * value:.0f} %"
+    return DASH if value is None or math.isnan(value) else f"{100 * value:.0f} %"
 
 
 def _spaced(name: str) -> str:

@@ -134,10 +134,9 @@ class LayerRows:
 
     def parts_followed(self) -> Row:
         """How many parts the filters follow, which older results do not have."""
-        found = [None if one is None else one.parts_followed for one in self.found]
         return Row(
             "- parts that at least 5 % of the filters follow ↑",
-            [DASH if followed is None else integer(followed.parts) for followed in found],
+            self.cells("parts_followed", lambda of: integer(None if of is None else of.parts)),
             behind=f"of {counts(self.known, _all_filters, 'filters')}",
         )
 
