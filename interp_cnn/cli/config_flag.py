@@ -27,6 +27,9 @@ class ConfigFlag:
 
     Args:
       default: what is taken without the flag; None for nothing.
+
+    Attributes:
+      value: the checked configuration, None where none is given.
     """
 
     def __init__(self, default: str | None):
@@ -38,12 +41,7 @@ class ConfigFlag:
             " fields.",
         )
         self._overrides: list[tuple[str, str]] = []
-        self._value: ml_collections.ConfigDict | None = None
-
-    @property
-    def value(self) -> ml_collections.ConfigDict | None:
-        """The checked configuration, None where none is given."""
-        return self._value
+        self.value: ml_collections.ConfigDict | None = None
 
     @property
     def default_workdir(self) -> str:
@@ -87,7 +85,7 @@ class ConfigFlag:
         for name, text in self._overrides:
             set_field(config, name, text)
         _with_absolute_paths(config)
-        self._value = config
+        self.value = config
 
 
 def _with_absolute_paths(config: ml_collections.ConfigDict) -> None:
