@@ -314,14 +314,6 @@ def mask_png(mask: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def box_mask(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A filled box as a mask of a photo, bool [height, width]; empty for a box of NaN."""
-    y, x = np.arange(size[0])[:, None] + 0.5, np.arange(size[1])[None] + 0.5
-    top, left, bottom, right = box
-    result: np.ndarray = (top <= y) & (y < bottom) & (left <= x) & (x < right)
-    return result
-
-
 def _without_single_parts(
     objects: Mapping[str, Sequence[PlacedObject]], wrong: Wrong
 ) -> dict[str, list[PlacedObject]]:

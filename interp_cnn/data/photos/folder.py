@@ -13,11 +13,12 @@ from absl import logging
 from interp_cnn.data.categories import named_categories
 from interp_cnn.data.photos import folder_files as files
 from interp_cnn.data.photos.annotation_files import Annotations, read_annotations
-from interp_cnn.data.photos.annotation_places import box_mask, mask_png
+from interp_cnn.data.photos.annotation_places import mask_png
 from interp_cnn.data.photos.folder_layout import read_folder
 from interp_cnn.data.photos.folder_photos import read_photo, stored_bytes, upright
 from interp_cnn.data.photos.object_builder import BOX, POINT
 from interp_cnn.data.photos.photo_files import Example
+from interp_cnn.metrics.parts import part_boxes_to_masks
 
 
 @dataclasses.dataclass(eq=False)
@@ -185,7 +186,8 @@ class FolderPhotos(tfds.core.GeneratorBasedBuilder):
             mask = part["mask"]
             if mask is None:  # filled boxes among masks
                 image, _ = upright(data)
-                mask = mask_png(box_mask(np.asarray(part["box"]), (image.height, image.width)))
+                box = np.asarray(part["box"])[None, None]
+                mask = mask_png(part_boxes_to_masks(box, (image.height, image.width))[0, 0])
             stored["mask"] = mask
         return stored
 
