@@ -192,10 +192,8 @@ def claim_data(workdir: epath.Path, identity: str) -> None:
         return
     file = storage.as_path(workdir) / DATA
     known = _noted_data(file) if begun(workdir) else None
-    if known is None:
-        storage.write(file, json.dumps({"data": identity}) + "\n")
     # Earlier releases noted no content; one noted a hash of the files.
-    elif identity.startswith(f"{known.partition(', files ')[0]}, "):
+    if known is None or identity.startswith(f"{known.partition(', files ')[0]}, "):
         storage.write(file, json.dumps({"data": identity}) + "\n")
     elif known != identity:
         raise ValueError(
