@@ -5,7 +5,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from interp_cnn.config.kinds import (
@@ -576,7 +576,7 @@ def _closest(name: str) -> str:
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 
-def check_fields(flat: Mapping[str, Any], source: str = "config") -> None:
+def check_fields(flat: Mapping[str, Any], source: str) -> None:
     """Check every value of a configuration, one field at a time.
 
     Args:
@@ -598,7 +598,7 @@ def check_fields(flat: Mapping[str, Any], source: str = "config") -> None:
         field.check(flat[name], source)
 
 
-def as_markdown(fields: Iterable[Field] = FIELDS) -> str:
+def as_markdown() -> str:
     """The reference page of the documentation."""
     lines = [
         "# Configuration",
@@ -613,7 +613,7 @@ def as_markdown(fields: Iterable[Field] = FIELDS) -> str:
         " `python -m interp_cnn.config`.",
     ]
     group = None
-    for field in fields:
+    for field in FIELDS:
         prefix = field.name.rpartition(".")[0]
         if prefix != group:
             group = prefix
