@@ -54,7 +54,7 @@ def load_weights(path: str | Path, backbone: Backbone | None = None) -> Pretrain
     elif start.startswith((b"PK\x03\x04", b"\x80\x02")):  # zip, or a pickle as before PyTorch 1.6
         pretrained = read_pth(path)
     elif start.endswith(b"{") and len(start) == 9:  # the header's length, then JSON
-        pretrained = _read_safetensors(path, backbone)
+        pretrained = _read_safetensors(path)
     else:
         raise ValueError(
             f"{path} is no weights file (of Keras, MatConvNet, torchvision, or one converted by"
@@ -100,11 +100,11 @@ def download_weights(backbone: Backbone, cache_dir: str | Path) -> Path:
     return download_torchvision(backbone.name, cache_dir)
 
 
-def _read_safetensors(path: Path, backbone: Backbone | None) -> Pretrained:
+def _read_safetensors(path: Path) -> Pretrained:
     try:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("format", "").startswith("interp_cnn"):
-                return read_own(file, path, backbone)
+                return read_own(file, path)
             return read_state_dict(file.keys(), file.get_tensor, path)
     except SafetensorError as error:
         raise ValueError(

@@ -6,14 +6,13 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from interp_cnn.models import BACKBONES, Backbone
+from interp_cnn.models import BACKBONES
 from interp_cnn.models.pretrained.pretrained import (
     Layers,
     Pretrained,
     check_layers,
     checksum,
     layer_shapes,
-    wrong_network,
 )
 
 FORMAT = "interp_cnn weights 1"
@@ -50,16 +49,15 @@ def save_weights(path: str | Path, pretrained: Pretrained) -> None:
     path.write_bytes(save(arrays, metadata))
 
 
-def read_own(file: Any, path: Path, backbone: Backbone | None = None) -> Pretrained:
+def read_own(file: Any, path: Path) -> Pretrained:
     """Weights that `save_weights` wrote.
 
     Args:
       file: the open file, of `safetensors.safe_open` for NumPy.
       path: its path, for messages.
-      backbone: the network that is wanted; None takes the one of the file.
 
     Raises:
-      ValueError: if the file is damaged, of another version, or of another network.
+      ValueError: if the file is damaged, or of another version.
     """
     metadata = file.metadata()
     if metadata["format"] != FORMAT:
@@ -79,9 +77,7 @@ def read_own(file: Any, path: Path, backbone: Backbone | None = None) -> Pretrai
             f"{path} is damaged (its network, mean or checksum does not fit): convert the original"
             " file again."
         )
-    if backbone is not None and found.name != backbone.name:
-        raise ValueError(wrong_network(path, found.name, backbone))
-    check_layers(layers, backbone or found, path)
+    check_layers(layers, found, path)
     # Files have their arrays in another order.
     layers = {name: layers[name] for name in layer_shapes(found)}
     return Pretrained(found.name, layers, mean, metadata.get("source", path.name), std)
