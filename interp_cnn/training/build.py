@@ -212,13 +212,13 @@ def _with_pretrained(
 
 
 def check_weights(config: ml_collections.ConfigDict, network: AnyNetwork) -> None:
-    """Check that the weights of a configuration can be read and fit it; downloads nothing.
+    """Check that the weights that a configuration names fit it, and can be read if they are here.
 
     Raises:
       ValueError, FileNotFoundError: as `starting_variables`.
     """
     backbone = _published(config, network)
-    if config.weights not in ("", "download"):
+    if config.weights != "download":
         _check_input(config.data, _read_weights(config.weights, backbone))
 
 
@@ -244,7 +244,7 @@ def _published(config: ml_collections.ConfigDict, network: AnyNetwork) -> Backbo
             f" config.model.name={network.architecture!r} is one of your own;"
             ' set config.weights to ""'
         )
-    if config.weights and config.model.stem != "imagenet":
+    if config.model.stem != "imagenet":
         raise ValueError(
             f"config.model.stem={config.model.stem!r} has no pretrained weights; set"
             " config.model.stem='imagenet', or config.weights=\"\""
