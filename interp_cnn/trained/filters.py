@@ -2,7 +2,7 @@
 
 import dataclasses
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -29,9 +29,6 @@ class FilterTable(Sequence[FilterFigures]):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __iter__(self) -> Iterator[FilterFigures]:
-        return iter(self.rows)
 
     @overload
     def __getitem__(self, index: int) -> FilterFigures: ...

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from interp_cnn.models import AnyNetwork
-from interp_cnn.training.steps import predict_step
+from interp_cnn.training.steps import Std, predict_step
 
 
 def outputs(
@@ -15,7 +15,7 @@ def outputs(
     *,
     network: AnyNetwork,
     mean: tuple[float, ...],
-    std: float,
+    std: Std,
     softmax: bool,
     names: Sequence[str],
 ) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def outputs(
       images: uint8 [batch, size, size, 3].
       network: the network to apply.
       mean: RGB mean that is subtracted from the images.
-      std: deviation that the images are divided by after that.
+      std: deviation that the images are divided by after that, one or one of each channel.
       softmax: whether the categories exclude each other, else each is a yes or a no.
       names: what is wanted: `probabilities` float32 [batch, categories], or what `predict_step`
         returns.
