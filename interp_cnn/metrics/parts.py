@@ -257,7 +257,7 @@ def part_interpretability(
     size of the latter, which rewards a filter that fires on few images.
 
     Args:
-      maps: feature maps after ReLU, see `part_hits`.
+      maps: feature maps after ReLU, see `part_counts`.
       masks: part masks of the input's size (not of the maps'), bool [images, parts, H, W]; an
         empty mask says the part is absent.
       centers_y: centres of the receptive fields of the rows in continuous pixels of the masks,
