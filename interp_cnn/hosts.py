@@ -138,10 +138,10 @@ def _watch_each_other(address: str) -> None:
     index, number = jax.process_index(), jax.process_count()
     if index == 0:
         server = watch.Server(number, address.rpartition(":")[0])
-        broadcast_text(server.address)
+        from_first(lambda: server.address)
         server.start()
     else:
-        watch.Client(index, number, broadcast_text("")).start()
+        watch.Client(index, number, from_first(lambda: "")).start()
 
 
 def check_joined() -> None:
@@ -244,11 +244,6 @@ def broadcast(tree: Any) -> Any:
     if jax.process_count() == 1:
         return tree
     return multihost_utils.broadcast_one_to_all(tree)
-
-
-def broadcast_text(text: str) -> str:
-    """A text as the first host has it."""
-    return from_first(lambda: text)
 
 
 def from_first(make: Callable[[], str]) -> str:
