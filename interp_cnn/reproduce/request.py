@@ -35,12 +35,12 @@ class Request:
     """
 
     tables: tuple[str, ...]
-    nets: tuple[str, ...] = tuple(NETWORKS)
-    categories: tuple[str, ...] | None = None
-    seeds: int = 3
-    manual_dir: str = ""
-    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    nets: tuple[str, ...]
+    categories: tuple[str, ...] | None
+    seeds: int
+    manual_dir: str
+    weights: Mapping[str, str]
+    settings: Mapping[str, Any]
 
     def chosen_tables(self) -> list[Table]:
         """The tables in the order of the paper."""
