@@ -227,7 +227,11 @@ class Checkpoints:
         if like is not None:
             # Those of earlier versions have no `first_peaks`, nor a use for them.
             known = like if stored.get("first_peaks") else like.replace(first_peaks={})
-            self._check_shapes(step, stored, known)
+            if difference := first_other_shape(stored, known):
+                raise _OtherNetworkError(
+                    f"the checkpoint of step {step} in {self.folder} does not fit this network"
+                    f" ({difference} here); use the config it was trained with"
+                )
         wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), stored)
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of an error that it raises
@@ -265,13 +269,6 @@ class Checkpoints:
             )
             return None
         return sums
-
-    def _check_shapes(self, step: int, found: Any, wanted: Any) -> None:
-        if difference := first_other_shape(found, wanted):
-            raise _OtherNetworkError(
-                f"the checkpoint of step {step} in {self.folder} does not fit this network"
-                f" ({difference} here); use the config it was trained with"
-            )
 
     def _aside(self, step: int) -> epath.Path:
         """A name for a damaged checkpoint that is not taken."""
