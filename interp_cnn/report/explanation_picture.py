@@ -1,19 +1,19 @@
 """One explained prediction as a picture: where filters look, the share of each part."""
 
+import functools
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from interp_cnn.report.colours import part_colour
 from interp_cnn.report.pictures import looks_at
+from interp_cnn.report.sheet import DPI, Sheet
 
 _FEWEST_SHOWN = 0.005  # a smaller share is 0 % in text, and needs no bar
-_DPI = 100
 # Lengths in inches: the image to the left, bars and filters to the right of it, line by line.
 _WIDTH, _IMAGE, _MARGIN, _LINE, _TITLE_LINE = 9.6, 4.8, 0.2, 0.3, 0.32
 _TITLE_CHARACTER, _NAME_CHARACTERS = 0.13, 16
@@ -64,25 +64,15 @@ def explanation_figure(
     top = _MARGIN + _TITLE_LINE * len(titles) + 0.1
     lines = len(shown) + len(highlights) + 3  # two headings and the space between
     height = top + max(_IMAGE + _LINE, _LINE * lines) + _MARGIN
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI)
-    FigureCanvasAgg(figure)  # attaches itself
+    sheet = Sheet(_WIDTH, height)
+    text = functools.partial(sheet.text, size=11, va="center")
 
-    def text(x: float, y: float, words: str, size: float = 11, **how: Any) -> None:
-        # A dollar sign in a name is no formula.
-        figure.text(
-            x / _WIDTH, 1 - y / height, words, fontsize=size, parse_math=False,
-            **({"va": "center"} | how),
-        )  # fmt: skip
-
-    def box(x: float, y: float, wide: float, high: float) -> tuple[float, float, float, float]:
-        return x / _WIDTH, 1 - (y + high) / height, wide / _WIDTH, high / height
-
-    text(_MARGIN, _MARGIN, "\n".join(titles), 14, va="top")
-    panel = figure.add_axes(box(_MARGIN, top, _IMAGE, _IMAGE))
+    text(_MARGIN, _MARGIN, "\n".join(titles), size=14, va="top")
+    panel = sheet.axes(_MARGIN, top, _IMAGE, _IMAGE)
     looked = [(one.part, one.center) for one in highlights]
-    panel.imshow(looks_at(image, looked, radius, side=round(_IMAGE * _DPI)))
+    panel.imshow(looks_at(image, looked, radius, side=round(_IMAGE * DPI)))
     panel.set_axis_off()
-    text(_MARGIN, top + _IMAGE + _LINE / 2, "outlined: where the filters named here peak", 10)
+    text(_MARGIN, top + _IMAGE + _LINE / 2, "outlined: where the filters named here peak", size=10)
 
     order = {name: index for index, name in enumerate(names)}
     left, y = _MARGIN + _IMAGE + 0.25, top + _LINE / 2
@@ -92,7 +82,7 @@ def explanation_figure(
     for name, share in shown.items():
         y += _LINE
         text(left, y, _shortened(name))
-        bar = figure.add_axes(box(left + _NAME, y - 0.09, _BAR, 0.18), xlim=(0, 1), ylim=(0, 1))
+        bar = sheet.axes(left + _NAME, y - 0.09, _BAR, 0.18, xlim=(0, 1), ylim=(0, 1))
         bar.fill_between([0, share], 0, 1, color=part_colour(order.get(name, -1)), linewidth=0)
         bar.set_axis_off()
         text(left + _NAME + _BAR * share + 0.07, y, f"{100 * share:.0f} %")
@@ -106,7 +96,7 @@ def explanation_figure(
         text(left + 0.25, y, f"filter {one.unit}")
         text(left + 1.9, y, f"{one.value:+.2f}", ha="right")
         text(left + 2.1, y, _shortened(part))
-    return figure
+    return sheet.figure
 
 
 def _shortened(name: str) -> str:

@@ -1,19 +1,18 @@
 """Typical filters of networks side by side, as one picture."""
 
+import functools
 import os
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from interp_cnn.report.sheet import Sheet
 from interp_cnn.report.typical_filters import TypicalFilter
 
-_DPI = 100
 _LEAST_COLUMNS = 3  # which the longest label needs
-# Lengths in inches. Every panel has its exact place, so that nothing can overlap or shift.
+# Lengths in inches.
 _PANEL, _GAP, _BETWEEN_NETWORKS, _MARGIN = 1.5, 0.05, 0.35, 0.15
 _TITLE_LINE, _HEADING, _LABEL, _BETWEEN_ROWS, _GUTTER = 0.28, 0.4, 0.26, 0.1, 0.75
 _TITLE_CHARACTER, _NOTE_CHARACTER, _NOTE_LINE = 0.125, 0.09, 0.2  # a little more than the mean
@@ -57,58 +56,25 @@ def draw_filters(
     top = _MARGIN + _TITLE_LINE * len(title_lines) + _HEADING
     step = _LABEL + _PANEL + _BETWEEN_ROWS
     bottom = top + step * len(rows)
-    sheet = _Sheet(width, bottom + _NOTE_LINE * len(notes) + _MARGIN)
+    sheet = Sheet(width, bottom + _NOTE_LINE * len(notes) + _MARGIN)
+    text = functools.partial(sheet.text, linespacing=1.2)
 
-    sheet.text(_MARGIN, _MARGIN, "\n".join(title_lines), size=15, ha="left", va="top")
+    text(_MARGIN, _MARGIN, "\n".join(title_lines), 15, va="top")
     for left, one in zip(lefts, rows[0], strict=True):
-        sheet.text(left + block / 2, top - 0.1, one.network, size=16, va="baseline", bold=True)
+        text(left + block / 2, top - 0.1, one.network, 16, ha="center", fontweight="bold")
     for index, row in enumerate(rows):
         y = top + step * index
-        sheet.text(
-            _GUTTER / 2, y + _LABEL + _PANEL / 2, f"{100 * row[0].quantile:.0f} %", size=14,
-            va="center",
-        )  # fmt: skip
+        quantile = f"{100 * row[0].quantile:.0f} %"
+        text(_GUTTER / 2, y + _LABEL + _PANEL / 2, quantile, 14, ha="center", va="center")
         for left, one in zip(lefts, row, strict=True):
             label = f"filter {one.unit} {one.text}"
             label = textwrap.shorten(label, int(block / _NOTE_CHARACTER), placeholder=" …")
-            sheet.text(left, y + _LABEL - 0.07, label, ha="left", va="baseline")
+            text(left, y + _LABEL - 0.07, label, 12)
             for column, photo in enumerate(one.photos):
                 x = left + column * (_PANEL + _GAP)
                 _show(sheet.axes(x, y + _LABEL, _PANEL, _PANEL), photo)
-    sheet.text(_MARGIN, bottom, "\n".join(notes), size=11, ha="left", va="top")
+    text(_MARGIN, bottom, "\n".join(notes), 11, va="top")
     sheet.figure.savefig(path, format="png")
-
-
-class _Sheet:
-    """A figure whose things are placed in inches from its upper left corner."""
-
-    def __init__(self, width: float, height: float) -> None:
-        self.figure = Figure(figsize=(width, height), dpi=_DPI)
-        FigureCanvasAgg(self.figure)  # attaches itself
-        self._width, self._height = width, height
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        bottom = 1 - (y + height) / self._height
-        return self.figure.add_axes(
-            (x / self._width, bottom, width / self._width, height / self._height)
-        )
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        *,
-        va: str,
-        ha: str = "center",
-        size: float = 12,
-        bold: bool = False,
-    ) -> None:
-        # A dollar sign in a name is no formula.
-        self.figure.text(
-            x / self._width, 1 - y / self._height, text, ha=ha, va=va, fontsize=size,
-            fontweight="bold" if bold else "normal", parse_math=False, linespacing=1.2,
-        )  # fmt: skip
 
 
 def _show(panel: Axes, photo: np.ndarray) -> None:
