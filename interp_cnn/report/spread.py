@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -74,11 +73,9 @@ def tracking_histogram(layers: Mapping[str, LayerFilters]) -> Histogram | None:
     values = {name: _known_ratios(layer) for name, layer in layers.items()}
     if not any(len(of) for of in values.values()):
         return None
-    figure = Figure(figsize=(4.4, 2.3), layout="constrained")
-    axes = figure.add_subplot()
     shown = {name: np.minimum(of, _BINS[-1]) for name, of in values.items()}
-    _draw_histogram(axes, shown, _BINS, "tracking ratio, lower is better")
-    axes.axvline(FOLLOWS_BELOW, color="0.4", linestyle=":", linewidth=1.2)
+    figure = _histogram(shown, _BINS, "tracking ratio, lower is better")
+    figure.axes[0].axvline(FOLLOWS_BELOW, color="0.4", linestyle=":", linewidth=1.2)
     words = [
         f"{name}: {(of < FOLLOWS_BELOW).sum()} of {len(of)} filters below {FOLLOWS_BELOW}"
         for name, of in values.items()
@@ -101,23 +98,24 @@ def information_histogram(layers: Mapping[str, LayerFilters]) -> Histogram | Non
     every = np.concatenate(list(values.values()))
     low, high = float(every.min()), float(every.max())
     bins = np.linspace(low, high if high > low else low + 1, 31)
-    figure = Figure(figsize=(4.4, 2.3), layout="constrained")
-    axes = figure.add_subplot()
-    _draw_histogram(axes, values, bins, "mutual information in nats, higher is better")
+    figure = _histogram(values, bins, "mutual information in nats, higher is better")
     words = [f"{name}: mean {of.mean():.2f}" for name, of in values.items() if len(of)]
     text = f"Mutual information of the filters. {'; '.join(words)}."
     return Histogram("information.svg", text, svg_of(figure))
 
 
-def _draw_histogram(
-    axes: Axes, values: Mapping[str, NDArray[np.floating]], bins: NDArray[np.floating], title: str
-) -> None:
+def _histogram(
+    values: Mapping[str, NDArray[np.floating]], bins: NDArray[np.floating], title: str
+) -> Figure:
+    figure = Figure(figsize=(4.4, 2.3), layout="constrained")
+    axes = figure.add_subplot()
     for (name, of), (colour, _) in zip(values.items(), STYLES, strict=False):
         axes.hist(of, bins.tolist(), color=colour, alpha=0.65, label=name)
     axes.set(xlabel=title, ylabel="filters", xlim=(bins[0], bins[-1]))
     axes.spines[["top", "right"]].set_visible(False)
     for text in axes.legend(frameon=False).get_texts():
         text.set_parse_math(False)  # a dollar sign in a name is no formula
+    return figure
 
 
 def _known_ratios(layer: LayerFilters) -> NDArray[np.float64]:
