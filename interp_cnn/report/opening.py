@@ -49,18 +49,17 @@ def opening(results: Results, layer: str) -> str:
     )
 
 
-def terms(results: Results, layer: str, *, has_parts: bool = True) -> list[tuple[str, str]]:
+def terms(results: Results, layer: str) -> list[tuple[str, str]]:
     """The terms of the first screen and what they mean, `layer` first of the layers.
 
     Args:
       results: the results of the networks.
       layer: the layer that the first screen shows.
-      has_parts: whether parts are annotated, and so tracking ratios known.
     """
     layers = dict.fromkeys(name for found in results.networks.values() for name in found.layers)
     names = sorted(layers, key=lambda name: name != layer)
     return [
-        _TRACKING_RATIO if has_parts else _MUTUAL_INFORMATION,
+        _TRACKING_RATIO if results.data.has_parts else _MUTUAL_INFORMATION,
         *((name.replace("_", " "), _LAYERS.get(name, _ANY_LAYER)) for name in names),
     ]
 

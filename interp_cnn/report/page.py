@@ -174,7 +174,7 @@ def write_report(
         page = templates.get_template("index.html.j2").render(
             summary=summary,
             opening=opening(results, layer),
-            terms=terms(results, layer, has_parts=has_parts),
+            terms=terms(results, layer),
             layer=layer,
             has_parts=has_parts,
             has_regions=results.data.part_regions != "none",
