@@ -20,7 +20,6 @@ def explain_image(
     *,
     variant: str = INTERPRETABLE,
     box: Sequence[float] | None = None,
-    filters: int = 5,
 ) -> str:
     """Say why a network says what it says about an image, and draw it.
 
@@ -30,7 +29,6 @@ def explain_image(
       variant: of the network.
       box: (ymin, xmin, ymax, xmax) of the object in pixels of the upright image, what networks are
         trained on; the whole image by default.
-      filters: number of filters that are named and drawn, those that contributed most.
 
     Returns:
       What there is to print: the sentence, these filters, where the picture is.
@@ -49,7 +47,7 @@ def explain_image(
     _make_folder(picture.parent)
     trained = load(workdir, variant)
     filter_parts(config, workdir, variant, trained.restored)  # measured where that is to be done
-    found = trained.explain(photo, box=box, filters=filters)
+    found = trained.explain(photo, box=box)
     found.save(picture)
     return "\n".join([found.text, "", f"written: {picture}"])
 
