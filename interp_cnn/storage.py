@@ -259,7 +259,7 @@ class Mirror:
       fetch: names of files that are there already, and go on.
     """
 
-    def __init__(self, folder: _AnyPath, *, fetch: tuple[str, ...] = ()):
+    def __init__(self, folder: _AnyPath, *, fetch: tuple[str, ...]):
         self._folder = folder
         self._remote = is_remote(folder)
         self._sent: dict[str, Any] = {}
