@@ -12,6 +12,8 @@ from interp_cnn.receptive_field import ReceptiveField
 
 _POSITIONS = 12  # of a map, along its diagonal
 _IMAGES = 4  # for each position
+# So many pixels more leave paddings as they are: a multiple of all usual strides.
+WIDER = 192
 
 # Rows and columns of positions in a map, [positions] each.
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -47,18 +49,26 @@ def made_params(shapes: Any, *, positive: bool) -> Any:
 
 
 def measured_fields(
-    maps_of: MapsOf, variables: Mapping[str, Any], sizes: Mapping[str, tuple[int, int]], side: int
+    maps_of: MapsOf,
+    variables: Mapping[str, Any],
+    sizes: Mapping[str, tuple[int, int]],
+    side: int,
+    *,
+    wider_sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> dict[str, ReceptiveField]:
     """Receptive fields by the gradient of a position's sum over filters by the image.
 
     Kernels should be positive averages; images are random and bright. All ReLUs are open then, and
-    a gradient lies evenly around the centre of its position.
+    a gradient lies evenly around the centre of its position, unless the border cuts it.
 
     Args:
-      maps_of: the network, in its form for prediction.
+      maps_of: the network, in its form for prediction, for images `WIDER` pixels wider where
+        `wider_sizes` are given.
       variables: variables of the network, with `params` as `made_params` makes them.
       sizes: (height, width) of the maps of each layer that is measured.
       side: side of the input in pixels.
+      wider_sizes: (height, width) of the maps of wider images, see `strides`: the positions in the
+        middle of them are measured, far from the border.
 
     Returns:
       Of each layer where its positions look; its size is how far gradients reach in the image.
@@ -66,15 +76,46 @@ def measured_fields(
     Raises:
       ValueError: where the positions of a layer lie on no regular grid.
     """
-    places = {layer: _diagonal(*size) for layer, size in sizes.items()}
-    gradients = _gradients(maps_of, variables, places, side)
+    wide = wider_sizes is not None
+    chosen = _middle if wide else _diagonal
+    places = {layer: chosen(*size) for layer, size in (wider_sizes or sizes).items()}
+    gradients = _gradients(maps_of, variables, places, side + WIDER * wide)
     fields = {}
     for layer, (rows, columns) in places.items():
         try:
-            fields[layer] = fitted_field(gradients[layer], rows, columns, sizes[layer])
+            if wider_sizes is not None:
+                stride = strides(sizes, wider_sizes)[layer]
+                field = uncut_field(gradients[layer], rows, columns, stride)
+                # Of means over the whole map.
+                size = side if field.size == side + WIDER else field.size
+                fields[layer] = ReceptiveField(field.offset, field.stride, size)
+            else:
+                fields[layer] = fitted_field(gradients[layer], rows, columns, sizes[layer])
         except ValueError as error:
             raise ValueError(f"the positions of the maps of {layer!r} {error}") from error
     return fields
+
+
+def strides(
+    sizes: Mapping[str, tuple[int, int]], wider_sizes: Mapping[str, tuple[int, int]]
+) -> dict[str, float]:
+    """Pixels from one position to the next, by how maps grow with the image.
+
+    Args:
+      sizes: (height, width) of the maps of each layer.
+      wider_sizes: those of an image that is `WIDER` pixels wider and higher.
+
+    Raises:
+      ValueError: where maps do not grow by whole positions of as many pixels in both directions.
+    """
+    found = {}
+    for layer, size in sizes.items():
+        grown = set(np.subtract(wider_sizes[layer], size).tolist())
+        more = grown.pop()
+        if grown or more < 1 or WIDER % more:
+            raise ValueError(f"the maps of {layer!r} do not grow with the image")
+        found[layer] = WIDER / more
+    return found
 
 
 def _diagonal(height: int, width: int) -> Places:
@@ -82,6 +123,17 @@ def _diagonal(height: int, width: int) -> Places:
     number = min(height, width, _POSITIONS)
     rows, columns = (np.linspace(0, size - 1, number).round() for size in (height, width))
     return rows.astype(np.int64), columns.astype(np.int64)
+
+
+def _middle(height: int, width: int) -> Places:
+    """Rows and columns of neighbours on the diagonal, half of them on each side of the middle.
+
+    A power of two, so that they are whole periods behind transposed convolutions.
+    """
+    number = 4 if min(height, width) >= 4 else 1
+    first_row, first_column = (height - number) // 2, (width - number) // 2
+    along = np.arange(number)
+    return first_row + along, first_column + along
 
 
 def _gradients(
@@ -119,6 +171,34 @@ def _gradients(
     return dict(zip(places, np.split(means, np.cumsum(number)[:-1]), strict=True))
 
 
+def uncut_field(
+    gradients: NDArray[np.floating],
+    rows: NDArray[np.integer],
+    columns: NDArray[np.integer],
+    stride: float,
+) -> ReceptiveField:
+    """The grid of centres of positions that the border of the image hardly cuts.
+
+    Args:
+      gradients: size of the gradient of each position at each pixel, not negative,
+        [positions, side, side].
+      rows: rows of the positions in the map, rising, [positions].
+      columns: columns of the positions alike, [positions].
+      stride: pixels from one position to the next.
+
+    Raises:
+      ValueError: where there is no such grid; half a sentence that begins with a verb.
+    """
+    profiles, index, centers = _along_axes(gradients, rows, columns)
+    offsets = centers - stride * index
+    if len(rows) > 1 and np.std(centers) < np.std(stride * index) / 10:
+        raise ValueError(_NOWHERE)
+    off = float(offsets.std())
+    if off > stride / 2:
+        raise ValueError(_irregular(off, stride))
+    return ReceptiveField(float(offsets.mean()), stride, _reached(profiles))
+
+
 def fitted_field(
     gradients: NDArray[np.floating],
     rows: NDArray[np.integer],
@@ -137,21 +217,15 @@ def fitted_field(
     Raises:
       ValueError: where there is no such grid; half a sentence that begins with a verb.
     """
-    if not np.isfinite(gradients).all() or not gradients.any(axis=(1, 2)).all():
-        raise ValueError("have no gradient by the image that could say where they look")
-    # Both axes count for the one grid.
-    profiles = np.concatenate([gradients.sum(axis=2), gradients.sum(axis=1)])
-    index, side = np.concatenate([rows, columns]), profiles.shape[1]
-    place = np.arange(side) + 0.5
-    shares = profiles / profiles.sum(axis=1, keepdims=True)
-    centers = shares @ place
-    middle = len(rows) // 2
-    reach = 2 * np.sqrt(shares[middle] @ np.square(place - centers[middle]))
+    profiles, index, centers = _along_axes(gradients, rows, columns)
+    side, middle = profiles.shape[1], len(rows) // 2
+    distances = np.arange(side) + 0.5 - centers[middle]
+    reach = 2 * np.sqrt(np.average(np.square(distances), weights=profiles[middle]))
     # The border of the image cuts what outer positions see: those count that it leaves whole, first
     # by a line of equal steps over the image, then by the line that fits.
     stride = side / max(size)
     if np.std(centers) < np.std(stride * index) / 10:
-        raise ValueError("look at no place of the image more than at the rest of it")
+        raise ValueError(_NOWHERE)
     offset = (centers - stride * index).mean()
     for _ in range(2):
         line = offset + stride * index
@@ -161,14 +235,41 @@ def fitted_field(
         stride, offset = _line(index[inner], centers[inner], side / max(size))
         off = np.sqrt(np.square(centers - offset - stride * index)[inner].mean())
         if stride < 0.5 or off > stride / 2:
-            raise ValueError(
-                "look at places of the image on no regular grid that is the same for rows and"
-                f" columns: {off:.1f} pixels off the nearest one, which has {stride:.1f} pixels"
-                " from one position to the next"
-            )
+            raise ValueError(_irregular(off, stride))
+    return ReceptiveField(float(offset), float(stride), _reached(profiles))
+
+
+_NOWHERE = "look at no place of the image more than at the rest of it"
+
+
+def _irregular(off: float, stride: float) -> str:
+    return (
+        "look at places of the image on no regular grid that is the same for rows and columns:"
+        f" {off:.1f} pixels off the nearest one, which has {stride:.1f} pixels from one position to"
+        " the next"
+    )
+
+
+def _along_axes(
+    gradients: NDArray[np.floating], rows: NDArray[np.integer], columns: NDArray[np.integer]
+) -> tuple[NDArray[np.floating], NDArray[np.integer], NDArray[np.floating]]:
+    """Profiles of gradients along both axes, which count for one grid, places and centres.
+
+    Raises:
+      ValueError: where there is no gradient.
+    """
+    if not np.isfinite(gradients).all() or not gradients.any(axis=(1, 2)).all():
+        raise ValueError("have no gradient by the image that could say where they look")
+    profiles = np.concatenate([gradients.sum(axis=2), gradients.sum(axis=1)])
+    place = np.arange(profiles.shape[1]) + 0.5
+    centers = profiles @ place / profiles.sum(axis=1)
+    return profiles, np.concatenate([rows, columns]), centers
+
+
+def _reached(profiles: NDArray[np.floating]) -> float:
+    """The most pixels that a profile reaches over."""
     seen = [np.flatnonzero(profile) for profile in profiles]
-    reached = max(places[-1] + 1 - places[0] for places in seen)
-    return ReceptiveField(float(offset), float(stride), float(reached))
+    return float(max(places[-1] + 1 - places[0] for places in seen))
 
 
 def _line(

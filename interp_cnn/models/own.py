@@ -17,7 +17,13 @@ from jax.typing import ArrayLike
 
 from interp_cnn.layers import FEATURE_MAPS, TemplateMask
 from interp_cnn.models.interface import Templates
-from interp_cnn.models.measured_fields import MapsOf, made_params, measured_fields
+from interp_cnn.models.measured_fields import (
+    WIDER,
+    MapsOf,
+    made_params,
+    measured_fields,
+    strides,
+)
 from interp_cnn.receptive_field import ReceptiveField
 from interp_cnn.templates import is_traced
 
@@ -490,9 +496,11 @@ def measured_layers(module: nn.Module, side: int, traced: TracedModule) -> tuple
             params = jax.tree_util.tree_map_with_path(
                 _of_mean_taking, made_params(shapes, positive=True), variables["params"]
             )
-            fields |= measured_fields(
-                _without_spatial_norms(maps_of), variables | {"params": params}, unknown, side
-            )
+            maps = _without_spatial_norms(maps_of)
+            averaging = variables | {"params": params}
+            wider = _on_wider_images(maps, first_variables, averaging, unknown, side)
+            maps, wider_sizes = wider or (maps, None)
+            fields |= measured_fields(maps, averaging, unknown, side, wider_sizes=wider_sizes)
         except ValueError as error:
             raise RefusedModuleError(
                 f"has no receptive fields that can be measured: {error}; give it a method"
@@ -538,6 +546,40 @@ def _without_spatial_norms(maps_of: MapsOf) -> MapsOf:
             return maps_of(variables, images)
 
     return maps
+
+
+def _on_wider_images(
+    maps_of: MapsOf,
+    first_variables: Callable[[jax.Array], dict[str, Any]],
+    variables: Mapping[str, Any],
+    sizes: Mapping[str, tuple[int, int]],
+    side: int,
+) -> tuple[MapsOf, dict[str, tuple[int, int]]] | None:
+    """The maps of wider images and their sizes; None where a module has no use for such.
+
+    Such as one with a fixed number of positions. Parameters that would have another shape, as those
+    of a dense layer behind the maps, are zeros.
+    """
+    shape = (1, side + WIDER, side + WIDER, 3)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    def maps(variables: Any, images: jax.Array) -> Mapping[str, jax.Array]:
+        fitting = jax.tree.map(
+            lambda own, wanted: own if own.shape == wanted.shape else jnp.zeros_like(wanted),
+            variables["params"],
+            shapes,
+        )
+        return maps_of(variables | {"params": fitting}, images)
+
+    try:
+        shapes = jax.eval_shape(first_variables, images).get("params", {})
+        found = jax.eval_shape(maps, variables, images)
+        wider_sizes = {name: (found[name].shape[1], found[name].shape[2]) for name in sizes}
+        strides(sizes, wider_sizes)
+    # Whatever a module raises that works at its own size.
+    except Exception:
+        return None
+    return maps, wider_sizes
 
 
 def _own_fields(module: nn.Module, names: Sequence[str]) -> dict[str, ReceptiveField]:

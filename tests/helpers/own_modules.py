@@ -62,6 +62,26 @@ class Example(nn.Module):
         return inner(x, train=train)
 
 
+class Deep(nn.Module):
+    """The layout of VGG-16, whose last positions see 196 pixels, with few filters.
+
+    With `positions` the last layer takes that many alone, so that images have one size.
+    """
+
+    num_outputs: int = 1
+    positions: int | None = None
+
+    @nn.compact
+    def __call__(self, x):
+        for stage, layers in enumerate((2, 2, 3, 3, 3)):
+            if stage:
+                x = nn.max_pool(x, (2, 2), (2, 2))
+            for _ in range(layers):
+                x = nn.relu(nn.Conv(4, (3, 3))(x))
+        x = TemplateMask(name="last")(x)
+        return nn.Dense(self.num_outputs)(x.reshape(len(x), self.positions or -1))
+
+
 class NnxBody(nnx.Module):
     """Maps, by nnx."""
 
@@ -124,7 +144,7 @@ class Normalised(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        for number, filters in enumerate((32, 64, 64)):
+        for number, filters in enumerate((8, 16, 16)):
             x = self.block(x, filters, number)
         x = TemplateMask(name="last", beta=np.float32(3))(x, strength=np.float32(0.25))
         return nn.Dense(self.num_outputs)(x.max(axis=(1, 2)))

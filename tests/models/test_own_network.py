@@ -22,8 +22,14 @@ from interp_cnn.data import prepare
 from interp_cnn.evaluation.measuring import _masks
 from interp_cnn.evaluation.results import read_results
 from interp_cnn.explain_command import explain_image
-from interp_cnn.models import create_model, own_network
-from interp_cnn.models.measured_fields import fitted_field, made_params, measured_fields
+from interp_cnn.models import TOP_CONV, create_model, own_network
+from interp_cnn.models.measured_fields import (
+    fitted_field,
+    made_params,
+    measured_fields,
+    strides,
+    uncut_field,
+)
 from interp_cnn.preflight import check_run
 from interp_cnn.training.build import make_network
 from interp_cnn.training.objective import Objective
@@ -254,6 +260,31 @@ def test_measured_centres_are_those_of_a_network_that_knows_them():
         assert found[layer].size == known.size
 
 
+@pytest.mark.parametrize("side", [96, 128])
+def test_centres_of_positions_that_the_border_cuts(side):
+    network = own_network("own_modules:Deep", input_size=side)
+    field = network.receptive_fields()["last"]
+    known = create_model("vgg16").receptive_fields()[TOP_CONV]
+    assert (field.stride, field.size) == (known.stride, known.size) == (16, 196)
+    assert field.offset == pytest.approx(known.offset, abs=0.1 * 16)
+
+
+def test_centres_of_a_module_with_images_of_one_size():
+    found = own_network("own_modules:Deep", input_size=64, options=[("positions", 4 * 4 * 4)])
+    field = found.receptive_fields()["last"]
+    assert field.size <= 64 and field.centers(4).mean() == pytest.approx(32, abs=1)
+
+
+def test_strides_are_how_maps_grow():
+    assert strides({"a": (6, 6), "b": (12, 11)}, {"a": (18, 18), "b": (36, 35)}) == {
+        "a": 16,
+        "b": 8,
+    }
+    for wider in ((6, 6), (18, 30), (13, 13), (5, 5)):
+        with pytest.raises(ValueError, match="the maps of 'a' do not grow with the image"):
+            strides({"a": (6, 6)}, {"a": wider})
+
+
 def spots(centers, side=64, spread=3.0):
     """Gradients of positions at some centres (y, x)."""
     place = np.arange(side) + 0.5
@@ -329,6 +360,8 @@ def test_centres_on_no_grid(centers, message):
     index = np.arange(8)
     with pytest.raises(ValueError, match=message):
         fitted_field(spots(centers), index, index, (8, 8))
+    with pytest.raises(ValueError, match=message):
+        uncut_field(spots(centers), index, index, 8)
     with pytest.raises(ValueError, match="have no gradient by the image"):
         fitted_field(np.zeros((2, 8, 8)), index[:2], index[:2], (2, 2))
 
