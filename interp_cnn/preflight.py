@@ -220,6 +220,12 @@ def _check_interpretable(config: ml_collections.ConfigDict, network: AnyNetwork)
             f" give the epochs to the configuration, --config NAME:epochs={epochs}, which sets all"
             " of them, or lower these"
         )
+    if not loss.weight and any(weights):
+        logging.warning(
+            "config.filter_loss.weight=0 leaves the filter loss out of the last layer alone; the"
+            " others have config.filter_loss.top_conv_weight=%g",
+            loss.top_conv_weight,
+        )
     if not any(weights) and not any(strengths.values()):
         raise ValueError(
             f"config.filter_loss.weight={loss.weight:g} without any mask leaves nothing that makes"

@@ -432,7 +432,8 @@ FIELDS = (
         "filter_loss.weight",
         3.0,
         _NOT_NEGATIVE,
-        "Factor of the filter loss; 0 leaves it out, and what masks there are.",
+        "Factor of the filter loss, where `filter_loss.top_conv_weight` is given that of the last"
+        " layer alone; 0 leaves it out.",
     ),
     Field(
         "filter_loss.top_conv_weight",

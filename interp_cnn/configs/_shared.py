@@ -82,7 +82,7 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
         begin_from_ordinary(
             config,
             epochs=math.ceil(0.5 * arguments.epochs),
-            several_of_photos=_names_several(arguments.category),
+            several_of_photos=names_several(arguments.category),
         )
     else:
         config.interpretable.ramp_epochs = 1.0
@@ -93,7 +93,7 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
 
 
 def own_config(
-    arguments: Any, *, name: str, images: int, task: str, negatives: str
+    arguments: Any, *, name: str, images: int, task: str, negatives: str, several: bool
 ) -> ml_collections.ConfigDict:
     """The configuration of data of one's own, with each network's own start.
 
@@ -104,6 +104,7 @@ def own_config(
       images: the number of training images; 0 where it is not known.
       task: `"logistic"` or `"softmax"`.
       negatives: see `config.data.negatives`.
+      several: whether these are several categories.
 
     Raises:
       ValueError: for an unknown network.
@@ -127,15 +128,16 @@ def own_config(
     begin_from_ordinary(
         config,
         epochs=math.ceil(0.5 * epochs),
-        several_of_photos=_names_several(arguments.category),
+        several_of_photos=several,
     )
     config.checkpoint.every_steps = 50
     config.log_every_steps = 5
     return config
 
 
-def _names_several(category: str) -> bool:
-    return category == ALL or SEPARATOR in category
+def names_several(category: str) -> bool:
+    """Whether an argument `category` asks for several; `species` are those of CUB-200-2011."""
+    return category in (ALL, "species") or SEPARATOR in category
 
 
 def _batch_size(images: int) -> int:

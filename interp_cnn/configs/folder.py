@@ -14,7 +14,7 @@ from pathlib import Path
 import ml_collections
 
 from interp_cnn.config import parse_arguments
-from interp_cnn.configs._shared import own_config
+from interp_cnn.configs._shared import names_several, own_config
 from interp_cnn.data.categories import ALL, named_categories
 from interp_cnn.data.photos.folder_layout import Folder, is_other, read_folder
 from interp_cnn.data.pipeline import CATEGORIES, PHOTOS
@@ -42,12 +42,16 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     folder = read_folder(Path(arguments.path).expanduser()) if arguments.path else None
     negatives = arguments.negatives or _negatives(folder, arguments.category, arguments.task)
     task = arguments.task or ("softmax" if negatives == "none" else "logistic")
+    several = names_several(arguments.category)
+    if folder is not None:
+        several = len(named_categories(arguments.category, folder.classes)) > 1
     config = own_config(
         arguments,
         name="folder",
         images=_images(folder, arguments.category, negatives),
         task=task,
         negatives=negatives,
+        several=several,
     )
     config.data.manual_dir = _absolute(arguments.path)
     config.data.annotations = _absolute(arguments.annotations)

@@ -10,7 +10,7 @@ rest. docs/folders.md says what of the data set is used.
 import ml_collections
 
 from interp_cnn.config import parse_arguments
-from interp_cnn.configs._shared import own_config
+from interp_cnn.configs._shared import names_several, own_config
 from interp_cnn.data.categories import ALL
 
 
@@ -22,6 +22,13 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     alone = arguments.category == ALL or arguments.task == "softmax"
     negatives = arguments.negatives or ("none" if alone else "categories")
     task = arguments.task or ("softmax" if negatives == "none" else "logistic")
-    config = own_config(arguments, name="tfds", images=0, task=task, negatives=negatives)
+    config = own_config(
+        arguments,
+        name="tfds",
+        images=0,
+        task=task,
+        negatives=negatives,
+        several=names_several(arguments.category),
+    )
     config.data.dataset = arguments.name
     return config

@@ -285,7 +285,7 @@ def _of_tfds(config: Mapping[str, Any], seed: int) -> Data:
     found = read_tfds(config["dataset"], data_dir=config["data_dir"] or None, seed=seed)
     categories = named_categories(config["category"], found.categories)
     others = {of: int((split.labels == 0).sum()) for of, split in found.splits.items()}
-    if config["negatives"] == NONE and any(others.values()):
+    if config["negatives"] != PHOTOS and any(others.values()):
         logging.warning(
             "%s: left out %d training and %d test images of other things; with"
             " config.data.negatives=%r the classes are told from them, too",

@@ -10,6 +10,7 @@ import typing
 
 import pytest
 from etils import epath
+from PIL import Image
 from repository import ROOT
 
 from interp_cnn import commands, configs, losses, templates
@@ -90,6 +91,36 @@ def test_several_categories_of_photos_weigh_the_layers_otherwise():
         assert (loss.weight, loss.top_conv_weight) == weights
     loss = configs.get_config("embedded", "category=all").filter_loss
     assert (loss.weight, loss.top_conv_weight) == (10.0, None)
+    for name, arguments in (("cub_200_2011", "category=species"), ("tfds", "name=any")):
+        assert configs.get_config(name, arguments).filter_loss.top_conv_weight == 30.0
+
+
+def test_a_folder_with_one_class_beside_other_has_one_category(tmp_path):
+    for name in ("cat", "other"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (60, 60)).save(tmp_path / name / "a.png")
+    assert folder_weights(tmp_path) == (10.0, None)
+    (tmp_path / "dog").mkdir()
+    Image.new("RGB", (60, 60)).save(tmp_path / "dog" / "a.png")
+    assert folder_weights(tmp_path) == (3.0, 30.0)
+
+
+def folder_weights(folder):
+    loss = configs.get_config("folder", f"path={folder}").filter_loss
+    return loss.weight, loss.top_conv_weight
+
+
+def test_no_weight_of_the_last_layer_alone_is_said(caplog):
+    config = configs.get_config("ilsvrc_animal_part", "category=all")
+    config.model.frozen_through = None
+    config.filter_loss.weight = 0.0
+    check_run(config)
+    assert "out of the last layer alone" in caplog.text
+    caplog.clear()
+    config.filter_loss.top_conv_weight = 0.0
+    with pytest.raises(ValueError, match="leaves nothing that makes the network interpretable"):
+        check_run(config)
+    assert "alone" not in caplog.text
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)

@@ -188,7 +188,12 @@ def test_labels_and_a_split_by_content(prepared):
 def test_a_class_of_other_things_is_left_out_with_a_word(prepared, caplog):
     data = prepare(data_of(prepared, "tiny_shapes"), seed=0)
     assert len(data.train) + len(data.test) == 20  # of 30
-    assert "images of other things; with config.data.negatives='photos'" in caplog.text
+    words = "images of other things; with config.data.negatives='photos'"
+    assert words in caplog.text
+    caplog.clear()
+    of_one = data_of(prepared, "tiny_shapes", category="circle", negatives="categories")
+    prepare(of_one, seed=0)
+    assert words in caplog.text
 
 
 def test_whole_photos_of_a_tfds_data_set_are_one_input_each(prepared, caplog):
