@@ -44,7 +44,9 @@ def begin_from_ordinary(
     config.filter_loss.fade_epochs = 0.4 * config.train.epochs
 
 
-def photo_config(text: str | None, *, name: str, category: str) -> ml_collections.ConfigDict:
+def photo_config(
+    text: str | None, *, name: str, category: str, several: str = ALL
+) -> ml_collections.ConfigDict:
     """The configuration of a data set of published photos: VGG-16 from ImageNet weights.
 
     Args:
@@ -52,6 +54,7 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
         `parse_arguments` reads them; None for the defaults.
       name: the name of the data set, as in `config.data.name`.
       category: the category that is taken where the text names none.
+      several: a category beside `all` that is several.
 
     Raises:
       ValueError: for an argument that is unknown or of another type.
@@ -82,7 +85,7 @@ def photo_config(text: str | None, *, name: str, category: str) -> ml_collection
         begin_from_ordinary(
             config,
             epochs=math.ceil(0.5 * arguments.epochs),
-            several_of_photos=names_several(arguments.category),
+            several_of_photos=arguments.category == several or names_several(arguments.category),
         )
     else:
         config.interpretable.ramp_epochs = 1.0
@@ -136,8 +139,8 @@ def own_config(
 
 
 def names_several(category: str) -> bool:
-    """Whether an argument `category` asks for several; `species` are those of CUB-200-2011."""
-    return category in (ALL, "species") or SEPARATOR in category
+    """Whether an argument `category` asks for several."""
+    return category == ALL or SEPARATOR in category
 
 
 def _batch_size(images: int) -> int:

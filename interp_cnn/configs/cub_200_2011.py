@@ -17,4 +17,4 @@ from interp_cnn.configs._shared import photo_config
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     """Arguments: category, negatives, task, epochs, schedule, frozen_through, seed."""
-    return photo_config(text, name="cub_200_2011", category="bird")
+    return photo_config(text, name="cub_200_2011", category="bird", several="species")

@@ -1,6 +1,7 @@
 """Where the positions of a map look, measured by gradients, for networks that do not say it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -12,8 +13,10 @@ from interp_cnn.receptive_field import ReceptiveField
 
 _POSITIONS = 12  # of a map, along its diagonal
 _IMAGES = 4  # for each position
-# So many pixels more leave paddings as they are: a multiple of all usual strides.
+# So many pixels more leave paddings as they are: a multiple of most strides.
 WIDER = 192
+_FURTHER = 16  # times as much more, where maps grow as much more: the stride does divide it
+_MOST_BYTES = 4 * 2**30  # for one of the wider images
 
 # Rows and columns of positions in a map, [positions] each.
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -49,12 +52,7 @@ def made_params(shapes: Any, *, positive: bool) -> Any:
 
 
 def measured_fields(
-    maps_of: MapsOf,
-    variables: Mapping[str, Any],
-    sizes: Mapping[str, tuple[int, int]],
-    side: int,
-    *,
-    wider_sizes: Mapping[str, tuple[int, int]] | None = None,
+    maps_of: MapsOf, variables: Mapping[str, Any], sizes: Mapping[str, tuple[int, int]], side: int
 ) -> dict[str, ReceptiveField]:
     """Receptive fields by the gradient of a position's sum over filters by the image.
 
@@ -62,13 +60,10 @@ def measured_fields(
     a gradient lies evenly around the centre of its position, unless the border cuts it.
 
     Args:
-      maps_of: the network, in its form for prediction, for images `WIDER` pixels wider where
-        `wider_sizes` are given.
+      maps_of: the network, in its form for prediction.
       variables: variables of the network, with `params` as `made_params` makes them.
       sizes: (height, width) of the maps of each layer that is measured.
       side: side of the input in pixels.
-      wider_sizes: (height, width) of the maps of wider images, see `strides`: the positions in the
-        middle of them are measured, far from the border.
 
     Returns:
       Of each layer where its positions look; its size is how far gradients reach in the image.
@@ -76,46 +71,80 @@ def measured_fields(
     Raises:
       ValueError: where the positions of a layer lie on no regular grid.
     """
-    wide = wider_sizes is not None
-    chosen = _middle if wide else _diagonal
-    places = {layer: chosen(*size) for layer, size in (wider_sizes or sizes).items()}
-    gradients = _gradients(maps_of, variables, places, side + WIDER * wide)
+    places = {layer: _diagonal(*size) for layer, size in sizes.items()}
+    gradients = _gradients(maps_of, variables, places, side)
     fields = {}
     for layer, (rows, columns) in places.items():
-        try:
-            if wider_sizes is not None:
-                stride = strides(sizes, wider_sizes)[layer]
-                field = uncut_field(gradients[layer], rows, columns, stride)
-                # Of means over the whole map.
-                size = side if field.size == side + WIDER else field.size
-                fields[layer] = ReceptiveField(field.offset, field.stride, size)
-            else:
-                fields[layer] = fitted_field(gradients[layer], rows, columns, sizes[layer])
-        except ValueError as error:
-            raise ValueError(f"the positions of the maps of {layer!r} {error}") from error
+        with _of_layer(layer):
+            fields[layer] = fitted_field(gradients[layer], rows, columns, sizes[layer])
     return fields
 
 
-def strides(
-    sizes: Mapping[str, tuple[int, int]], wider_sizes: Mapping[str, tuple[int, int]]
-) -> dict[str, float]:
-    """Pixels from one position to the next, by how maps grow with the image.
+def fields_by_wider_images(
+    maps_of: MapsOf, variables: Mapping[str, Any], layers: Collection[str], side: int
+) -> dict[str, ReceptiveField]:
+    """Receptive fields as `measured_fields`, of positions that no border cuts.
+
+    They are those in the middle of wider images; strides are how maps grow with the image.
 
     Args:
-      sizes: (height, width) of the maps of each layer.
-      wider_sizes: those of an image that is `WIDER` pixels wider and higher.
+      maps_of: the network, in its form for prediction, for images of any size.
+      variables: variables of the network, see `measured_fields`.
+      layers: the names of the layers that are measured.
+      side: side of the input in pixels.
 
     Raises:
-      ValueError: where maps do not grow by whole positions of as many pixels in both directions.
+      ValueError: where maps do not grow by so many positions for so many pixels, or the positions
+        of a layer lie on no regular grid.
+      MemoryError: where wider images take much of it.
+      Exception: whatever a network raises that takes images of one size alone.
     """
-    found = {}
-    for layer, size in sizes.items():
-        grown = set(np.subtract(wider_sizes[layer], size).tolist())
-        more = grown.pop()
-        if grown or more < 1 or WIDER % more:
-            raise ValueError(f"the maps of {layer!r} do not grow with the image")
-        found[layer] = WIDER / more
-    return found
+
+    def sizes(more: int) -> dict[str, tuple[int, int]]:
+        shape = (1, side + more, side + more, 3)
+        found = jax.eval_shape(maps_of, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
+        return {layer: (found[layer].shape[1], found[layer].shape[2]) for layer in layers}
+
+    own, wider, further = sizes(0), sizes(WIDER), sizes(_FURTHER * WIDER)
+    strides = {layer: stride(own[layer], wider[layer], further[layer]) for layer in layers}
+    places = {layer: _middle(*size) for layer, size in wider.items()}
+    gradients = _gradients(
+        maps_of, variables, places, side + WIDER, at_once=1, most_bytes=_MOST_BYTES
+    )
+    fields = {}
+    for layer, (rows, columns) in places.items():
+        with _of_layer(layer):
+            field = uncut_field(gradients[layer], rows, columns, strides[layer])
+        # Means over the whole map reach over the whole image.
+        size = float(side) if field.size == side + WIDER else field.size
+        fields[layer] = ReceptiveField(field.offset, field.stride, size)
+    return fields
+
+
+@contextmanager
+def _of_layer(layer: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"the positions of the maps of {layer!r} {error}") from error
+
+
+def stride(own: tuple[int, int], wider: tuple[int, int], further: tuple[int, int]) -> float:
+    """Pixels from one position to the next, by how a map grows with the image.
+
+    Args:
+      own: (height, width) of the map.
+      wider: that of an image that is `WIDER` pixels wider and higher.
+      further: that of one that is 16 times as much wider and higher. A stride that does not divide
+        `WIDER` may seem to by the rounding of the former.
+
+    Raises:
+      ValueError: where it does not grow by whole positions of as many pixels in both directions.
+    """
+    more, many = np.subtract(wider, own), np.subtract(further, own)
+    if min(more) < 1 or more[0] != more[1] or WIDER % more[0] or (many != _FURTHER * more).any():
+        raise ValueError(f"maps of {own} grow to {wider} and {further}: there is no such stride")
+    return float(WIDER / more[0])
 
 
 def _diagonal(height: int, width: int) -> Places:
@@ -137,9 +166,19 @@ def _middle(height: int, width: int) -> Places:
 
 
 def _gradients(
-    maps_of: MapsOf, variables: Mapping[str, Any], places: Mapping[str, Places], side: int
+    maps_of: MapsOf,
+    variables: Mapping[str, Any],
+    places: Mapping[str, Places],
+    side: int,
+    *,
+    at_once: int = _IMAGES,
+    most_bytes: int | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Squared gradients of places of each layer, mean over images, [places, side, side] each."""
+    """Squared gradients of places of each layer, mean over images, [places, side, side] each.
+
+    Raises:
+      MemoryError: where so many images at once take more than `most_bytes`.
+    """
     number = [len(rows) for rows, _ in places.values()]
     chosen = np.repeat(np.eye(len(places), dtype=np.float32), number, axis=0)  # [places, layers]
     rows, columns = (
@@ -161,12 +200,16 @@ def _gradients(
 
             return jnp.square(jax.grad(value)(image)).sum(axis=-1)
 
-        return jax.lax.map(lambda one: of_one(*one), what, batch_size=_IMAGES)
+        return jax.lax.map(lambda one: of_one(*one), what, batch_size=at_once)
 
     shape = (len(chosen) * _IMAGES, side, side, 3)
     images = np.random.default_rng(0).uniform(0.5, 1.5, shape).astype(np.float32)
     what = [np.repeat(array, _IMAGES, axis=0) for array in (chosen, rows, columns)]
-    found = np.asarray(of_all(variables, images, *what), np.float64)
+    compiled = of_all.lower(variables, images, *what).compile()
+    memory = compiled.memory_analysis()
+    if most_bytes is not None and memory and memory.temp_size_in_bytes > most_bytes:
+        raise MemoryError(f"images of {side} pixels take {memory.temp_size_in_bytes} bytes")
+    found = np.asarray(compiled(variables, images, *what), np.float64)
     means = found.reshape(-1, _IMAGES, side, side).mean(axis=1)
     return dict(zip(places, np.split(means, np.cumsum(number)[:-1]), strict=True))
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -18,11 +18,10 @@ from jax.typing import ArrayLike
 from interp_cnn.layers import FEATURE_MAPS, TemplateMask
 from interp_cnn.models.interface import Templates
 from interp_cnn.models.measured_fields import (
-    WIDER,
     MapsOf,
+    fields_by_wider_images,
     made_params,
     measured_fields,
-    strides,
 )
 from interp_cnn.receptive_field import ReceptiveField
 from interp_cnn.templates import is_traced
@@ -492,21 +491,34 @@ def measured_layers(module: nn.Module, side: int, traced: TracedModule) -> tuple
         if name not in fields
     }
     if unknown:
-        try:
-            params = jax.tree_util.tree_map_with_path(
-                _of_mean_taking, made_params(shapes, positive=True), variables["params"]
-            )
-            maps = _without_spatial_norms(maps_of)
-            averaging = variables | {"params": params}
-            wider = _on_wider_images(maps, first_variables, averaging, unknown, side)
-            maps, wider_sizes = wider or (maps, None)
-            fields |= measured_fields(maps, averaging, unknown, side, wider_sizes=wider_sizes)
-        except ValueError as error:
-            raise RefusedModuleError(
-                f"has no receptive fields that can be measured: {error}; give it a method"
-                " receptive_fields() that returns them by layer"
-            ) from error
+        params = jax.tree_util.tree_map_with_path(
+            _of_mean_taking, made_params(shapes, positive=True), variables["params"]
+        )
+        fields |= _measured(maps_of, first_variables, variables | {"params": params}, unknown, side)
     return tuple(OwnLayer(*layer, fields[layer[0]]) for layer in traced.layers)
+
+
+def _measured(
+    maps_of: MapsOf,
+    first_variables: Callable[[jax.Array], dict[str, Any]],
+    variables: Mapping[str, Any],
+    sizes: Mapping[str, tuple[int, int]],
+    side: int,
+) -> dict[str, ReceptiveField]:
+    """Receptive fields by wider images, or at its own size where a module has no use for such."""
+    maps_of = _without_spatial_norms(maps_of)
+    # Whatever a module raises that works at its own size.
+    with suppress(Exception):
+        return fields_by_wider_images(
+            _of_any_size(maps_of, first_variables), variables, sizes, side
+        )
+    try:
+        return measured_fields(maps_of, variables, sizes, side)
+    except ValueError as error:
+        raise RefusedModuleError(
+            f"has no receptive fields that can be measured: {error}; give it a method"
+            " receptive_fields() that returns them by layer"
+        ) from error
 
 
 def _of_mean_taking(
@@ -548,22 +560,14 @@ def _without_spatial_norms(maps_of: MapsOf) -> MapsOf:
     return maps
 
 
-def _on_wider_images(
-    maps_of: MapsOf,
-    first_variables: Callable[[jax.Array], dict[str, Any]],
-    variables: Mapping[str, Any],
-    sizes: Mapping[str, tuple[int, int]],
-    side: int,
-) -> tuple[MapsOf, dict[str, tuple[int, int]]] | None:
-    """The maps of wider images and their sizes; None where a module has no use for such.
+def _of_any_size(maps_of: MapsOf, first_variables: Callable[[jax.Array], dict[str, Any]]) -> MapsOf:
+    """Maps of images of any size that a module takes.
 
-    Such as one with a fixed number of positions. Parameters that would have another shape, as those
-    of a dense layer behind the maps, are zeros.
+    Parameters that have another shape then, as those of a dense layer behind the maps, are zeros.
     """
-    shape = (1, side + WIDER, side + WIDER, 3)
-    images = jax.ShapeDtypeStruct(shape, jnp.float32)
 
     def maps(variables: Any, images: jax.Array) -> Mapping[str, jax.Array]:
+        shapes = jax.eval_shape(first_variables, images).get("params", {})
         fitting = jax.tree.map(
             lambda own, wanted: own if own.shape == wanted.shape else jnp.zeros_like(wanted),
             variables["params"],
@@ -571,15 +575,7 @@ def _on_wider_images(
         )
         return maps_of(variables | {"params": fitting}, images)
 
-    try:
-        shapes = jax.eval_shape(first_variables, images).get("params", {})
-        found = jax.eval_shape(maps, variables, images)
-        wider_sizes = {name: (found[name].shape[1], found[name].shape[2]) for name in sizes}
-        strides(sizes, wider_sizes)
-    # Whatever a module raises that works at its own size.
-    except Exception:
-        return None
-    return maps, wider_sizes
+    return maps
 
 
 def _own_fields(module: nn.Module, names: Sequence[str]) -> dict[str, ReceptiveField]:

@@ -58,8 +58,8 @@ def photo_groups(
             disc,
             _middle(layer.sampled.peaks[:, unit], sampled),
             title="From the middle of the ranking",
-            text=f"of {len(sampled)} images of {category} on which it is active, evenly chosen from"
-            " the test images",
+            text=f"of {len(sampled)} image{'s' * (len(sampled) > 1)} of {category} on which it is"
+            " active, evenly chosen from the test images",
             room=_MIDDLE,
         ),
         _far(network, layer, unit, disc, sampled, landmark),

@@ -82,6 +82,44 @@ class Deep(nn.Module):
         return nn.Dense(self.num_outputs)(x.reshape(len(x), self.positions or -1))
 
 
+class Patches(nn.Module):
+    """Positions 28 pixels apart."""
+
+    num_outputs: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(4, (28, 28), strides=28, padding="VALID")(x))
+        return nn.Dense(self.num_outputs)(TemplateMask(name="last")(x).max(axis=(1, 2)))
+
+
+class PerPosition(nn.Module):
+    """A weight for each position, whose number depends on the image."""
+
+    num_outputs: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(2):
+            x = nn.relu(nn.Conv(4, (3, 3), strides=2)(x))
+        x = nn.relu(x * self.param("gate", nn.initializers.ones, (1, *x.shape[1:3], 1)))
+        return nn.Dense(self.num_outputs)(TemplateMask(name="last")(x).max(axis=(1, 2)))
+
+
+class Attends(nn.Module):
+    """Attention between all positions."""
+
+    num_outputs: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(2):
+            x = nn.relu(nn.Conv(4, (3, 3), strides=2)(x))
+        x = x + nn.MultiHeadDotProductAttention(1)(x.reshape(len(x), -1, 4)).reshape(x.shape)
+        x = nn.relu(nn.Conv(4, (3, 3))(x))
+        return nn.Dense(self.num_outputs)(TemplateMask(name="last")(x).max(axis=(1, 2)))
+
+
 class NnxBody(nnx.Module):
     """Maps, by nnx."""
 

@@ -23,11 +23,12 @@ from interp_cnn.evaluation.measuring import _masks
 from interp_cnn.evaluation.results import read_results
 from interp_cnn.explain_command import explain_image
 from interp_cnn.models import TOP_CONV, create_model, own_network
+from interp_cnn.models import measured_fields as measured_fields_module
 from interp_cnn.models.measured_fields import (
     fitted_field,
     made_params,
     measured_fields,
-    strides,
+    stride,
     uncut_field,
 )
 from interp_cnn.preflight import check_run
@@ -275,14 +276,35 @@ def test_centres_of_a_module_with_images_of_one_size():
     assert field.size <= 64 and field.centers(4).mean() == pytest.approx(32, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("module", "known"),
+    [
+        ("Patches", interp_cnn.ReceptiveField(14, 28, 28)),
+        ("PerPosition", interp_cnn.ReceptiveField(3.5, 4, 7)),
+        ("Attends", interp_cnn.ReceptiveField(3.5, 4, 56)),
+    ],
+)
+def test_centres_of_modules_that_wider_images_do_not_suit(module, known, monkeypatch):
+    if module == "Attends":  # they fit it, but take more memory than they may
+        monkeypatch.setattr(measured_fields_module, "_MOST_BYTES", 1000)
+    field = own_network(f"own_modules:{module}", input_size=56).receptive_fields()["last"]
+    assert (field.stride, field.size) == (pytest.approx(known.stride, rel=0.1), known.size)
+    size = 56 // int(known.stride)
+    assert field.centers(size).mean() == pytest.approx(known.centers(size).mean(), abs=0.5)
+
+
 def test_strides_are_how_maps_grow():
-    assert strides({"a": (6, 6), "b": (12, 11)}, {"a": (18, 18), "b": (36, 35)}) == {
-        "a": 16,
-        "b": 8,
-    }
-    for wider in ((6, 6), (18, 30), (13, 13), (5, 5)):
-        with pytest.raises(ValueError, match="the maps of 'a' do not grow with the image"):
-            strides({"a": (6, 6)}, {"a": wider})
+    assert stride((6, 6), (18, 18), (198, 198)) == 16
+    assert stride((6, 5), (30, 29), (390, 389)) == 8
+    for wider, further in (
+        ((6, 6), (6, 6)),  # resized to so many positions
+        ((18, 30), (198, 198)),
+        ((19, 19), (214, 214)),
+        ((5, 5), (5, 5)),
+        ((12, 12), (115, 115)),  # 28 pixels, which seem 32
+    ):
+        with pytest.raises(ValueError, match="there is no such stride"):
+            stride((6, 6), wider, further)
 
 
 def spots(centers, side=64, spread=3.0):
