@@ -106,7 +106,9 @@ def fields_by_wider_images(
         return {layer: (found[layer].shape[1], found[layer].shape[2]) for layer in layers}
 
     own, wider, further = sizes(0), sizes(WIDER), sizes(_FURTHER * WIDER)
-    strides = {layer: stride(own[layer], wider[layer], further[layer]) for layer in layers}
+    strides = {
+        layer: stride_by_growth(own[layer], wider[layer], further[layer]) for layer in layers
+    }
     places = {layer: _middle(*size) for layer, size in wider.items()}
     gradients = _gradients(
         maps_of, variables, places, side + WIDER, at_once=1, most_bytes=_MOST_BYTES
@@ -129,7 +131,9 @@ def _of_layer(layer: str) -> Iterator[None]:
         raise ValueError(f"the positions of the maps of {layer!r} {error}") from error
 
 
-def stride(own: tuple[int, int], wider: tuple[int, int], further: tuple[int, int]) -> float:
+def stride_by_growth(
+    own: tuple[int, int], wider: tuple[int, int], further: tuple[int, int]
+) -> float:
     """Pixels from one position to the next, by how a map grows with the image.
 
     Args:

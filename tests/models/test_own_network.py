@@ -28,7 +28,7 @@ from interp_cnn.models.measured_fields import (
     fitted_field,
     made_params,
     measured_fields,
-    stride,
+    stride_by_growth,
     uncut_field,
 )
 from interp_cnn.preflight import check_run
@@ -294,8 +294,8 @@ def test_centres_of_modules_that_wider_images_do_not_suit(module, known, monkeyp
 
 
 def test_strides_are_how_maps_grow():
-    assert stride((6, 6), (18, 18), (198, 198)) == 16
-    assert stride((6, 5), (30, 29), (390, 389)) == 8
+    assert stride_by_growth((6, 6), (18, 18), (198, 198)) == 16
+    assert stride_by_growth((6, 5), (30, 29), (390, 389)) == 8
     for wider, further in (
         ((6, 6), (6, 6)),  # resized to so many positions
         ((18, 30), (198, 198)),
@@ -304,7 +304,7 @@ def test_strides_are_how_maps_grow():
         ((12, 12), (115, 115)),  # 28 pixels, which seem 32
     ):
         with pytest.raises(ValueError, match="there is no such stride"):
-            stride((6, 6), wider, further)
+            stride_by_growth((6, 6), wider, further)
 
 
 def spots(centers, side=64, spread=3.0):
