@@ -31,6 +31,7 @@ from interp_cnn.report.from_evaluation import explained_predictions
 from interp_cnn.report.page import write_report
 from interp_cnn.report.radius_plot import radius_figures
 from interp_cnn.report.table import markdown_table
+from interp_cnn.report.table_notes import title_of
 from interp_cnn.report.typical_filters import typical_filters
 from interp_cnn.training import build
 from interp_cnn.training.frozen_cache import FrozenCache
@@ -305,8 +306,10 @@ def _write(
     hosts.say("\n" + table)
     layer = measured[-1].network.last_layer
     filters = [one.evaluation.filters_of(one.variant) for one in measured]
+    title = f"Typical filters of the {layer.replace('_', ' ')} on the same images"
+    title += f" ({title_of(results.experiment)})"
     with storage.staged_file(workdir / FILTERS_PICTURE) as picture:
-        draw_filters(picture, typical_filters(filters, layer), title=_title(config, layer))
+        draw_filters(picture, typical_filters(filters, layer), title=title)
     explained = explain_images(config, data, measured)
     write_report(
         workdir / REPORT,
@@ -318,10 +321,3 @@ def _write(
         figures=radius_figures(results),
     )
     hosts.say(f"written: {workdir}/{REPORT}/{PAGE}, {TABLE}, {RESULTS}, {FILTERS_PICTURE}")
-
-
-def _title(config: ml_collections.ConfigDict, layer: str) -> str:
-    return (
-        f"Typical filters of the {layer.replace('_', ' ')} on the same images"
-        f" ({config.model.name}, {config.data.category} of {config.data.name})"
-    )
