@@ -1,6 +1,6 @@
 """Where the positions of a map look, measured by gradients, for networks that do not say it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from interp_cnn.receptive_field import ReceptiveField
 _POSITIONS = 12  # of a map, along its diagonal
 _IMAGES = 4  # for each position
 # So many pixels more leave paddings as they are: a multiple of most strides.
-WIDER = 192
+_WIDER = 192
 _FURTHER = 16  # times as much more, where maps grow as much more: the stride does divide it
 _MOST_BYTES = 4 * 2**30  # for one of the wider images
 
@@ -81,7 +81,7 @@ def measured_fields(
 
 
 def fields_by_wider_images(
-    maps_of: MapsOf, variables: Mapping[str, Any], layers: Collection[str], side: int
+    maps_of: MapsOf, variables: Mapping[str, Any], sizes: Mapping[str, tuple[int, int]], side: int
 ) -> dict[str, ReceptiveField]:
     """Receptive fields as `measured_fields`, of positions that no border cuts.
 
@@ -90,7 +90,7 @@ def fields_by_wider_images(
     Args:
       maps_of: the network, in its form for prediction, for images of any size.
       variables: variables of the network, see `measured_fields`.
-      layers: the names of the layers that are measured.
+      sizes: (height, width) of the maps of each layer that is measured.
       side: side of the input in pixels.
 
     Raises:
@@ -100,25 +100,25 @@ def fields_by_wider_images(
       Exception: whatever a network raises that takes images of one size alone.
     """
 
-    def sizes(more: int) -> dict[str, tuple[int, int]]:
+    def sizes_of_wider(more: int) -> dict[str, tuple[int, int]]:
         shape = (1, side + more, side + more, 3)
         found = jax.eval_shape(maps_of, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
-        return {layer: (found[layer].shape[1], found[layer].shape[2]) for layer in layers}
+        return {layer: (found[layer].shape[1], found[layer].shape[2]) for layer in sizes}
 
-    own, wider, further = sizes(0), sizes(WIDER), sizes(_FURTHER * WIDER)
+    wider, further = sizes_of_wider(_WIDER), sizes_of_wider(_FURTHER * _WIDER)
     strides = {
-        layer: stride_by_growth(own[layer], wider[layer], further[layer]) for layer in layers
+        layer: stride_by_growth(size, wider[layer], further[layer]) for layer, size in sizes.items()
     }
     places = {layer: _middle(*size) for layer, size in wider.items()}
     gradients = _gradients(
-        maps_of, variables, places, side + WIDER, at_once=1, most_bytes=_MOST_BYTES
+        maps_of, variables, places, side + _WIDER, at_once=1, most_bytes=_MOST_BYTES
     )
     fields = {}
     for layer, (rows, columns) in places.items():
         with _of_layer(layer):
             field = uncut_field(gradients[layer], rows, columns, strides[layer])
         # Means over the whole map reach over the whole image.
-        size = float(side) if field.size == side + WIDER else field.size
+        size = float(side) if field.size == side + _WIDER else field.size
         fields[layer] = ReceptiveField(field.offset, field.stride, size)
     return fields
 
@@ -138,17 +138,17 @@ def stride_by_growth(
 
     Args:
       own: (height, width) of the map.
-      wider: that of an image that is `WIDER` pixels wider and higher.
+      wider: that of an image that is `_WIDER` pixels wider and higher.
       further: that of one that is 16 times as much wider and higher. A stride that does not divide
-        `WIDER` may seem to by the rounding of the former.
+        `_WIDER` may seem to by the rounding of the former.
 
     Raises:
       ValueError: where it does not grow by whole positions of as many pixels in both directions.
     """
     more, many = np.subtract(wider, own), np.subtract(further, own)
-    if min(more) < 1 or more[0] != more[1] or WIDER % more[0] or (many != _FURTHER * more).any():
+    if min(more) < 1 or more[0] != more[1] or _WIDER % more[0] or (many != _FURTHER * more).any():
         raise ValueError(f"maps of {own} grow to {wider} and {further}: there is no such stride")
-    return float(WIDER / more[0])
+    return float(_WIDER / more[0])
 
 
 def _diagonal(height: int, width: int) -> Places:
@@ -236,10 +236,8 @@ def uncut_field(
     Raises:
       ValueError: where there is no such grid; half a sentence that begins with a verb.
     """
-    profiles, index, centers = _along_axes(gradients, rows, columns)
+    profiles, index, centers = _along_axes(gradients, rows, columns, stride)
     offsets = centers - stride * index
-    if len(rows) > 1 and np.std(centers) < np.std(stride * index) / 10:
-        raise ValueError(_NOWHERE)
     off = float(offsets.std())
     if off > stride / 2:
         raise ValueError(_irregular(off, stride))
@@ -264,15 +262,13 @@ def fitted_field(
     Raises:
       ValueError: where there is no such grid; half a sentence that begins with a verb.
     """
-    profiles, index, centers = _along_axes(gradients, rows, columns)
-    side, middle = profiles.shape[1], len(rows) // 2
+    side, middle = gradients.shape[1], len(rows) // 2
+    stride = side / max(size)
+    profiles, index, centers = _along_axes(gradients, rows, columns, stride)
     distances = np.arange(side) + 0.5 - centers[middle]
     reach = 2 * np.sqrt(np.average(np.square(distances), weights=profiles[middle]))
     # The border of the image cuts what outer positions see: those count that it leaves whole, first
     # by a line of equal steps over the image, then by the line that fits.
-    stride = side / max(size)
-    if np.std(centers) < np.std(stride * index) / 10:
-        raise ValueError(_NOWHERE)
     offset = (centers - stride * index).mean()
     for _ in range(2):
         line = offset + stride * index
@@ -286,9 +282,6 @@ def fitted_field(
     return ReceptiveField(float(offset), float(stride), _reached(profiles))
 
 
-_NOWHERE = "look at no place of the image more than at the rest of it"
-
-
 def _irregular(off: float, stride: float) -> str:
     return (
         "look at places of the image on no regular grid that is the same for rows and columns:"
@@ -298,19 +291,25 @@ def _irregular(off: float, stride: float) -> str:
 
 
 def _along_axes(
-    gradients: NDArray[np.floating], rows: NDArray[np.integer], columns: NDArray[np.integer]
+    gradients: NDArray[np.floating],
+    rows: NDArray[np.integer],
+    columns: NDArray[np.integer],
+    stride: float,
 ) -> tuple[NDArray[np.floating], NDArray[np.integer], NDArray[np.floating]]:
     """Profiles of gradients along both axes, which count for one grid, places and centres.
 
     Raises:
-      ValueError: where there is no gradient.
+      ValueError: where there is no gradient, or centres hardly move over positions of this stride.
     """
     if not np.isfinite(gradients).all() or not gradients.any(axis=(1, 2)).all():
         raise ValueError("have no gradient by the image that could say where they look")
     profiles = np.concatenate([gradients.sum(axis=2), gradients.sum(axis=1)])
     place = np.arange(profiles.shape[1]) + 0.5
     centers = profiles @ place / profiles.sum(axis=1)
-    return profiles, np.concatenate([rows, columns]), centers
+    index = np.concatenate([rows, columns])
+    if np.std(centers) < np.std(stride * index) / 10:
+        raise ValueError("look at no place of the image more than at the rest of it")
+    return profiles, index, centers
 
 
 def _reached(profiles: NDArray[np.floating]) -> float:
